@@ -1,0 +1,22 @@
+"""keras_genzoo: generative image models for Keras 3 behind one contract."""
+
+from keras_genzoo import data, distances, divergences, likelihoods, metrics, models, networks, priors, recipes
+from keras_genzoo.base import GenerativeModel, load
+from keras_genzoo.recipes import build
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GenerativeModel",
+    "build",
+    "data",
+    "distances",
+    "divergences",
+    "likelihoods",
+    "load",
+    "metrics",
+    "models",
+    "networks",
+    "priors",
+    "recipes",
+]

@@ -21,7 +21,7 @@ def replacing(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(temporary)
     try:

@@ -1,0 +1,76 @@
+"""The image convention of the package, stated once: layout, range, and how the 256 levels map to real numbers.
+
+Outside a model an image is `uint8` 0..255 or floating point in [0, 1], `(batch, height, width, channels)`; level k is the
+number k / 255. Densities live on the unit cube, where level k owns the interval [k / 256, (k + 1) / 256).
+"""
+
+import numpy as np
+import tensorflow as tf
+
+LEVELS = 256
+
+
+def check_images(images, what="images"):
+    """Raise one sentence unless `images` are images by the convention above.
+
+    Args:
+        images: array or eager tensor.
+        what: str. What the images are called in the message.
+
+    Raises:
+        ValueError: the rank is not 4, the dtype is neither `uint8` nor floating, or a value is NaN, infinite or outside
+            [0, 1].
+    """
+    images = np.asarray(images)
+    if images.ndim != 4:
+        hint = "; add the channel axis with `images[..., None]`" if images.ndim == 3 else ""
+        raise ValueError(f"{what} have shape {images.shape}, expected (batch, height, width, channels){hint}.")
+    check_dtype(images.dtype, what)
+    if images.dtype == np.uint8 or not images.size:
+        return
+    low, high = float(images.min()), float(images.max())  # NaN if any value is NaN
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"{what} hold NaN or infinite values, expected numbers in [0, 1]; remove or repair them.")
+    if low < 0 or high > 1:
+        if low >= -1:
+            fix = (
+                "use `images / 255`, or `images.astype('uint8')`" if high > 1 else "use `(images + 1) / 2` if they are in [-1, 1]"
+            )
+        else:
+            fix = "scale them to [0, 1]"
+        raise ValueError(f"{what} are floats between {low:g} and {high:g}, expected floats in [0, 1] or uint8 in 0..255; {fix}.")
+
+
+def check_dtype(dtype, what="images"):
+    """Raise one sentence unless images of this dtype are taken: `uint8` or floating."""
+    dtype = tf.as_dtype(dtype)
+    if dtype != tf.uint8 and not dtype.is_floating:
+        raise ValueError(
+            f"{what} are {dtype.name}, expected uint8 in 0..255 or floats in [0, 1]; convert with `.astype('uint8')`."
+        )
+
+
+def to_unit(images):
+    """`uint8` levels or floats in [0, 1], to float32 in [0, 1]."""
+    images = tf.convert_to_tensor(images)
+    check_dtype(images.dtype)
+    scaled = tf.cast(images, tf.float32)
+    return scaled / (LEVELS - 1) if images.dtype == tf.uint8 else scaled
+
+
+def to_levels(images):
+    """Floats in [0, 1] to the nearest of the 256 levels, `uint8`; levels as they are."""
+    images = tf.convert_to_tensor(images)
+    if images.dtype == tf.uint8:
+        return images
+    return tf.cast(tf.round(tf.clip_by_value(images, 0, 1) * (LEVELS - 1)), tf.uint8)
+
+
+def dequantise(images, uniform):
+    """Images in [0, 1] to points of the unit cube, (k + u) / 256, with u uniform on [0, 1) (Uria et al. 2013)."""
+    return (images * (LEVELS - 1) + uniform) / LEVELS
+
+
+def from_cube(points):
+    """A point of the unit cube to the image in [0, 1] whose level's interval is centred there; clipped."""
+    return tf.clip_by_value((points * LEVELS - 0.5) / (LEVELS - 1), 0.0, 1.0)

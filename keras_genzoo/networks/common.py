@@ -1,0 +1,75 @@
+"""What the factories share: sizes, normalisation, heads."""
+
+import math
+
+from keras import layers
+
+from keras_genzoo.layers import ChannelNormalization, SoftBound
+
+NORMALIZATIONS = (None, "batch", "layer", "channel")
+
+
+def image_size(image_shape):
+    """`(height, width, channels)` as three positive whole numbers, or one sentence that says what came."""
+    sizes = tuple(image_shape) if isinstance(image_shape, (tuple, list)) else ()
+    if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(f"image_shape is {image_shape!r}, expected (height, width, channels), each at least 1, as (28, 28, 1).")
+    return sizes
+
+
+def positive(**sizes):
+    """Raise one sentence unless every number is a whole number of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} is {size!r}, expected a whole number of at least 1.")
+
+
+def normalized(x, normalization, activation, name):
+    """Normalisation, if any, and activation.
+
+    Args:
+        normalization: None, "batch", "layer" (over the channels of each pixel or the units of a layer) or "channel" (over a
+            whole image, scale and offset per channel).
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization is {normalization!r}, expected one of {NORMALIZATIONS}.")
+    if normalization == "batch":
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    elif normalization == "layer":
+        x = layers.LayerNormalization(name=f"{name}_norm")(x)
+    elif normalization == "channel":
+        x = ChannelNormalization(name=f"{name}_norm")(x)
+    return layers.Activation(activation, name=f"{name}_{activation if isinstance(activation, str) else 'activation'}")(x)
+
+
+def code_heads(x, latent_dim, heads):
+    """One float32 dense layer a head on flat features; "log_variance" is bounded to +-10.
+
+    Returns:
+        A tensor `(batch, latent_dim)`, or a tuple of them for several heads.
+    """
+    positive(latent_dim=latent_dim)
+    outputs = []
+    for head in heads:
+        z = layers.Dense(latent_dim, dtype="float32", name=head)(x)
+        if head == "log_variance":
+            z = SoftBound(10.0, dtype="float32", name="log_variance_bound")(z)
+        outputs.append(z)
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def crop(x, height, width):
+    """Cut the surplus rows and columns that sizes off the grid of strides leave, as evenly as can be."""
+    rows, columns = x.shape[1] - height, x.shape[2] - width
+    if rows == columns == 0:
+        return x
+    cropping = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
+    return layers.Cropping2D(cropping, dtype="float32", name="crop")(x)
+
+
+def coarse_grid(z, image_shape, depth, filters, name="grid"):
+    """Codes to a feature map of the image's size divided by 2^depth, rounded up."""
+    height, width, _ = image_shape
+    rows, columns = math.ceil(height / 2**depth), math.ceil(width / 2**depth)
+    x = layers.Dense(rows * columns * filters, name=f"{name}_dense")(z)
+    return layers.Reshape((rows, columns, filters), name=name)(x)

@@ -1,0 +1,100 @@
+"""Strided convolutions down to a code and transposed ones back up, in the manner of DCGAN (Radford et al. 2015)."""
+
+import keras
+from keras import layers
+
+from keras_genzoo.networks.common import coarse_grid, code_heads, crop, image_size, normalized, positive
+
+
+def conv_encoder(
+    image_shape,
+    latent_dim,
+    width=32,
+    depth=2,
+    activation="relu",
+    normalization="batch",
+    hidden=0,
+    heads=("code",),
+    name="encoder",
+):
+    """Images to codes: `depth` strided convolutions that halve the sides and double the channels, then dense heads.
+
+    Args:
+        image_shape: `(height, width, channels)`, any sizes.
+        latent_dim: int. Dimensions of the code.
+        width: int. Channels of the first convolution. Defaults to 32.
+        depth: int. Number of halvings. Defaults to 2.
+        activation: name or callable. Defaults to "relu".
+        normalization: None, "batch", "layer" or "channel". Defaults to "batch".
+        hidden: int. Units of a dense layer before the heads; 0 is none. Defaults to 0.
+        heads: names of the outputs; "log_variance" is bounded to +-10. Defaults to `("code",)`.
+        name: str. Name of the network. Defaults to "encoder".
+
+    Returns:
+        A built `keras.Model`, images to float32 `(batch, latent_dim)`, or a tuple of these for several heads.
+
+    Example:
+
+    >>> conv_encoder((33, 21, 5), 16, heads=("mu", "log_variance"))
+    """
+    positive(width=width, depth=depth)
+    inputs = x = keras.Input(image_size(image_shape), name="image")
+    for level in range(depth):
+        x = layers.Conv2D(
+            width * 2**level, 4, strides=2, padding="same", use_bias=normalization is None, name=f"down{level + 1}"
+        )(x)
+        x = normalized(x, normalization, activation, f"down{level + 1}")
+    x = layers.Flatten(name="flatten")(x)
+    if hidden:
+        x = normalized(layers.Dense(hidden, name="hidden")(x), None, activation, "hidden")
+    return keras.Model(inputs, code_heads(x, latent_dim, heads), name=name)
+
+
+def conv_decoder(
+    latent_dim,
+    image_shape,
+    width=32,
+    depth=2,
+    activation="relu",
+    normalization="batch",
+    hidden=0,
+    output_activation=None,
+    name="decoder",
+):
+    """Codes to images: the mirror of `conv_encoder`, cropped to sizes that 2^depth does not divide.
+
+    Args:
+        latent_dim: int. Dimensions of the code.
+        image_shape: `(height, width, channels)` of the output; the channels may be a likelihood's several per channel.
+        width: int. Channels before the last layer. Defaults to 32.
+        depth: int. Number of doublings. Defaults to 2.
+        activation, normalization: of the layers before the last, as in `conv_encoder`.
+        hidden: int. Units of a dense layer on the codes; 0 is none. Defaults to 0.
+        output_activation: name, callable or None. Defaults to None.
+        name: str. Name of the network. Defaults to "decoder".
+
+    Returns:
+        A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
+    """
+    positive(latent_dim=latent_dim, width=width, depth=depth)
+    height, columns, channels = image_size(image_shape)
+    inputs = x = keras.Input((latent_dim,), name="code")
+    if hidden:
+        x = normalized(layers.Dense(hidden, name="hidden")(x), None, activation, "hidden")
+    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1))
+    x = normalized(x, normalization, activation, "grid")
+    for level in range(depth - 1, 0, -1):
+        x = layers.Conv2DTranspose(
+            width * 2 ** (level - 1),
+            4,
+            strides=2,
+            padding="same",
+            use_bias=normalization is None,
+            name=f"up{level + 1}",
+        )(x)
+        x = normalized(x, normalization, activation, f"up{level + 1}")
+    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype="float32", name="up1")(x)
+    x = crop(x, height, columns)
+    if output_activation is not None:
+        x = layers.Activation(output_activation, dtype="float32", name="output")(x)
+    return keras.Model(inputs, x, name=name)

@@ -1,0 +1,56 @@
+"""Fully connected networks."""
+
+import math
+
+import keras
+from keras import layers
+
+from keras_genzoo.networks.common import code_heads, normalized, positive
+
+
+def mlp(
+    input_shape,
+    output_shape,
+    width=512,
+    depth=2,
+    activation="relu",
+    normalization=None,
+    output_activation=None,
+    heads=("code",),
+    name="mlp",
+):
+    """A multilayer perceptron between any two shapes: an encoder, a decoder, a critic of codes.
+
+    Args:
+        input_shape: int or tuple. Shape of the input without the batch axis, such as `(28, 28, 1)` or `32`.
+        output_shape: int or tuple. Likewise of the output. An int makes the outputs codes, one a head.
+        width: int or sequence of `depth` ints. Units of the hidden layers. Defaults to 512.
+        depth: int. Number of hidden layers; 0 is a linear network. Defaults to 2.
+        activation: name or callable, of the hidden layers. Defaults to "relu".
+        normalization: None, "batch" or "layer". Defaults to None.
+        output_activation: name, callable or None, for an image as output. Defaults to None.
+        heads: names of the outputs where `output_shape` is an int; "log_variance" is bounded to +-10.
+        name: str. Name of the network. Defaults to "mlp".
+
+    Returns:
+        A built `keras.Model` with float32 outputs.
+
+    Example:
+
+    >>> encoder = mlp((28, 28, 1), 16, heads=("mu", "log_variance"), name="encoder")
+    >>> decoder = mlp(16, (28, 28, 1), output_activation="sigmoid", name="decoder")
+    """
+    inputs = keras.Input((input_shape,) if isinstance(input_shape, int) else tuple(input_shape), name="input")
+    widths = [width] * depth if isinstance(width, int) else list(width)
+    if len(widths) != depth:
+        raise ValueError(f"width holds {len(widths)} numbers for depth={depth}, expected one number or {depth}.")
+    x = layers.Flatten(name="flatten")(inputs) if len(inputs.shape) > 2 else inputs
+    for index, units in enumerate(widths, 1):
+        positive(width=units)
+        x = layers.Dense(units, use_bias=normalization is None, name=f"hidden{index}")(x)
+        x = normalized(x, normalization, activation, f"hidden{index}")
+    if isinstance(output_shape, int):
+        return keras.Model(inputs, code_heads(x, output_shape, heads), name=name)
+    x = layers.Dense(math.prod(output_shape), activation=output_activation, dtype="float32", name="output")(x)
+    x = layers.Reshape(tuple(output_shape), dtype="float32", name="image")(x)
+    return keras.Model(inputs, x, name=name)

@@ -1,0 +1,118 @@
+"""Priors p(z) over codes: `sample(n, random)`, `log_prob(z)`; and what can be fitted to the codes of a trained encoder."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo.serialization import Part
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class StandardNormal(Part):
+    """N(0, I).
+
+    Args:
+        latent_dim: int.
+    """
+
+    def __init__(self, latent_dim, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.latent_dim = latent_dim
+
+    def sample(self, n, random):
+        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
+        return random.normal((n, self.latent_dim))
+
+    def log_prob(self, z):
+        """Nats, `(batch,)`."""
+        return -0.5 * ops.sum(ops.square(z) + math.log(2 * math.pi), axis=-1)
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class GaussianMixture(Part):
+    """A mixture of Gaussians with full covariances, sum_k w_k N(mu_k, L_k L_k^T), fitted to codes after training.
+
+    This is the ex-post density of Ghosh et al. 2020 (arXiv:1903.12436, section 4). Until it is fitted it is N(0, I), and
+    `fitted` is False.
+
+    Args:
+        latent_dim: int.
+        components: int. The most components it can hold; one makes it a single Gaussian. Defaults to 10.
+    """
+
+    def __init__(self, latent_dim, components=10, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        if components < 1:
+            raise ValueError(f"components is {components}, expected at least 1.")
+        self.latent_dim, self.components = latent_dim, components
+        weight = dict(dtype="float32", trainable=False)
+        self.log_weights = self.add_weight(shape=(components,), initializer="zeros", name="log_weights", **weight)
+        self.means = self.add_weight(shape=(components, latent_dim), initializer="zeros", name="means", **weight)
+        self.factors = self.add_weight(shape=(components, latent_dim, latent_dim), initializer="zeros", name="factors", **weight)
+        self.is_fitted = self.add_weight(shape=(), initializer="zeros", name="is_fitted", **weight)
+        self._assign(np.ones(1), np.zeros((1, latent_dim)), np.eye(latent_dim)[None])
+
+    @property
+    def fitted(self):
+        """Whether `fit` has been called, on this model or on the one that was saved."""
+        return bool(float(self.is_fitted))
+
+    def _assign(self, weights, means, factors):
+        used = len(weights)
+        # An unused component has no weight; its covariance is the identity, so that log_prob stays finite.
+        log_weights = np.full(self.components, -1e9)
+        log_weights[:used] = np.log(weights)
+        all_means, all_factors = np.zeros(self.means.shape), np.tile(np.eye(self.latent_dim), (self.components, 1, 1))
+        all_means[:used], all_factors[:used] = means, factors
+        self.log_weights.assign(log_weights)
+        self.means.assign(all_means)
+        self.factors.assign(all_factors)
+
+    def fit(self, codes, components=None, seed=0):
+        """Fit to codes by scikit-learn's expectation maximisation, from k-means.
+
+        Args:
+            codes: float array `(n, latent_dim)`.
+            components: int or None. How many of the components to use; None is all. Defaults to None.
+            seed: int. Of the k-means start. Defaults to 0.
+
+        Raises:
+            ValueError: codes that are not finite, or fewer than two a component.
+        """
+        from sklearn.mixture import GaussianMixture as Mixture
+
+        codes = np.asarray(codes, np.float64)
+        components = self.components if components is None else components
+        if not 1 <= components <= self.components:
+            raise ValueError(f"components is {components}, but this prior was built for 1 to {self.components}.")
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not np.isfinite(codes).all():
+            raise ValueError(f"codes have shape {codes.shape}, expected finite numbers of shape (n, {self.latent_dim}).")
+        if len(codes) < 2 * components:
+            raise ValueError(f"there are {len(codes)} codes for {components} components, expected at least two each.")
+        # Relative to the codes' own spread, else tiny codes would drown in the regulariser and large ones lack it.
+        scale = float(codes.std()) or 1.0
+        mixture = Mixture(components, random_state=seed, max_iter=200, reg_covar=1e-4)
+        mixture.fit(codes / scale)
+        self._assign(mixture.weights_, mixture.means_ * scale, np.linalg.cholesky(mixture.covariances_) * scale)
+        self.is_fitted.assign(1.0)
+
+    def sample(self, n, random):
+        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
+        cumulative = tf.cumsum(tf.nn.softmax(tf.convert_to_tensor(self.log_weights)))
+        # Rounding may leave the sum just under 1: the last bound is never compared with.
+        index = tf.searchsorted(cumulative[:-1], random.uniform((n,)), side="right")
+        factors, noise = tf.gather(tf.convert_to_tensor(self.factors), index), random.normal((n, self.latent_dim))
+        return tf.gather(tf.convert_to_tensor(self.means), index) + tf.einsum("nij,nj->ni", factors, noise)
+
+    def log_prob(self, z):
+        """Nats, `(batch,)`."""
+        factors = tf.convert_to_tensor(self.factors)
+        centred = tf.transpose(z[:, None, :] - tf.convert_to_tensor(self.means)[None], (1, 2, 0))
+        white = tf.linalg.triangular_solve(factors, centred)
+        log_volume = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factors)), axis=-1)
+        log_normal = -0.5 * tf.reduce_sum(white**2, axis=1) - log_volume[:, None] - 0.5 * self.latent_dim * math.log(2 * math.pi)
+        log_weights = tf.nn.log_softmax(tf.convert_to_tensor(self.log_weights))
+        return tf.reduce_logsumexp(log_weights[:, None] + log_normal, axis=0)

@@ -1,0 +1,57 @@
+"""Recipes of autoencoders. Sampling is by a mixture of Gaussians over the codes, fitted after training."""
+
+from keras_genzoo import networks
+from keras_genzoo.models import Autoencoder
+from keras_genzoo.priors import GaussianMixture
+from keras_genzoo.recipes.registry import adam, recipe
+
+
+def _with_prior(encoder, decoder, latent_dim, components, distance, ema, seed):
+    prior = GaussianMixture(latent_dim, components) if components else None
+    return Autoencoder(encoder, decoder, distance=distance, prior=prior, ema=ema, seed=seed)
+
+
+@recipe("autoencoder")
+def autoencoder(
+    image_shape,
+    total_steps,
+    latent_dim=32,
+    width=32,
+    depth=2,
+    normalization="batch",
+    activation="relu",
+    distance="l2",
+    components=50,
+    learning_rate=1e-3,
+    ema=None,
+    seed=None,
+):
+    """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
+    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
+    encoder = networks.conv_encoder(image_shape, latent_dim, **shared)
+    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **shared)
+    model = _with_prior(encoder, decoder, latent_dim, components, distance, ema, seed)
+    return model, {"optimizer": adam(learning_rate, total_steps)}
+
+
+@recipe("autoencoder", jit_compile=True, steps_per_execution=10)
+def dense_autoencoder(
+    image_shape,
+    total_steps,
+    latent_dim=32,
+    width=512,
+    depth=2,
+    normalization=None,
+    activation="relu",
+    distance="l2",
+    components=50,
+    learning_rate=1e-3,
+    ema=None,
+    seed=None,
+):
+    """Fully connected autoencoder; samples from a mixture of Gaussians fitted to its codes."""
+    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
+    encoder = networks.mlp(image_shape, latent_dim, name="encoder", **shared)
+    decoder = networks.mlp(latent_dim, image_shape, output_activation="sigmoid", name="decoder", **shared)
+    model = _with_prior(encoder, decoder, latent_dim, components, distance, ema, seed)
+    return model, {"optimizer": adam(learning_rate, total_steps)}

@@ -1,0 +1,45 @@
+"""Recipes of variational autoencoders."""
+
+from keras_genzoo import likelihoods, networks
+from keras_genzoo.models import VAE
+from keras_genzoo.recipes.registry import adam, recipe, variant
+
+
+@recipe("vae", jit_compile=True, steps_per_execution=10)
+def vae(
+    image_shape,
+    total_steps,
+    network="dense",
+    latent_dim=16,
+    width=512,
+    depth=2,
+    normalization=None,
+    activation="relu",
+    likelihood="gaussian",
+    scale="optimal",
+    beta=1.0,
+    warmup=0.0,
+    learning_rate=1e-3,
+    ema=None,
+    seed=None,
+):
+    """Variational autoencoder with a Gaussian likelihood whose variance is the optimal one."""
+    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
+    density = likelihoods.NAMED[likelihood](**({"scale": scale} if likelihood in ("gaussian", "laplace") else {}))
+    height, columns, channels = image_shape
+    output_shape = (height, columns, channels * density.parameters_per_channel)
+    # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
+    head = "sigmoid" if likelihood in ("gaussian", "laplace") else None
+    if network == "dense":
+        encoder = networks.mlp(image_shape, latent_dim, heads=("mu", "log_variance"), name="encoder", **shared)
+        decoder = networks.mlp(latent_dim, output_shape, output_activation=head, name="decoder", **shared)
+    else:
+        encoder = networks.conv_encoder(image_shape, latent_dim, heads=("mu", "log_variance"), **shared)
+        decoder = networks.conv_decoder(latent_dim, output_shape, output_activation=head, **shared)
+    beta_warmup = int(warmup * (total_steps or 0))
+    model = VAE(encoder, decoder, likelihood=density, beta=beta, beta_warmup=beta_warmup, ema=ema, seed=seed)
+    return model, {"optimizer": adam(learning_rate, total_steps)}
+
+
+variant("beta_vae", "vae", "beta-VAE: the KL term weighs four times as much.", beta=4.0)
+variant("laplace_vae", "vae", "Variational autoencoder with a Laplace likelihood.", likelihood="laplace")
