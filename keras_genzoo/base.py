@@ -288,7 +288,9 @@ class GenerativeModel(Configured, keras.Model):
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = _first_batch(*(_unpack(validation)), kwargs.get("batch_size"))
             self._check_batch(batch, "validation images")
-        if not int(self._prepared):
+        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+            kwargs.setdefault("shuffle", False)  # Keras warns that its default, True, cannot be kept
+        if not tf.convert_to_tensor(self._prepared):
             self.prepare(first, x)
             self._prepared.assign(1)
         return super().fit(x, y, **kwargs)

@@ -4,8 +4,12 @@ Outside a model an image is `uint8` 0..255 or floating point in [0, 1], `(batch,
 number k / 255. Densities live on the unit cube, where level k owns the interval [k / 256, (k + 1) / 256).
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
+
+from keras_genzoo.files import replacing
 
 LEVELS = 256
 
@@ -74,3 +78,36 @@ def dequantise(images, uniform):
 def from_cube(points):
     """A point of the unit cube to the image in [0, 1] whose level's interval is centred there; clipped."""
     return tf.clip_by_value((points * LEVELS - 0.5) / (LEVELS - 1), 0.0, 1.0)
+
+
+def tile(images, columns=None, gap=1):
+    """Images side by side on one sheet, row by row, with a white line between them.
+
+    Args:
+        images: `uint8`, or floats in [0, 1], `(n, height, width, channels)`; of other channels than 1 and 3 the mean is shown.
+        columns: int or None. Images a row; None makes the sheet about square. Defaults to None.
+        gap: int. Width of the line in pixels. Defaults to 1.
+
+    Returns:
+        uint8 `(rows, columns)` in gray, `(rows, columns, 3)` in colour.
+    """
+    images = to_levels(images).numpy()
+    if images.shape[-1] not in (1, 3):
+        images = images.mean(axis=-1, keepdims=True).round().astype("uint8")
+    n, height, width, channels = images.shape
+    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    rows = math.ceil(n / columns)
+    cells = np.full((rows * columns, height + gap, width + gap, channels), 255, np.uint8)
+    cells[:n, :height, :width] = images
+    sheet = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), channels)[: -gap or None, : -gap or None]
+    return sheet[..., 0] if channels == 1 else sheet
+
+
+def write_png(path, images, columns=None, scale=2):
+    """Write a sheet of images (`tile`) as PNG, each pixel `scale` times as large. A crash leaves the old file or the new."""
+    from PIL import Image
+
+    sheet = Image.fromarray(tile(images, columns))
+    with replacing(path) as temporary:
+        sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(temporary, format="PNG")

@@ -58,7 +58,7 @@ class GaussianMixture(Part):
     @property
     def fitted(self):
         """Whether `fit` has been called, on this model or on the one that was saved."""
-        return bool(float(self.is_fitted))
+        return bool(tf.convert_to_tensor(self.is_fitted))
 
     def _assign(self, weights, means, factors):
         used = len(weights)

@@ -1,5 +1,6 @@
 """The config round trip, written once: every constructor argument is an attribute of the same name."""
 
+import copy
 import inspect
 
 import keras
@@ -42,12 +43,11 @@ class Configured(metaclass=_Finishing):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-                for name, value in config.items()
-            }
-        )
+        arguments = {  # of a copy: Keras empties the configs of nested models as it reads them
+            name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            for name, value in copy.deepcopy(config).items()
+        }
+        return cls(**arguments)
 
 
 class Part(Configured, keras.layers.Layer):

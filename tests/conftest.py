@@ -1,0 +1,40 @@
+"""Two logical devices on one CPU, so that replicas are tested without a GPU; and few threads, since workers share cores."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """Every test starts from the same global seed and an empty Keras session."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def images():
+    """16 smooth gray images of 8x8, uint8: blobs at random places."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:8, :8]
+    centres = random.uniform(1, 7, (16, 2, 1, 1))
+    blobs = np.exp(-((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2) / 4)
+    return (255 * blobs[..., None]).astype("uint8")
+
+
+@pytest.fixture(scope="session")
+def replicas():
+    """A strategy of two replicas. One for all tests: TensorFlow's second on the same devices repeats the first's keys."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -1,0 +1,243 @@
+"""The one model test: what the contract promises of every recipe, and of a toy family that needs all of base."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from toy import build_toy
+
+import keras_genzoo as gz
+
+# Tiny networks: the promises do not depend on size. `full` marks one recipe of each family, tried in every mode by `make test`.
+SHAPE = (8, 8, 1)
+DENSE = {"width": 16, "depth": 1, "latent_dim": 3}
+CONVOLUTIONAL = {"width": 4, "depth": 2, "latent_dim": 3}
+TINY = {
+    "autoencoder": {**CONVOLUTIONAL, "components": 2},
+    "dense_autoencoder": {**DENSE, "components": 2},
+    "vae": DENSE,
+    "beta_vae": DENSE,
+    "laplace_vae": DENSE,
+}
+FULL = ("toy", "autoencoder", "vae")
+MODES = {
+    "graph": {"jit_compile": False, "steps_per_execution": 1},
+    "eager": {"run_eagerly": True},
+    "xla": {"jit_compile": True, "steps_per_execution": 1},
+    "two_steps": {"jit_compile": False, "steps_per_execution": 2},
+    "bfloat16": {"dtype": "mixed_bfloat16", "jit_compile": False, "steps_per_execution": 1},
+    "replicas": {"jit_compile": False, "steps_per_execution": 1},
+}
+
+
+def build(name, mode="graph", **overrides):
+    settings = {**MODES[mode], "seed": 0, **overrides}
+    if name == "toy":
+        return build_toy(SHAPE, **settings)
+    return gz.build(name, SHAPE, **{**TINY[name], **settings})
+
+
+def batches(images, batch_size=4):
+    """A data set in a fixed order, with labels."""
+    return tf.data.Dataset.from_tensor_slices((images, np.arange(len(images)) % 3)).batch(batch_size, drop_remainder=True)
+
+
+def in_make_test(name):
+    return name if name in FULL else pytest.param(name, marks=pytest.mark.slow)
+
+
+every = pytest.mark.parametrize("name", ["toy", *TINY])
+full = pytest.mark.parametrize("name", [in_make_test(name) for name in ["toy", *TINY]])
+
+
+def outputs(model, images):
+    """What a user can ask of the model, as arrays, to compare two models by."""
+    results = {"call": model(images)}
+    if hasattr(model, "fit_prior"):
+        results |= {name: getattr(model.prior, name).numpy() for name in ("means", "factors", "log_weights", "is_fitted")}
+    if hasattr(model, "sample"):
+        results["sample"] = model.sample(3, seed=1)
+    if hasattr(model, "log_prob"):
+        results["log_prob"] = model.log_prob(images, samples=2)
+    return {name: np.asarray(value) for name, value in results.items()}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def state(model):
+    """All variables: weights, averages, counters, optimizers."""
+    optimizers = [v for argument in model.optimizers for v in getattr(model, argument).variables]
+    return {f"{index} {v.path}": v.numpy() for index, v in enumerate([*model.weights, *optimizers])}
+
+
+def test_every_recipe_is_tested():
+    assert set(TINY) == {name for family in gz.recipes.names().values() for name in family}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@full
+def test_fit_works_in_every_mode(name, mode, images, request):
+    if mode == "replicas":
+        with request.getfixturevalue("replicas").scope():
+            model = build(name, mode)
+    else:
+        model = build(name, mode)
+    history = model.fit(batches(images), validation_data=batches(images), epochs=2, verbose=0).history
+    assert "loss" in history and model.monitor in history
+    for key, values in history.items():
+        assert np.isfinite(values).all(), (key, values)
+    trained = {key for key in history if not key.startswith("val_")}
+    assert {key[4:] for key in history if key.startswith("val_")} == trained - set(model.diagnostics)
+    assert model(images).dtype == tf.float32
+    if mode == "bfloat16":
+        computing = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dense)}
+        assert "bfloat16" in computing and "float32" in computing  # hidden layers and heads
+    if mode == "xla":
+        assert model.jit_compile is True
+
+
+@every
+def test_training_lowers_the_monitored_value(name, images):
+    model = build(name, seed=0)
+    for optimizer in model.optimizers:
+        getattr(model, optimizer).learning_rate = 0.003
+    history = model.fit(batches(images, len(images)), epochs=60, verbose=0).history[model.monitor]
+    assert np.mean(history[-5:]) < np.mean(history[:5])
+
+
+@every
+def test_every_trainable_variable_gets_a_gradient(name, images, monkeypatch):
+    seen = {}
+    apply = keras.optimizers.Optimizer.apply_gradients
+
+    def spy(self, pairs):
+        pairs = list(pairs)
+        for gradient, variable in pairs:
+            assert gradient is not None, variable.path
+            seen[variable.path] = seen.get(variable.path, 0) + np.abs(np.asarray(gradient)).max()
+        return apply(self, pairs)
+
+    monkeypatch.setattr(keras.optimizers.Optimizer, "apply_gradients", spy)
+    model = build(name, "eager")
+    model.fit(batches(images).take(3), verbose=0)
+    assert set(seen) == {v.path for v in model.trainable_variables}
+    assert all(size > 0 for size in seen.values()), seen
+
+
+@every
+def test_a_trained_model_is_loaded_whole_and_trains_on_as_if_never_interrupted(name, images, tmp_path):
+    model = build(name, ema=0.9)
+    data = batches(images)
+    model.fit(data, validation_data=data, verbose=0)
+    if hasattr(model, "fit_prior"):
+        model.fit_prior(images)
+    model.save(tmp_path / "model.keras")
+    loaded = gz.load(tmp_path / "model.keras")
+    assert_same(outputs(model, images), outputs(loaded, images))
+    assert_same(state(model), state(loaded))
+    for each in (model, loaded):
+        each.fit(data, validation_data=data, verbose=0)
+    assert_same(state(model), state(loaded))
+    assert model.optimizer.iterations == 8
+
+
+@full
+def test_weights_alone_carry_a_trained_model_over(name, images, tmp_path):
+    model = build(name)
+    model.fit(batches(images), verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = build(name)
+    assert not np.array_equal(model(images), other(images))
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_same(outputs(model, images), outputs(other, images))
+
+
+@full
+def test_the_callbacks_of_keras_work(name, images, tmp_path):
+    callbacks = keras.callbacks
+    model = build(name)
+    rates = []
+    model.fit(
+        batches(images),
+        validation_data=batches(images),
+        epochs=3,
+        verbose=0,
+        callbacks=[
+            callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_loss", save_best_only=True),
+            callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True),
+            callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1)),
+            callbacks.TensorBoard(tmp_path / "logs"),
+            callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rates.append(float(model.optimizer.learning_rate))),
+        ],
+    )
+    assert rates == pytest.approx([0.01, 0.005, 0.01 / 3][: len(rates)])
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+    assert gz.load(tmp_path / "best.keras")(images).shape == images.shape
+
+
+@full
+def test_backup_and_restore_resumes_an_interrupted_run(name, images, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    whole = build(name)
+    start = whole.get_weights()
+    whole.fit(batches(images), epochs=3, verbose=0)
+    resumed = build(name)
+    resumed.set_weights(start)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.fit(batches(images), epochs=3, verbose=0, callbacks=[Interrupt(), backup])
+    again = build(name)
+    again.fit(batches(images), epochs=3, verbose=0, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
+    assert again.optimizer.iterations == 12
+    assert_same(outputs(whole, images), outputs(again, images))
+
+
+@every
+def test_sampling_repeats_with_its_seed_at_any_batch_size(name, images):
+    model = build(name)
+    if hasattr(model, "fit_prior"):
+        assert not hasattr(model, "sample")
+        model.fit_prior(images)
+    samples = model.sample(40, seed=3)
+    assert samples.shape == (40, *SHAPE) and samples.dtype == np.float32
+    assert samples.min() >= 0 and samples.max() <= 1
+    np.testing.assert_array_equal(samples, model.sample(40, seed=3))
+    np.testing.assert_allclose(samples, model.sample(40, seed=3, batch_size=7), atol=1e-4)
+    np.testing.assert_allclose(samples[:5], model.sample(5, seed=3), atol=1e-4)
+    assert np.abs(samples - model.sample(40, seed=4)).max() > 1e-3
+    assert np.abs(samples[0] - samples[1]).max() > 1e-3
+
+
+@every
+def test_the_config_survives_json(name, images):
+    model = build(name)
+    config = json.loads(json.dumps(model.get_config()))
+    copy = type(model).from_config(config)
+    assert json.loads(json.dumps(copy.get_config())) == config
+    assert [v.shape for v in copy.weights] == [v.shape for v in model.weights]
+
+
+@every
+def test_what_is_defined_works_and_what_is_not_is_absent(name, images):
+    model = build(name)
+    assert model.image_shape == SHAPE
+    if hasattr(model, "encode") and hasattr(model, "decode"):
+        assert model.reconstruct(images).shape == images.shape
+        line = model.interpolate(images[:2], images[2:4], steps=5)
+        assert line.shape == (2, 5, *SHAPE)
+        np.testing.assert_allclose(line[:, 0], model.reconstruct(images[:2]), atol=1e-5)
+    else:
+        assert not hasattr(model, "interpolate")
+    assert hasattr(model, "bits_per_dim") == hasattr(model, "log_prob")
+    if hasattr(model, "bits_per_dim"):
+        assert model.bits_per_dim(images).shape == (len(images),)
