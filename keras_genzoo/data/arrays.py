@@ -1,0 +1,169 @@
+"""Images in memory: arrays, .npy and .npz files, and the data sets that ship inside the package."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
+from keras_genzoo.images import check_images, to_levels
+
+SHIPPED = Path(__file__).parent / "shipped"
+LICENCES = {"fashion_mnist_mini": "MIT, Zalando SE", "emoji32": "Apache-2.0, Google LLC (Noto Emoji)"}
+
+
+def names():
+    """The data sets that ship inside the package, the default first."""
+    return tuple(LICENCES)
+
+
+def shipped(name):
+    return from_file(SHIPPED / f"{name}.npz", name, LICENCES[name])
+
+
+class Arrays(Source):
+    """Arrays by split.
+
+    Args:
+        name: str.
+        parts: dict of a split to a function without arguments that gives `(images, labels or None)`.
+        as_given: bool. There is one part, and every split is the whole of it.
+    """
+
+    in_memory = True
+    label_hint = "pass the pair `(images, labels)`"
+
+    def __init__(self, name, parts, as_given=False, class_names=None, licence=None):
+        self.name, self.parts, self.as_given = name, parts, as_given
+        self.class_names, self.licence = class_names, licence
+
+    def counts(self):
+        if self.as_given:
+            return {"given": len(self._part("train")[0])}
+        return {split: len(self._chosen(split)[0]) for split in SPLITS}
+
+    def image_shape(self):
+        return self._part("train")[0].shape[1:]
+
+    def arrays(self, split, image_size, channels, labels):
+        images, classes = self._chosen(split)
+        if labels and classes is None:
+            raise self.no_labels()
+        if not len(images):
+            raise self.no_images(split)
+        if images.dtype != np.uint8 or image_size or channels:
+            with tf.device("CPU:0"):  # in pieces, because they are floats for a moment
+                images = np.concatenate(
+                    [
+                        conform(to_levels(images[start : start + 1000]), image_size, channels, f"The images of {self.name}")
+                        for start in range(0, len(images), 1000)
+                    ]
+                )
+        return images, classes if labels else None
+
+    def _chosen(self, split):
+        name, first, last = ("train", 0, 10) if self.as_given else portion(self.parts, split)
+        images, labels = self._part(name)
+        if (first, last) == (0, 10):
+            return images, labels
+        indices = chosen([str(index) for index in range(len(images))], first, last)
+        return images[indices], None if labels is None else labels[indices]
+
+    def _part(self, split):
+        if split not in self.parts:
+            raise ValueError(f"There is no training split in {self.name}, which holds {', '.join(self.parts)}.")
+        images, labels = self.parts[split]()
+        images = np.asarray(images)
+        what = f"The images of {self.name}"
+        if images.dtype == object:
+            raise ValueError(f"{what} are an array of objects, expected numbers; bring them to one size and use `np.stack`.")
+        if images.ndim == 3:
+            images = images[..., None]
+        check_images(images, what)
+        return images, None if labels is None else _labels(labels, len(images), self.name)
+
+
+def _labels(labels, n, name):
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as in Keras's CIFAR-10
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(
+            f"The labels of {name} have shape {labels.shape}, expected one class number an image, ({n},); "
+            "for one-hot rows use `labels.argmax(-1)`."
+        )
+    if len(labels) != n:
+        raise ValueError(f"There are {n} images and {len(labels)} labels in {name}, expected one label an image.")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"The labels of {name} are {labels.dtype}, expected integers; convert with `.astype('int64')`.")
+    return labels.astype(np.int64)
+
+
+def from_arrays(source):
+    """A source of `images`, of the pair `(images, labels)`, or of a dict of such by split."""
+    if isinstance(source, dict):
+        unknown = [name for name in source if name not in SPLITS]
+        if unknown or "train" not in source:
+            raise ValueError(f"A dict of splits has the keys {list(source)}, expected 'train', 'validation', 'test'.")
+        return Arrays("your dict", {split: lambda part=part: _pair(part) for split, part in source.items()})
+    return Arrays("your array", {"train": lambda: _pair(source)}, as_given=True)
+
+
+def _pair(part):
+    if not isinstance(part, tuple):
+        return part, None
+    if len(part) != 2:
+        raise ValueError(f"A tuple of {len(part)} elements came, expected the pair (images, labels).")
+    return part
+
+
+# How archives call images and labels, in this order of preference. The second is that of Keras's own mnist.npz.
+IN_SPLIT = [("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("{}", "{}_labels")]
+WHOLE = [("images", "labels"), ("x", "y")]
+
+
+def from_file(path, name=None, licence=None):
+    """A source of a .npy file of images or of a .npz archive, split or not, with labels or without."""
+    path = Path(path)
+    name = name or str(path)
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            return Arrays(name, {"train": lambda: (stored, None)})
+        with stored:
+            keys = [key for key in stored.files if key != "class_names"]
+            class_names = tuple(map(str, stored["class_names"])) if "class_names" in stored.files else None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+    parts = {}
+    for split in SPLITS:
+        found = [(x.format(split), y.format(split)) for x, y in IN_SPLIT if x.format(split) in keys]
+        if found:
+            parts[split] = _reader(path, *found[0])
+    if "train" not in parts:
+        found = [pair for pair in WHOLE if pair[0] in keys] or [(key, "") for key in keys if len(keys) == 1]
+        if not found:
+            raise ValueError(
+                f"{path} holds the arrays {', '.join(keys) or 'none'}, expected 'images' (and 'labels'), or 'train_images', "
+                "'validation_images', 'test_images' (and labels alike)."
+            )
+        parts["train"] = _reader(path, *found[0])
+    return Arrays(name, parts, class_names=class_names, licence=licence)
+
+
+def _reader(path, images, labels):
+    def read():
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return archive[images], archive[labels] if labels in archive.files else None
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise _unreadable(path, error) from error
+
+    return read
+
+
+def _unreadable(path, error):
+    return ValueError(f"{path} cannot be read as NumPy arrays without pickles ({error}); save it again with `np.savez`.")

@@ -1,0 +1,225 @@
+"""From a source to batches."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.data import arrays
+from keras_genzoo.data.folders import Folder
+from keras_genzoo.data.pipelines import Pipeline
+from keras_genzoo.data.sources import SPLITS
+from keras_genzoo.data.tfds import TFDS
+
+# What the shuffle of a stream holds, whichever is less.
+BUFFER_IMAGES, BUFFER_BYTES = 10_000, 2**28
+
+
+def load(
+    source="fashion_mnist_mini",
+    split="train",
+    batch_size=128,
+    image_size=None,
+    channels=None,
+    labels=False,
+    shuffle=None,
+    seed=0,
+    drop_remainder=None,
+    data_dir=None,
+    cache=None,
+):
+    """Load images as a `tf.data.Dataset` of uint8 batches.
+
+    Args:
+        source: where the images come from:
+            - the name of a data set inside the package, see `names()`;
+            - a folder of images (png, jpg, bmp, gif, webp). Subfolders are classes; subfolders train, validation and test
+              are splits, and may hold classes. Transparency is put over white;
+            - a .npy file of images, or a .npz file of `images` and `labels`, or of `train_images`, `train_labels`,
+              `test_images` and so on (Keras's `x_train`, `y_train` too);
+            - images as an array, a pair `(images, labels)`, or a dict of such by split;
+            - a `tf.data.Dataset` of images or pairs, batched or not;
+            - the name of a TFDS data set that is prepared, see `prepare`. A folder of this name goes before it.
+
+            Arrays are uint8, or floating point in [0, 1], which becomes uint8 by rounding 255 x;
+            `(n, height, width, channels)`, or gray `(n, height, width)`. Labels are class numbers.
+        split: "train", "validation" or "test". Of a file, folder, dict or TFDS data set that lacks validation or test,
+            each is a fixed tenth of the training images, which then lose it; no seed takes part. An array or a
+            pipeline is one split as it is: all of it comes, whatever the split.
+        batch_size: int.
+        image_size: int or `(height, width)`. Other images are cropped at the centre to this aspect ratio, then resized
+            with antialiasing. Needed where images differ in size.
+        channels: 1 or 3. Colour becomes gray, or gray colour. A folder is gray if all its images are.
+        labels: bool. Whether to yield `(images, labels)`, labels being int64 `(batch,)`.
+        shuffle: bool. Defaults to `split == "train"`. Every epoch has another order; the orders follow from the seed (and
+            TensorFlow's global seed, where one is set).
+        seed: int.
+        drop_remainder: bool. Whether to leave out a last batch that is not full. Defaults to True where batches are
+            shuffled and there is at least one full one.
+        data_dir: str or Path. Where TFDS keeps its data sets.
+        cache: bool. Whether to hold all images in memory, as uint8 after resizing. Defaults to True, but False for a
+            pipeline, whose random augmentation would freeze. Images that are not cached are shuffled in a buffer of
+            10,000, or of 256 MB.
+
+    Returns:
+        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels.
+
+    Raises:
+        ValueError: one sentence that says what came, what was expected and what to do.
+
+    Example:
+
+    >>> train = gz.data.load("fashion_mnist_mini", split="train", batch_size=128)
+    >>> next(iter(train)).shape
+    TensorShape([128, 28, 28, 1])
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected 'train', 'validation' or 'test'.")
+    if not _positive(batch_size):
+        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels is {channels!r}, expected 1 or 3.")
+    image_size = _size(image_size)
+    source = find(source, data_dir)
+    shuffle = split == "train" if shuffle is None else shuffle
+    cache = not isinstance(source, Pipeline) if cache is None else cache
+
+    if cache or source.in_memory:
+        images, classes = source.arrays(split, image_size, channels, labels)
+        batches = _from_memory(images, classes, batch_size, shuffle, seed, drop_remainder)
+    else:
+        stream = source.stream(split, image_size, channels, labels)
+        batches = _from_stream(stream, batch_size, shuffle, seed, drop_remainder)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _from_memory(images, classes, batch_size, shuffle, seed, drop_remainder):
+    n = len(images)
+    with tf.device("CPU:0"):  # not on the GPU, where a tensor goes by default
+        tensors = tuple(tf.convert_to_tensor(array) for array in (images, classes) if array is not None)
+    indices = tf.data.Dataset.range(n)
+    if shuffle:
+        indices = indices.shuffle(n, seed=seed)
+    if drop_remainder is None:
+        drop_remainder = shuffle and n >= batch_size
+
+    def gather(chosen):
+        batch = tuple(tf.gather(tensor, chosen) for tensor in tensors)
+        return batch if len(batch) > 1 else batch[0]
+
+    return indices.batch(batch_size, drop_remainder).map(gather)
+
+
+def _from_stream(stream, batch_size, shuffle, seed, drop_remainder):
+    if drop_remainder is None:
+        drop_remainder = shuffle and sum(1 for _ in stream.take(batch_size)) == batch_size
+    if shuffle:
+        spec = stream.element_spec
+        size = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
+        stream = stream.shuffle(min(BUFFER_IMAGES, max(1, BUFFER_BYTES // size)), seed=seed)
+    return stream.batch(batch_size, drop_remainder)
+
+
+def find(source, data_dir=None):
+    """The `Source` that the argument `source` of `load` means; names go before files, and files before TFDS."""
+    if isinstance(source, tf.data.Dataset):
+        return Pipeline(source)
+    if isinstance(source, (dict, tuple)) or hasattr(source, "__array__"):
+        return arrays.from_arrays(source)
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(
+            f"The source of images is a {type(source).__name__}, expected a name, a folder, a file, an array, a pair "
+            "(images, labels), or a tf.data.Dataset; bring a list of images into one array with `np.stack`."
+        )
+    if source in arrays.names():
+        return arrays.shipped(source)
+    path = Path(source).expanduser()
+    if source and path.is_dir():  # Path('') is the current folder
+        return Folder(path)
+    if path.is_file() and path.suffix in (".npy", ".npz"):
+        return arrays.from_file(path)
+    if path.is_file():
+        raise ValueError(f"{path} is a file ending in {path.suffix or 'nothing'}, expected a folder of images, .npy or .npz.")
+    if isinstance(source, os.PathLike) or path.is_absolute() or source.startswith((".", "~")) or path.suffix in (".npy", ".npz"):
+        raise ValueError(f"There is no folder or file {source}.")
+    return TFDS(source, data_dir)
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What is known of a data set without batching it.
+
+    Attributes:
+        name: str.
+        image_shape: `(height, width, channels)`; of a folder that of its first image, None where images differ.
+        counts: dict of split to number of images, None where it is not known. An array or a pipeline is the one split
+            "given".
+        class_names: tuple of str, or None.
+        licence: str, or None.
+    """
+
+    name: str
+    image_shape: tuple
+    counts: dict
+    class_names: tuple | None = None
+    licence: str | None = None
+
+
+def info(source="fashion_mnist_mini", data_dir=None):
+    """What is known of a data set: an `Info`.
+
+    Args:
+        source: as in `load`.
+        data_dir: as in `load`.
+
+    Raises:
+        ValueError: as in `load`.
+
+    Example:
+
+    >>> gz.data.info("emoji32").image_shape
+    (32, 32, 3)
+    """
+    source = find(source, data_dir)
+    return Info(source.name, source.image_shape(), source.counts(), source.class_names, source.licence)
+
+
+def as_array(dataset, n=None):
+    """Collect the batches of a data set in memory.
+
+    Args:
+        dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them.
+        n: int. At most so many images, the first. Defaults to all.
+
+    Returns:
+        Array `(n, height, width, channels)`, or a pair with the labels `(n,)`.
+
+    Example:
+
+    >>> gz.data.as_array(gz.data.load(split="test"), n=100).shape
+    (100, 28, 28, 1)
+    """
+    batches, seen = [], 0
+    for batch in dataset.as_numpy_iterator():
+        batch = batch if isinstance(batch, tuple) else (batch,)
+        batches.append(batch)
+        seen += len(batch[0])
+        if n is not None and seen >= n:
+            break
+    if not batches:
+        raise ValueError("The data set yields no batches, expected one at least.")
+    columns = tuple(np.concatenate(parts)[:n] for parts in zip(*batches, strict=True))
+    return columns if len(columns) > 1 else columns[0]
+
+
+def _positive(number):
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number > 0
+
+
+def _size(image_size):
+    size = (image_size, image_size) if _positive(image_size) else image_size
+    if size is not None and not (isinstance(size, (tuple, list)) and len(size) == 2 and all(map(_positive, size))):
+        raise ValueError(f"image_size is {image_size!r}, expected a whole number of at least 1, or a pair (height, width).")
+    return size if size is None else tuple(size)

@@ -1,0 +1,118 @@
+"""What every kind of source has in common: splits, and bringing images to one size and number of channels."""
+
+import hashlib
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SPLITS = ("train", "validation", "test")
+
+
+def portion(available, split):
+    """Which part of which available split is `split`: `(name, first, last)`, tenths of it.
+
+    A source that has the split gives it. A validation or test split that it lacks is a tenth of its training split, which
+    then loses it; no seed takes part in this.
+    """
+    if split != "train" and split in available:
+        return split, 0, 10
+    lacking = [name for name in SPLITS[1:] if name not in available]
+    kept = 10 - len(lacking)
+    if split == "train":
+        return "train", 0, kept
+    first = kept + lacking.index(split)
+    return "train", first, first + 1
+
+
+def chosen(names, first, last):
+    """Indices, ascending, of the tenths `first` to `last` of `names` in the order of their checksums.
+
+    Checksums make this a fair choice of a list sorted by class, which does not depend on where the images lie. The tenths
+    at the end hold one image at least, if there are three images.
+    """
+    n = len(names)
+    tenth = max(1, round(n / 10)) if n > 2 else 0
+    order = sorted(range(n), key=lambda index: hashlib.sha256(names[index].encode()).digest())
+    start = 0 if first == 0 else n - (10 - first) * tenth
+    return np.sort(np.array(order[start : n - (10 - last) * tenth], int))
+
+
+def conform(images, image_size=None, channels=None, what="images"):
+    """Bring uint8 images to a size and a number of channels.
+
+    Args:
+        images: uint8 tensor, `(batch, height, width, channels)` or `(height, width, channels)`.
+        image_size: `(height, width)` or None. Other images are cropped at the centre to this aspect ratio, then resized
+            with antialiasing.
+        channels: 1, 3 or None. Colour becomes luminance, gray is repeated.
+        what: str. What the images are called in the message.
+
+    Returns:
+        uint8 tensor of the same rank.
+    """
+    if channels and images.shape[-1] != channels:
+        convert = {(3, 1): tf.image.rgb_to_grayscale, (1, 3): tf.image.grayscale_to_rgb}.get((images.shape[-1], channels))
+        if convert is None:
+            raise ValueError(
+                f"{what} have {images.shape[-1] or 'an unknown number of'} channels, which cannot become {channels}; "
+                "leave `channels` out."
+            )
+        images = convert(tf.convert_to_tensor(images))
+    if image_size and tuple(images.shape[-3:-1]) != image_size:
+        images = keras.ops.image.resize(
+            tf.cast(images, tf.float32), image_size, antialias=True, crop_to_aspect_ratio=True, data_format="channels_last"
+        )
+        images = tf.cast(tf.round(images), tf.uint8)
+    return images
+
+
+class Source:
+    """A data set before batching.
+
+    Attributes:
+        name: str. What messages call it.
+        class_names: tuple of str, or None.
+        licence: str or None.
+        in_memory: bool. Whether the images are in memory anyway.
+        label_hint: str. How to give labels to a source of this kind.
+    """
+
+    class_names = None
+    licence = None
+    in_memory = False
+    label_hint = "leave `labels` out"
+
+    def counts(self):
+        """Number of images by split; None where it is not known."""
+        raise NotImplementedError
+
+    def image_shape(self):
+        """`(height, width, channels)`, None where images differ."""
+        raise NotImplementedError
+
+    def arrays(self, split, image_size, channels, labels):
+        """The images of a split, uint8 `(n, height, width, channels)`, and their labels, int64 `(n,)`, or None."""
+        try:
+            batches = list(self.stream(split, image_size, channels, labels).batch(512).as_numpy_iterator())
+        except tf.errors.InvalidArgumentError as error:
+            if "Cannot batch" in error.message or "Cannot add tensor to the batch" in error.message:
+                raise ValueError(f"The images of {self.name} differ in size; give them one with image_size=.") from error
+            reason = re.sub(r"\{\{.*?\}\} |\[Op:.*", "", error.message.splitlines()[0]).strip()  # without TensorFlow's nodes
+            raise ValueError(f"The images of {self.name} cannot be read: {reason}.") from error
+        if not batches:
+            raise self.no_images(split)
+        if labels:
+            return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return np.concatenate(batches), None
+
+    def stream(self, split, image_size, channels, labels):
+        """A `tf.data.Dataset` of single uint8 images, or of pairs with their int64 label."""
+        raise NotImplementedError
+
+    def no_images(self, split):
+        return ValueError(f"There are no images in the {split!r} split of {self.name}, which holds {self.counts()}.")
+
+    def no_labels(self):
+        return ValueError(f"There are no labels in {self.name}, and labels=True asks for them; {self.label_hint}.")

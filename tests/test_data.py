@@ -1,0 +1,498 @@
+"""Images in: every kind of source, the splits, the order, and one sentence for whatever does not fit."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import keras_genzoo as gz
+from keras_genzoo.data import arrays
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (30, 6, 5, 3), np.uint8)
+LABELS = np.arange(30) % 3
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """In place of the fixture of all tests: nothing here has a state in Keras, and clearing it takes longer than most."""
+
+
+def write_image(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels)).save(path)
+    return path
+
+
+def collect(*args, **kwargs):
+    return gz.data.as_array(gz.data.load(*args, **{"shuffle": False, **kwargs}))
+
+
+def same_sets(*parts):
+    """The images of the parts as one sorted list of bytes."""
+    return sorted(image.tobytes() for part in parts for image in part)
+
+
+# The data sets inside the package
+
+SHA256 = {
+    "fashion_mnist_mini": "d58a45d1ff99d77a9a70422c133fc6a4db1d246620a06893afc1ab749120de11",
+    "emoji32": "8431c96428612fcf6f2d8df4629cedfdd4111f34642c8fe7355393903ddebdbb",
+}
+
+
+def test_every_shipped_file_is_the_one_its_script_wrote_and_has_its_licence_beside_it():
+    assert set(SHA256) == set(gz.data.names())
+    for name, expected in SHA256.items():
+        assert hashlib.sha256((arrays.SHIPPED / f"{name}.npz").read_bytes()).hexdigest() == expected
+        assert "licen" in (arrays.SHIPPED / f"{name}.LICENSE.txt").read_text().lower()
+
+
+@pytest.mark.parametrize(("split", "each"), [("train", 1000), ("validation", 200), ("test", 200)])
+def test_fashion_mnist_mini_is_balanced(split, each):
+    images, labels = collect(split=split, labels=True)
+    assert images.shape == (10 * each, 28, 28, 1) and images.dtype == np.uint8 and labels.dtype == np.int64
+    assert np.bincount(labels).tolist() == [each] * 10
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_fashion_mnist_mini_begins_with_the_first_images_of_each_class_of_the_original():
+    import gzip
+
+    original = np.frombuffer(gzip.open(DEBIAN / "train-images-idx3-ubyte.gz").read(784 * 500 + 16), np.uint8, offset=16)
+    # Of the first 500, every class has far fewer than 1,000: all of them are in the training split, in order.
+    np.testing.assert_array_equal(collect()[:500, ..., 0], original.reshape(-1, 28, 28))
+
+
+def test_emoji32_counts_every_emoji_and_skin_tone_once():
+    counts = gz.data.info("emoji32").counts
+    assert sum(counts.values()) == 3786  # the number of images of emoji-datasource-google 16.0.0
+    assert 0.09 < counts["validation"] / 3786 < 0.11 and 0.09 < counts["test"] / 3786 < 0.11
+
+
+def test_no_emoji_and_no_picture_is_in_two_splits_of_emoji32():
+    with np.load(arrays.SHIPPED / "emoji32.npz") as stored:
+        for what in ("emoji", "images"):
+            sides = [{entry.tobytes() for entry in stored[f"{split}_{what}"]} for split in ("train", "validation", "test")]
+            if what == "emoji":
+                sides = [set(stored[f"{split}_emoji"].tolist()) for split in ("train", "validation", "test")]
+            assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+
+
+def test_every_category_of_emoji32_is_in_every_split():
+    for split in ("train", "validation", "test"):
+        assert np.unique(collect("emoji32", split, labels=True)[1]).tolist() == list(range(10))
+
+
+def test_info_tells_shape_counts_classes_and_licence():
+    info = gz.data.info("fashion_mnist_mini")
+    assert info.image_shape == (28, 28, 1)
+    assert info.counts == {"train": 10000, "validation": 2000, "test": 2000}
+    assert info.class_names[9] == "Ankle boot" and "MIT" in info.licence
+
+
+# Order and batches
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_same_seed_gives_the_same_epochs_and_every_epoch_has_another_order(cache):
+    source = tf.data.Dataset.from_tensor_slices(IMAGES)
+    first, second = (gz.data.load(source, seed=3, batch_size=8, cache=cache) for _ in range(2))
+    epochs = [gz.data.as_array(first) for _ in range(2)]
+    np.testing.assert_array_equal(epochs, [gz.data.as_array(second) for _ in range(2)])
+    assert (epochs[0] != epochs[1]).any()
+    assert (gz.data.as_array(gz.data.load(source, seed=4, batch_size=8, cache=cache)) != epochs[0]).any()
+
+
+def test_images_keep_their_labels_when_shuffled():
+    images, labels = collect((IMAGES, LABELS), labels=True, shuffle=True, batch_size=7, drop_remainder=False)
+    pairs = {image.tobytes(): label for image, label in zip(IMAGES, LABELS, strict=True)}
+    assert [pairs[image.tobytes()] for image in images] == labels.tolist() and len(images) == 30
+
+
+def test_training_batches_are_full_and_evaluation_sees_every_image_in_order():
+    assert [len(batch) for batch in gz.data.load(IMAGES, batch_size=8)] == [8, 8, 8]
+    assert [len(batch) for batch in gz.data.load(IMAGES, "test", batch_size=8)] == [8, 8, 8, 6]
+    np.testing.assert_array_equal(gz.data.as_array(gz.data.load(IMAGES, "test", batch_size=8)), IMAGES)
+    assert gz.data.load(IMAGES, batch_size=8).element_spec.shape == (8, 6, 5, 3)
+
+
+@pytest.mark.parametrize("source", [IMAGES, tf.data.Dataset.from_tensor_slices(IMAGES)], ids=["array", "pipeline"])
+def test_fewer_images_than_a_batch_are_one_batch(source):
+    assert [len(batch) for batch in gz.data.load(source, batch_size=128)] == [30]
+
+
+def test_as_array_gives_at_most_n_images():
+    data = gz.data.load((IMAGES, LABELS), "test", batch_size=8, labels=True)
+    images, labels = gz.data.as_array(data, n=10)
+    np.testing.assert_array_equal(images, IMAGES[:10])
+    np.testing.assert_array_equal(labels, LABELS[:10])
+    assert len(gz.data.as_array(data, n=1000)[0]) == 30
+
+
+# Arrays and files of arrays
+
+
+def test_floats_become_the_nearest_level():
+    np.testing.assert_array_equal(collect(IMAGES / np.float32(255)), IMAGES)
+    assert collect(np.full((1, 2, 2, 1), 0.5)).max() == 128  # 127.5, to even
+
+
+def test_gray_arrays_get_a_channel_axis():
+    np.testing.assert_array_equal(collect(IMAGES[..., 0]), IMAGES[..., :1])
+
+
+def test_an_array_is_one_split_as_given():
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(collect(IMAGES, split), IMAGES)
+
+
+def test_labels_may_be_a_column():
+    np.testing.assert_array_equal(collect((IMAGES, LABELS[:, None]), labels=True)[1], LABELS)
+
+
+def test_a_dict_gives_its_splits_and_a_missing_one_is_cut_from_training():
+    source = {"train": IMAGES[:20], "test": IMAGES[20:]}
+    train, validation, test = (collect(source, split) for split in ("train", "validation", "test"))
+    np.testing.assert_array_equal(test, IMAGES[20:])
+    assert len(validation) == 2 and same_sets(train, validation) == same_sets(IMAGES[:20])
+
+
+def test_a_file_of_one_array_is_cut_in_three_the_same_way_every_time(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    parts = [collect(tmp_path / "images.npy", split, seed=seed) for seed, split in enumerate(("train", "validation", "test"))]
+    assert [len(part) for part in parts] == [24, 3, 3]
+    assert same_sets(*parts) == same_sets(IMAGES)
+    np.testing.assert_array_equal(parts[2], collect(str(tmp_path / "images.npy"), "test", seed=9))
+
+
+@pytest.mark.parametrize(
+    "names", [("train_images", "train_labels", "test_images"), ("x_train", "y_train", "x_test")], ids=["ours", "keras"]
+)
+def test_archives_may_hold_splits_and_labels(tmp_path, names):
+    np.savez(tmp_path / "data.npz", **dict(zip(names, (IMAGES, LABELS, IMAGES[:4]), strict=True)))
+    images, labels = collect(tmp_path / "data.npz", "validation", labels=True)
+    assert images.shape == (3, 6, 5, 3) and labels.shape == (3,)
+    np.testing.assert_array_equal(collect(tmp_path / "data.npz", "test"), IMAGES[:4])
+
+
+def test_archives_may_hold_one_set_of_images_and_labels(tmp_path):
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS)
+    assert gz.data.info(tmp_path / "data.npz").counts == {"train": 24, "validation": 3, "test": 3}
+    assert collect(tmp_path / "data.npz", labels=True)[1].shape == (24,)
+
+
+def test_resizing_is_antialiased_and_keeps_the_aspect_ratio():
+    board = np.indices((64, 64)).sum(0)[None, ..., None].astype(np.uint8) % 2 * 255
+    resized = collect(board, image_size=16)  # without antialiasing it would stay black and white
+    assert resized.shape == (1, 16, 16, 1) and abs(resized.astype(int) - 127).max() < 24
+    wide = np.zeros((1, 8, 24, 1), np.uint8)
+    wide[:, :, 8:16] = 200  # the middle third is what a square shows
+    np.testing.assert_array_equal(collect(wide, image_size=4), np.full((1, 4, 4, 1), 200))
+    assert collect(IMAGES, image_size=(3, 7)).shape == (30, 3, 7, 3)
+
+
+def test_channels_convert_both_ways():
+    np.testing.assert_array_equal(collect(IMAGES[..., :1], channels=3), IMAGES[..., :1].repeat(3, -1))
+    luminance = IMAGES @ [0.299, 0.587, 0.114]  # ITU-R 601
+    assert abs(collect(IMAGES, channels=1)[..., 0] - luminance).max() < 1.1
+    assert collect(IMAGES, channels=1).dtype == np.uint8
+
+
+# Folders
+
+
+def test_a_flat_folder_is_cut_in_three_by_the_names_of_its_files(tmp_path):
+    for index, image in enumerate(IMAGES):
+        write_image(tmp_path / "first" / f"{index:02}.png", image)
+    parts = [collect(tmp_path / "first", split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [24, 3, 3]
+    assert same_sets(*parts) == same_sets(IMAGES)
+    (tmp_path / "first").rename(tmp_path / "second")  # wherever the folder lies
+    np.testing.assert_array_equal(collect(str(tmp_path / "second"), "test", seed=5), parts[2])
+
+
+def test_subfolders_are_classes_with_and_without_splits(tmp_path):
+    for index, image in enumerate(IMAGES):
+        write_image(tmp_path / "classes" / "abc"[LABELS[index]] / f"{index}.png", image)
+        write_image(tmp_path / "splits" / ("train" if index < 27 else "test") / "abc"[LABELS[index]] / f"{index}.png", image)
+    assert gz.data.info(tmp_path / "classes").class_names == ("a", "b", "c")
+    expected = {image.tobytes(): label for image, label in zip(IMAGES, LABELS, strict=True)}
+    for folder in ("classes", "splits"):
+        for split in ("train", "validation", "test"):
+            images, labels = collect(tmp_path / folder, split, labels=True)
+            assert [expected[image.tobytes()] for image in images] == labels.tolist()
+    assert same_sets(collect(tmp_path / "splits", "test")) == same_sets(IMAGES[27:])
+    assert gz.data.info(tmp_path / "splits").counts == {"train": 24, "validation": 3, "test": 3}
+
+
+def test_a_class_called_train_is_no_split(tmp_path):
+    for name in ("train", "bus"):
+        write_image(tmp_path / name / "1.png", IMAGES[0])
+    assert gz.data.info(tmp_path).class_names == ("bus", "train")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "jpeg", "bmp", "gif", "webp", "PNG"])
+def test_a_folder_may_hold_every_usual_format(tmp_path, ending):
+    write_image(tmp_path / f"one.{ending}", np.full((8, 8, 3), 100, np.uint8))
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._one.png").write_bytes(b"what macOS leaves behind")
+    assert abs(collect(tmp_path).astype(int) - 100).max() <= 3
+
+
+def test_a_folder_is_gray_if_all_its_images_are(tmp_path):
+    write_image(tmp_path / "1.png", IMAGES[0, ..., 0])
+    assert collect(tmp_path).shape == (1, 6, 5, 1)
+    write_image(tmp_path / "2.png", IMAGES[1])
+    assert collect(tmp_path).shape == (2, 6, 5, 3)
+    assert collect(tmp_path, channels=1).shape == (2, 6, 5, 1)
+
+
+def test_transparency_is_put_over_white_sixteen_bits_are_scaled_and_photos_stand_upright(tmp_path):
+    write_image(tmp_path / "a" / "1.png", np.zeros((4, 4, 4), np.uint8))
+    assert (collect(tmp_path / "a") == 255).all()
+    write_image(tmp_path / "b" / "1.png", np.full((4, 4), 257 * 77, np.uint16))
+    assert (collect(tmp_path / "b") == 77).all()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned
+    (tmp_path / "c").mkdir()
+    Image.fromarray(IMAGES[0]).save(tmp_path / "c" / "1.png", exif=exif)
+    np.testing.assert_array_equal(collect(tmp_path / "c")[0], np.rot90(IMAGES[0], -1))
+
+
+def test_images_of_many_sizes_become_one_cached_or_not(tmp_path):
+    for index in range(12):
+        write_image(tmp_path / "ab"[index % 2] / f"{index}.png", np.full((5 + index, 9, 3), index, np.uint8))
+    cached, streamed = (collect(tmp_path, image_size=(4, 6), labels=True, cache=cache) for cache in (True, False))
+    for one, other in zip(cached, streamed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert cached[0].shape == (10, 4, 6, 3) and (cached[0][:, 0, 0, 0] % 2 == cached[1]).all()
+
+
+# Pipelines
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_pipeline_may_be_batched_or_not(batched, cache):
+    source = tf.data.Dataset.from_tensor_slices((IMAGES / np.float32(255), LABELS))
+    source = source.batch(7) if batched else source
+    images, labels = collect(source, labels=True, batch_size=4, cache=cache)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+    assert collect(source, cache=cache, image_size=4, channels=1).shape == (30, 4, 4, 1)
+    assert gz.data.info(source).image_shape == (6, 5, 3)
+
+
+def test_a_pipeline_keeps_its_augmentation_unless_it_is_cached():
+    rng = tf.random.Generator.from_seed(0)
+    source = tf.data.Dataset.from_tensor_slices(IMAGES).map(
+        lambda image: image + tf.cast(rng.uniform((), 0, 9, tf.int32), tf.uint8)
+    )
+    fresh, frozen = gz.data.load(source, "test"), gz.data.load(source, "test", cache=True)
+    assert (gz.data.as_array(fresh) != gz.data.as_array(fresh)).any()
+    np.testing.assert_array_equal(gz.data.as_array(frozen), gz.data.as_array(frozen))
+
+
+def test_a_pipeline_without_end_is_taken_as_it_comes():
+    endless = tf.data.Dataset.from_tensor_slices(IMAGES).repeat()
+    assert len(gz.data.as_array(gz.data.load(endless, "test", batch_size=8).take(10))) == 80
+
+
+# TensorFlow Datasets
+
+
+@pytest.fixture(scope="module")
+def tfds_folder(tmp_path_factory):
+    """TFDS's own Fashion-MNIST, built from the files of Debian's package: the first 500 images of each split."""
+    if not DEBIAN.is_dir():
+        pytest.skip("Debian's package dataset-fashion-mnist is not installed")
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patch:  # all 70,000 take a minute
+        few = functools.partial(tfds.download.DownloadConfig, max_examples_per_split=500)
+        patch.setattr(tfds.download, "DownloadConfig", few)
+        gz.data.prepare("fashion_mnist", DEBIAN, data_dir=folder)
+    return folder
+
+
+def test_tfds_fashion_mnist_is_built_from_debians_files(tfds_folder):
+    train, validation, test = (
+        collect("fashion_mnist", split, labels=True, data_dir=tfds_folder) for split in ("train", "validation", "test")
+    )
+    assert [len(images) for images, _ in (train, validation, test)] == [450, 50, 500]
+    shipped = {image.tobytes(): label for image, label in zip(*collect(labels=True), strict=True)}
+    for images, labels in (train, validation):  # the first 500 are in the shipped set as well
+        assert [shipped[image.tobytes()] for image in images] == labels.tolist()
+
+
+def test_tfds_data_are_the_same_cached_or_not_and_shuffled_from_the_seed(tfds_folder):
+    load = functools.partial(gz.data.load, "fashion_mnist", data_dir=tfds_folder, batch_size=50)
+    np.testing.assert_array_equal(gz.data.as_array(load(split="test")), gz.data.as_array(load(split="test", cache=False)))
+    np.testing.assert_array_equal(gz.data.as_array(load(seed=1)), gz.data.as_array(load(seed=1)))
+    assert load(image_size=14, channels=3).element_spec.shape == (50, 14, 14, 3)
+    info = gz.data.info("fashion_mnist", tfds_folder)
+    assert info.class_names[0] == "T-shirt/top" and info.image_shape == (28, 28, 1)
+
+
+def test_preparing_what_is_prepared_or_shipped_needs_nothing(tfds_folder):
+    gz.data.prepare("fashion_mnist", data_dir=tfds_folder)
+    gz.data.prepare("emoji32")
+
+
+@pytest.mark.slow
+def test_all_of_tfds_fashion_mnist_is_built_from_debians_files(tfds_folder, tmp_path):
+    gz.data.prepare("fashion_mnist", DEBIAN, data_dir=tmp_path)
+    assert gz.data.info("fashion_mnist", tmp_path).counts == {"train": 54000, "validation": 6000, "test": 10000}
+
+
+# What does not fit
+
+
+def two_sizes(folder):
+    write_image(folder / "0.png", IMAGES[0])
+    for index in range(1, 12):
+        write_image(folder / f"{index}.png", IMAGES[index, :4])
+    return folder
+
+
+def corrupt(folder):
+    path = write_image(folder / "broken.png", RANDOM.integers(0, 256, (32, 32, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:-800])
+    return folder
+
+
+def archive(folder, **content):
+    np.savez(folder / "data.npz", **content)
+    return folder / "data.npz"
+
+
+def saved(folder, content):
+    np.save(folder / "data.npy", content, allow_pickle=True)
+    return folder / "data.npy"
+
+
+def text(path, content=b"no image"):
+    path.write_bytes(content)
+    return path
+
+
+def pipeline(*content):
+    return tf.data.Dataset.from_tensor_slices(content if len(content) > 1 else content[0])
+
+
+BAD = {
+    # what: (source of a folder, arguments of load, words of the sentence)
+    "empty folder": (lambda folder: folder, {}, ["no images", ".png"]),
+    "missing folder": (lambda folder: folder / "nowhere", {}, ["no folder or file", "nowhere"]),
+    "missing file": (lambda folder: "nowhere.npz", {}, ["no folder or file", "nowhere.npz"]),
+    "corrupt image": (corrupt, {}, ["broken.png", "truncated", "repair or remove"]),
+    "no image in spite of its name": (lambda folder: text(folder / "a.png") and folder, {}, ["a.png", "cannot be read"]),
+    "images of two sizes": (two_sizes, {}, ["1.png has 4 x 5", "0.png has 6 x 5", "image_size="]),
+    "one image, asked to be held out": (
+        lambda folder: write_image(folder / "a.png", IMAGES[0]).parent,
+        {"split": "test"},
+        ["no images", "'test'", "'train': 1"],
+    ),
+    "folder without classes": (
+        lambda folder: write_image(folder / "a.png", IMAGES[0]).parent,
+        {"labels": True},
+        ["no labels", "subfolder"],
+    ),
+    "file of another kind": (lambda folder: text(folder / "a.txt"), {}, ["a.txt", ".npz"]),
+    "corrupt archive": (lambda folder: text(folder / "a.npz"), {}, ["a.npz", "cannot be read"]),
+    "truncated archive": (
+        lambda folder: text(folder / "a.npz", archive(folder, images=IMAGES).read_bytes()[:-100]),
+        {},
+        ["a.npz", "cannot be read"],
+    ),
+    "archive without images": (lambda folder: archive(folder, a=1, b=2), {}, ["a, b", "'train_images'"]),
+    "pickled array": (lambda folder: saved(folder, np.array([IMAGES, None], object)), {}, ["data.npy", "without pickles"]),
+    "floats 0..255": (lambda _: IMAGES.astype("float32"), {}, ["[0, 1]", "images / 255", "astype('uint8')"]),
+    "floats in [-1, 1]": (lambda _: IMAGES / 127.5 - 1, {}, ["[0, 1]", "(images + 1) / 2"]),
+    "NaN": (lambda _: np.full((2, 4, 4, 1), np.nan), {}, ["NaN"]),
+    "rank 2": (lambda _: np.zeros((4, 4)), {}, ["(4, 4)", "(batch, height, width, channels)"]),
+    "rank 5": (lambda _: np.zeros((1, 2, 4, 4, 1)), {}, ["(1, 2, 4, 4, 1)"]),
+    "int32": (lambda _: IMAGES.astype("int32"), {}, ["int32", "uint8"]),
+    "objects": (lambda _: np.array([IMAGES[0], None], object), {}, ["objects", "np.stack"]),
+    "no images": (lambda _: IMAGES[:0], {}, ["no images"]),
+    "list": (lambda _: list(IMAGES), {}, ["list", "np.stack"]),
+    "triple": (lambda _: (IMAGES, LABELS, LABELS), {}, ["3 elements", "(images, labels)"]),
+    "dict of other splits": (lambda _: {"train": IMAGES, "dev": IMAGES}, {}, ["'dev'", "'validation'"]),
+    "too few labels": (lambda _: (IMAGES, LABELS[:29]), {"labels": True}, ["30 images", "29 labels"]),
+    "one-hot labels": (lambda _: (IMAGES, np.eye(3)[LABELS]), {"labels": True}, ["(30, 3)", "argmax"]),
+    "float labels": (lambda _: (IMAGES, LABELS * 1.0), {"labels": True}, ["float64", "integers"]),
+    "labels missing": (lambda _: IMAGES, {"labels": True}, ["no labels", "(images, labels)"]),
+    "multispectral to gray": (lambda _: np.zeros((2, 4, 4, 5)), {"channels": 1}, ["5 channels", "leave `channels` out"]),
+    "pipeline of dicts": (lambda _: pipeline(IMAGES).map(lambda x: {"image": x}), {}, ["image", ".map"]),
+    "pipeline of triples": (lambda _: pipeline(IMAGES, LABELS, LABELS), {}, ["(images, labels)"]),
+    "pipeline of rank 2": (lambda _: pipeline(IMAGES[..., 0]), {}, ["(6, 5)", "(height, width, channels)"]),
+    "pipeline of int32": (lambda _: pipeline(IMAGES.astype("int32")), {}, ["int32", "uint8"]),
+    "pipeline of floats 0..255": (lambda _: pipeline(IMAGES * 1.0), {}, ["[0, 1]", "images / 255"]),
+    "pipeline of NaN": (lambda _: pipeline(np.full((2, 4, 4, 1), np.nan)), {}, ["NaN"]),
+    "pipeline that goes bad later": (
+        lambda _: pipeline(np.concatenate([np.zeros((5, 4, 4, 1)), np.ones((5, 4, 4, 1)) * 2])),
+        {"cache": True},
+        ["outside [0, 1]"],
+    ),
+    "pipeline of many sizes": (
+        lambda _: tf.data.Dataset.range(1, 9).map(lambda n: tf.zeros((n, 4, 1), tf.uint8)),
+        {"cache": True},
+        ["differ in size", "image_size="],
+    ),
+    "pipeline without labels": (lambda _: pipeline(IMAGES), {"labels": True}, ["no labels"]),
+    "unknown name": (lambda _: "fashion_mnits", {}, ["'fashion_mnits'", "did you mean 'fashion_mnist'"]),
+    "unknown name near a shipped one": (lambda _: "emoji_32", {}, ["did you mean 'emoji32'"]),
+    "nothing like any name": (lambda _: "qqqqqqqq", {}, ["'qqqqqqqq'", "fashion_mnist_mini and emoji32"]),
+    "empty name": (lambda _: "", {}, ["''"]),
+    "unknown configuration": (lambda _: "imagenet_resized/33x33", {}, ["imagenet_resized", "32x32"]),
+    "TFDS not prepared": (lambda _: "mnist", {}, ["mnist is not prepared", "genzoo prepare mnist --from FOLDER"]),
+    "unknown split": (lambda _: IMAGES, {"split": "dev"}, ["'dev'", "'validation'"]),
+    "batch size 0": (lambda _: IMAGES, {"batch_size": 0}, ["batch_size is 0", "at least 1"]),
+    "batch size 1.5": (lambda _: IMAGES, {"batch_size": 1.5}, ["batch_size is 1.5"]),
+    "image size -1": (lambda _: IMAGES, {"image_size": -1}, ["image_size is -1", "(height, width)"]),
+    "image size of three": (lambda _: IMAGES, {"image_size": (8, 8, 3)}, ["image_size is (8, 8, 3)"]),
+    "channels 2": (lambda _: IMAGES, {"channels": 2}, ["channels is 2", "1 or 3"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_gets_one_sentence(case, tmp_path):
+    source, arguments, words = BAD[case]
+    with pytest.raises(ValueError) as error:
+        gz.data.load(source(tmp_path), data_dir=tmp_path / "tfds", **{"batch_size": 4, **arguments})
+    message = str(error.value)
+    assert "\n" not in message and message.endswith((".", "?")) and len(message) < 500, message
+    for word in words:
+        assert word in message, message
+
+
+def test_a_pipeline_that_goes_bad_while_it_streams_says_so_too():
+    data = gz.data.load(pipeline(np.repeat([0.0, 2.0], 200)[:, None, None, None]), "test", batch_size=100)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="outside"):
+        gz.data.as_array(data)
+
+
+def test_preparing_without_network_says_at_once_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody answers there
+    with pytest.raises(ValueError, match=r"no network .* train-images-idx3-ubyte.gz.* --from FOLDER"):
+        gz.data.prepare("fashion_mnist", data_dir=tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no network .* train-images-idx3-ubyte.gz.* --from FOLDER"):
+        gz.data.prepare("fashion_mnist", tmp_path / "empty", data_dir=tmp_path)
+
+
+def test_preparing_from_other_files_than_tfds_expects_is_refused(tmp_path):
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte.gz is not the file that TFDS expects"):
+        gz.data.prepare("fashion_mnist", tmp_path, data_dir=tmp_path)
+    with pytest.raises(ValueError, match="no folder"):
+        gz.data.prepare("fashion_mnist", tmp_path / "nowhere", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="by hand"):
+        gz.data.prepare("celeb_a_hq", data_dir=tmp_path)
