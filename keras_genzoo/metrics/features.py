@@ -1,0 +1,210 @@
+"""What a distance between distributions of images looks at: images to vectors of features.
+
+Whatever has `name`, `hash`, `resize` and `dim` and maps images to features when called is an extractor; `FeatureExtractor`
+makes one of any keras.Model, and `get` finds the ones that come with the package by name.
+"""
+
+import functools
+import hashlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.images import check_images, to_levels, to_unit
+
+BATCH = 256  # images in a call of the network, the last one padded: one graph for each image shape
+CHUNK = 4096  # images a stream takes in at once, so that its memory is independent of their number
+
+
+class FeatureExtractor:
+    """Features of images: a layer of a trained network, at inference.
+
+    Images are first brought to the 256 levels, as real images are stored: floats in [0, 1] become `round(255 x)`, so that
+    no distance rewards or punishes what an image file could not hold, and `uint8` and float images score the same.
+
+    Args:
+        model: keras.Model, functional; called with `training=False`.
+        layer: str. The layer whose output is the feature vector, `(batch, dim)`; axes of space are averaged over.
+            Defaults to the output of the model.
+        preprocess: callable. Images `(batch, height, width, channels)`, a float32 tensor in [0, 1], to the input of the
+            model; runs in the graph. Defaults to none.
+        name: str. What scores are named for: `FD[name]`. Defaults to the name of the model and of the layer.
+        resize: str. How `preprocess` resizes; stored beside every score. Defaults to "none".
+        hash: str. Identifies the weights; stored beside every score. Defaults to 12 digits of the sha256 of the weights.
+
+    Raises:
+        ValueError: the model has no such layer or several outputs; when called, see `check_images`.
+
+    Example:
+
+    >>> network = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(64, 64, 3))
+    >>> features = keras_genzoo.metrics.FeatureExtractor(
+    ...     network, preprocess=lambda x: 255 * tf.image.resize(x, (64, 64)), name="mobilenet", resize="bilinear 64")
+    >>> features(np.zeros((10, 28, 28, 3), "uint8")).shape
+    (10, 576)
+    """
+
+    def __init__(self, model, layer=None, preprocess=None, name=None, resize="none", hash=None):
+        self.model = model
+        self.preprocess = preprocess or (lambda images: images)
+        self.name = name or (f"{model.name}/{layer}" if layer else model.name)
+        self.resize = resize
+        self.hash = hash or _digest(model)
+        output = _output_of(model, layer)
+        self.dim = output.shape[-1]
+        # The policy of this moment must not cast the images that the network gets.
+        network = keras.Model(model.inputs, output, dtype="float32")
+
+        @tf.function
+        def features(levels):
+            values = network(self.preprocess(to_unit(levels)), training=False)
+            return tf.cast(tf.reduce_mean(values, axis=list(range(1, len(values.shape) - 1))), tf.float32)
+
+        self._features = features
+
+    def __call__(self, images):
+        """Features of images.
+
+        Args:
+            images: array `(n, height, width, channels)`, any n, `uint8` or floats in [0, 1].
+
+        Returns:
+            float32 array `(n, dim)`.
+        """
+        check_images(images)
+        features = np.empty((len(images), self.dim), "float32")
+        for start in range(0, len(images), BATCH):
+            levels = to_levels(images[start : start + BATCH])
+            n = len(levels)
+            padded = tf.pad(levels, [[0, BATCH - n], [0, 0], [0, 0], [0, 0]])
+            features[start : start + n] = self._features(padded)[:n]
+        return features
+
+    def at(self, layer):
+        """The same network and preprocessing read at another layer, for example `get("fashion-cnn").at("probabilities")`."""
+        return FeatureExtractor(self.model, layer, self.preprocess, f"{self.name}/{layer}", self.resize, self.hash)
+
+    def __deepcopy__(self, memo):
+        return self  # nothing in it changes, and a tf.function cannot be copied; callbacks that hold one are copied by tuners
+
+
+def _output_of(model, layer):
+    if layer is not None and layer not in (names := [each.name for each in model.layers]):
+        raise ValueError(f"model `{model.name}` has no layer {layer!r}; it has {', '.join(names)}.")
+    output = model.get_layer(layer).output if layer else model.output
+    if isinstance(output, list | tuple | dict):
+        raise ValueError(f"model `{model.name}` has several outputs; name the layer to read as `layer`.")
+    return output
+
+
+def _digest(model):
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _fashion_cnn():
+    from keras_genzoo.metrics import fashion_cnn
+
+    return FeatureExtractor(
+        fashion_cnn.load(),
+        layer="features",
+        preprocess=fashion_cnn.preprocess,
+        name="fashion-cnn",
+        resize="bilinear antialiased 28x28 gray",
+        hash=hashlib.sha256(fashion_cnn.WEIGHTS.read_bytes()).hexdigest()[:12],
+    )
+
+
+SHIPPED = {"fashion-cnn": _fashion_cnn}
+
+
+@functools.cache
+def _shipped(name):
+    return SHIPPED[name]()
+
+
+def get(features):
+    """An extractor by name, or the one given.
+
+    Args:
+        features: str or extractor. "fashion-cnn": the last layer but one (128 values) of a classifier of Fashion-MNIST that
+            ships with the package; takes images of any height, width and channels (resized to 28x28, channels averaged);
+            right for garments, and a rough eye for other small images. Loaded at the first use.
+
+    Raises:
+        ValueError: an unknown name, or an object that is no extractor.
+
+    Example:
+
+    >>> features = keras_genzoo.metrics.get("fashion-cnn")
+    >>> features(np.zeros((2, 33, 21, 5), "uint8")).shape
+    (2, 128)
+    """
+    if isinstance(features, str):
+        if features not in SHIPPED:
+            raise ValueError(f"unknown features {features!r}; there are {', '.join(SHIPPED)}, or give a FeatureExtractor.")
+        return _shipped(features)
+    missing = [name for name in ("name", "hash", "resize", "dim", "__call__") if not hasattr(features, name)]
+    if missing:
+        raise ValueError(
+            f"features of type {type(features).__name__} lack {', '.join(missing)}; "
+            f"give one of the names {', '.join(SHIPPED)}, or a FeatureExtractor."
+        )
+    return features
+
+
+def extract(features, images, what="images"):
+    """Features of an array of images, or of each batch of an iterable, in pieces of bounded size.
+
+    Args:
+        features: extractor.
+        images: array or tensor `(n, height, width, channels)`, or an iterable of them (a `tf.data.Dataset`, a generator);
+            of batches that are tuples, such as `(images, labels)`, the first member counts.
+        what: str. What the images are called in messages.
+
+    Yields:
+        float32 arrays `(at most 4096, dim)`.
+
+    Raises:
+        ValueError: by `check_images`, or if the extractor returns NaN or another shape than `(n, dim)`.
+    """
+    if hasattr(images, "shape"):
+        images = [images]
+    elif isinstance(images, str | bytes) or not hasattr(images, "__iter__"):
+        raise ValueError(f"{what} are {type(images).__name__}, expected an array of images or an iterable of such batches.")
+    for batch in images:
+        batch = np.asarray(batch[0] if isinstance(batch, list | tuple) else batch)
+        check_images(batch, what)
+        for start in range(0, len(batch), CHUNK):
+            chunk = batch[start : start + CHUNK]
+            values = np.asarray(features(chunk))
+            if values.shape != (len(chunk), features.dim):
+                raise ValueError(
+                    f"extractor {features.name!r} returned features of shape {values.shape} for {len(chunk)} images, "
+                    f"expected ({len(chunk)}, {features.dim})."
+                )
+            yield check_features(values, f"features {features.name!r} of {what}")
+
+
+def check_features(features, what="features"):
+    """The features, after one sentence is raised unless they are finite and `(n, dim)`."""
+    features = np.asarray(features)
+    if features.ndim != 2:
+        raise ValueError(f"{what} have shape {features.shape}, expected (n, dim).")
+    if not np.isfinite(features).all():
+        raise ValueError(f"{what} hold NaN or infinite values; a distance of them would mean nothing.")
+    return features
+
+
+def check_pair(real, generated, least=2):
+    """Both arrays of features as float64, after one sentence is raised unless they can be compared."""
+    real, generated = check_features(real, "real features"), check_features(generated, "generated features")
+    if real.shape[1] != generated.shape[1]:
+        raise ValueError(f"real features have {real.shape[1]} dimensions and generated features {generated.shape[1]}.")
+    for what, n in (("real", len(real)), ("generated", len(generated))):
+        if n < least:
+            raise ValueError(f"{n} {what} {'image is' if n == 1 else 'images are'} too few: at least {least} are needed.")
+    return real.astype("float64"), generated.astype("float64")

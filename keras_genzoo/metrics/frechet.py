@@ -1,0 +1,130 @@
+"""The Frechet distance between two Gaussians fitted to features (Heusel et al. 2017, arXiv:1706.08500, eq. 6)."""
+
+import warnings
+
+import numpy as np
+
+from keras_genzoo.metrics.streams import StreamingDistance
+
+
+def frechet_distance(mu1, sigma1, mu2, sigma2):
+    """Squared Frechet (2-Wasserstein) distance of two Gaussians (Dowson and Landau 1982, eq. 4).
+
+        |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2))
+
+    With A = sigma1^(1/2), symmetric, the trace of the last term is the sum of the square roots of the eigenvalues of
+    A sigma2 A, which is symmetric and positive; both roots come from `eigh` in float64 and negative eigenvalues, rounding
+    errors all, count as 0. So nothing is complex or NaN when a covariance has no full rank.
+
+    Args:
+        mu1, mu2: arrays `(dim,)`. Means.
+        sigma1, sigma2: arrays `(dim, dim)`. Covariances.
+
+    Returns:
+        float, never negative, in squared units of the features.
+
+    Raises:
+        ValueError: the shapes do not fit together, or a value is not finite.
+
+    Example:
+
+    >>> keras_genzoo.metrics.frechet_distance(np.zeros(2), np.eye(2), np.array([3.0, 4.0]), np.eye(2))
+    25.0
+    """
+    mu1, mu2, sigma1, sigma2 = (np.asarray(each, "float64") for each in (mu1, mu2, sigma1, sigma2))
+    dim = mu1.size
+    if not (mu1.shape == mu2.shape == (dim,) and sigma1.shape == sigma2.shape == (dim, dim)):
+        shapes = f"means {mu1.shape} and {mu2.shape}, covariances {sigma1.shape} and {sigma2.shape}"
+        raise ValueError(f"{shapes} do not fit together: expected (dim,) twice and (dim, dim) twice.")
+    if not all(np.isfinite(each).all() for each in (mu1, mu2, sigma1, sigma2)):
+        raise ValueError("means and covariances hold NaN or infinite values.")
+    values, vectors = np.linalg.eigh(sigma1)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.linalg.eigvalsh(root @ sigma2 @ root).clip(min=0)
+    distance = np.sum((mu1 - mu2) ** 2) + np.trace(sigma1) + np.trace(sigma2) - 2 * np.sqrt(cross).sum()
+    return max(float(distance), 0.0)
+
+
+class GaussianStatistics:
+    """Mean and covariance of a stream of features, in float64 and in memory that does not grow with it.
+
+    Batches are merged by the update of Chan, Golub and LeVeque (1979), stable where a sum of squares cancels; the
+    covariance is the unbiased one (ddof 1), the same as `np.cov` of all features at once.
+
+    Args:
+        dim: int. Length of a feature vector.
+    """
+
+    def __init__(self, dim):
+        self.n = 0
+        self.mean = np.zeros(dim)
+        self._scatter = np.zeros((dim, dim))  # sum of (x - mean)(x - mean)^T
+
+    def update(self, features):
+        """Take in features `(n, dim)`."""
+        features = np.asarray(features, "float64")
+        if not (n := len(features)):
+            return
+        mean = features.mean(axis=0)
+        centred = features - mean
+        shift = mean - self.mean
+        self._scatter += centred.T @ centred + np.outer(shift, shift) * (self.n * n / (self.n + n))
+        self.mean = self.mean + shift * (n / (self.n + n))
+        self.n += n
+
+    @property
+    def covariance(self):
+        return self._scatter / (self.n - 1)
+
+
+class FrechetDistance(StreamingDistance):
+    """Frechet distance between real and generated images, from streams of any length.
+
+    Lower is better; what a number means depends on the features, on both numbers of images (few images inflate it) and on
+    the split, so it is read beside the distance of real training images from the same real images. Only on the features of
+    the Inception network of 2015 is it known as FID, which this is not.
+
+    Args:
+        features: str or extractor, see `get`. Defaults to "fashion-cnn".
+
+    Example:
+
+    >>> distance = keras_genzoo.metrics.FrechetDistance()
+    >>> distance.update_real(images)                # an array, or batches
+    >>> distance.update_generated(model.sample(1000))
+    >>> print(distance.name, distance.result())
+    >>> distance.reset_generated()                  # the real statistics stay
+    """
+
+    symbol = "FD"
+
+    def _statistics(self):
+        return GaussianStatistics(self.features.dim)
+
+    def result(self):
+        """The distance of what has come so far, float.
+
+        Raises:
+            ValueError: fewer than two images on a side, or real features that do not vary.
+
+        Warns:
+            UserWarning: fewer images than features.
+        """
+        return statistics_distance(self._real, self._generated, self.name)
+
+
+def statistics_distance(real, generated, name):
+    """`frechet_distance` of two `GaussianStatistics`, with what `FrechetDistance.result` raises and warns."""
+    for what, n in (("real", real.n), ("generated", generated.n)):
+        if n < 2:
+            raise ValueError(f"{name} needs at least two {what} images, {n} came.")
+    if not np.trace(real.covariance) > 0:
+        raise ValueError(f"{name}: the features of all {real.n} real images are equal, so no distance can be told by them.")
+    dim = len(real.mean)
+    if (n := min(real.n, generated.n)) < dim:
+        warnings.warn(
+            f"{name} from {n} images and {dim} features is biased upwards: the covariance has no full rank. Take more "
+            f"images, or the kernel distance, which has no such bias.",
+            stacklevel=3,
+        )
+    return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)
