@@ -1,7 +1,8 @@
 """keras_genzoo: generative image models for Keras 3 behind one contract."""
 
-from keras_genzoo import data, distances, divergences, likelihoods, metrics, models, networks, priors, recipes
+from keras_genzoo import callbacks, data, distances, divergences, likelihoods, metrics, models, networks, priors, recipes
 from keras_genzoo.base import GenerativeModel, load
+from keras_genzoo.evaluation import evaluate
 from keras_genzoo.recipes import build
 
 __version__ = "0.1.0"
@@ -9,9 +10,11 @@ __version__ = "0.1.0"
 __all__ = [
     "GenerativeModel",
     "build",
+    "callbacks",
     "data",
     "distances",
     "divergences",
+    "evaluate",
     "likelihoods",
     "load",
     "metrics",

@@ -74,6 +74,7 @@ class GenerativeModel(Configured, keras.Model):
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
         conditional: whether the model needs labels.
+        log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64".
     """
 
     terms = ()
@@ -82,6 +83,7 @@ class GenerativeModel(Configured, keras.Model):
     optimizers = {"optimizer": ()}
     averaged = ()
     conditional = False
+    log_prob_label = None
 
     def __init__(self, seed=None, ema=None, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
@@ -288,7 +290,7 @@ class GenerativeModel(Configured, keras.Model):
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = _first_batch(*(_unpack(validation)), kwargs.get("batch_size"))
             self._check_batch(batch, "validation images")
-        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
             kwargs.setdefault("shuffle", False)  # Keras warns that its default, True, cannot be kept
         if not tf.convert_to_tensor(self._prepared):
             self.prepare(first, x)
@@ -411,9 +413,10 @@ class GenerativeModel(Configured, keras.Model):
         A density p on the unit cube gives log P(x) >= E_u[log p((x + u) / 256)] - dimensions * log 256 (Theis et al. 2016,
         arXiv:1511.01844, eq. 3); a probability mass is taken as it is.
         """
-        return self._bits_per_dim(self.log_prob(x, **kwargs))
+        return self.to_bits_per_dim(self.log_prob(x, **kwargs))
 
-    def _bits_per_dim(self, log_prob):
+    def to_bits_per_dim(self, log_prob):
+        """What `log_prob` returned, in bits per dimension."""
         bits = -log_prob / (math.prod(self.image_shape) * math.log(2))
         return bits + math.log2(image_convention.LEVELS) if self.support == "continuous" else bits
 
@@ -488,6 +491,8 @@ def _unpack(data):
     if isinstance(data, dict):
         raise ValueError(f"batches are dicts with keys {sorted(data)}, expected images or (images, labels); map the data set.")
     if isinstance(data, (tuple, list)):
+        while len(data) > 1 and data[-1] is None:  # as train_on_batch hands over what it was not given
+            data = data[:-1]
         if not 1 <= len(data) <= 2:
             raise ValueError(
                 f"batches hold {len(data)} things, expected images or (images, labels); there are no sample weights here."

@@ -1,14 +1,15 @@
 """Random numbers that a model can save, that differ between replicas, and that XLA does not change.
 
-Every draw is a pure function of a key, made with `tf.random.stateless_*` and the Philox generator by name: the automatic
-choice of algorithm gives other numbers under XLA.
+Every draw is a pure function of a key, made from the integers of the Philox generator: TensorFlow's own floating-point draws,
+and its automatic choice of algorithm, give other numbers under XLA.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 ALGORITHM = "philox"
-BLOCK = 32  # rows of a RowStream that are drawn together
+BLOCK = 64  # rows of a RowStream that are drawn together
 
 
 def make_key(*numbers):
@@ -19,14 +20,20 @@ def make_key(*numbers):
     return key
 
 
-def normal(key, shape):
-    """Standard normal numbers, float32."""
-    return tf.random.stateless_normal(shape, key, alg=ALGORITHM)
+def _bits(key, shape, count):
+    """The `count` highest bits of random 32, as float32: integers are what every device and XLA draw alike."""
+    bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg=ALGORITHM)
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(32 - count, tf.uint32)), tf.float32)
 
 
 def uniform(key, shape):
     """Uniform numbers in [0, 1), float32."""
-    return tf.random.stateless_uniform(shape, key, alg=ALGORITHM)
+    return _bits(key, shape, 24) * 2.0**-24
+
+
+def normal(key, shape):
+    """Standard normal numbers, float32, within +-5.4: the inverse distribution function of numbers strictly in (0, 1)."""
+    return tf.math.ndtri((_bits(key, shape, 23) + 0.5) * 2.0**-23)
 
 
 class Stream:
@@ -75,9 +82,13 @@ class RowStream:
         count, *row = (int(size) for size in shape)
         self.draws += 1
         first, last = self.start // BLOCK, (self.start + count - 1) // BLOCK
-        blocks = [draw(make_key(self.seed, self.draws, block), (BLOCK, *row)) for block in range(first, last + 1)]
+        blocks = [draw(self._key(block), (BLOCK, *row)) for block in range(first, last + 1)]
         skip = self.start - first * BLOCK
         return tf.concat(blocks, axis=0)[skip : skip + count]
+
+    def _key(self, block):
+        # Of numbers that Python knows: NumPy mixes them far faster than a chain of TensorFlow operations.
+        return np.random.SeedSequence([self.seed, self.draws, block]).generate_state(2, "uint64").view("int64")
 
     def normal(self, shape):
         return self._rows(normal, shape)

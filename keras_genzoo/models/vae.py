@@ -51,6 +51,7 @@ class VAE(GenerativeModel):
     terms = ("reconstruction_loss", "kl_loss")
     optimizers = {"optimizer": ("encoder", "decoder", "prior", "likelihood")}
     averaged = ("encoder", "decoder", "prior", "likelihood")
+    log_prob_label = "iw64"
 
     def __init__(self, encoder, decoder, prior=None, likelihood="gaussian", beta=1.0, beta_warmup=0, **kwargs):
         super().__init__(**kwargs)

@@ -1,0 +1,232 @@
+"""The command `genzoo`: train, sample and evaluate without writing Python."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import click
+
+# Each command imports the package itself, so that --help does not wait for TensorFlow.
+
+
+class _OneSentence(click.Group):
+    """Ends a user's mistake with exit code 2 and one sentence instead of a traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if ctx.params.get("traceback"):
+                raise
+            raise click.UsageError(" ".join(str(error).split()), ctx) from error
+
+
+@click.group(cls=_OneSentence, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--traceback", is_flag=True, help="Show the Python traceback of an error.")
+@click.version_option(package_name="keras_genzoo")
+def main(traceback):
+    """Generative image models for Keras: train, sample, evaluate.
+
+    \b
+    Examples:
+      genzoo train vae --out runs/vae
+      genzoo sample runs/vae/model.keras --out samples.png
+      genzoo evaluate runs/vae/model.keras
+    """
+
+
+def _data_options(command):
+    options = [
+        click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name."),
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its data sets."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _overrides(ctx, parameter, values):
+    pairs = {}
+    for value in values:
+        name, sign, text = value.partition("=")
+        if not sign or not name:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE.", ctx, parameter)
+        try:
+            pairs[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            pairs[name] = text
+    return pairs
+
+
+@main.command("list")
+def list_recipes():
+    """List the recipes by family, and the data sets that come with the package."""
+    import keras_genzoo as gz
+
+    for family, names in gz.recipes.names().items():
+        click.echo(f"{family}:")
+        for name in names:
+            click.echo(f"  {name:<20} {gz.recipes.get(name).summary}")
+    click.echo(f"data sets: {', '.join(gz.data.names())}, a folder, a .npy or .npz file, any TFDS name")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Folder of the original files, instead of the network.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its data sets.")
+def prepare(name, source, data_dir):
+    """Build the TFDS data set NAME once, from the network or from a folder.
+
+    \b
+    Example:
+      genzoo prepare fashion_mnist --from /usr/share/datasets/fashion-mnist
+    """
+    import keras_genzoo as gz
+
+    gz.data.prepare(name, source=source, data_dir=data_dir)
+    click.echo(f"{name} is ready: use it with --data {name}.")
+
+
+@main.command()
+@click.argument("recipe")
+@_data_options
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the model and its pictures.  [default: runs/RECIPE]")
+@click.option("--epochs", type=click.IntRange(1), default=20, help="Passes over the training images.")
+@click.option("--batch-size", type=click.IntRange(1), default=128)
+@click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Convert images to gray or to colour.")
+@click.option(
+    "--set", "overrides", multiple=True, callback=_overrides, metavar="NAME=VALUE", help="Hyperparameter of the recipe."
+)
+@click.option("--seed", type=int, default=0)
+@click.option("--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits.")
+@click.option("--jit/--no-jit", default=None, help="Compile with XLA.  [default: the recipe's choice]")
+@click.option("--overwrite", is_flag=True, help="Replace a model that is already in the folder.")
+def train(
+    recipe, data, data_dir, out, epochs, batch_size, image_size, channels, overrides, seed, mixed_precision, jit, overwrite
+):
+    """Train RECIPE and write model.keras, history.csv and pictures of samples after every epoch.
+
+    Ctrl-C ends the training early and keeps the model as it is then.
+
+    \b
+    Examples:
+      genzoo train vae
+      genzoo train autoencoder --data my_photos/ --image-size 64 --set latent_dim=64
+    """
+    import keras
+
+    import keras_genzoo as gz
+
+    gz.recipes.get(recipe)  # a wrong name before the data are read
+    out = Path("runs") / recipe if out is None else out
+    if (out / "model.keras").exists() and not overwrite:
+        raise click.UsageError(f"{out / 'model.keras'} exists; choose another --out, or --overwrite it.")
+    shape = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
+    images = gz.data.load(data, "train", batch_size=batch_size, seed=seed, **shape)
+    validation = gz.data.load(data, "validation", batch_size=batch_size, **shape)
+    steps = int(images.cardinality())
+    keras.utils.set_random_seed(seed)
+    model = gz.build(
+        recipe,
+        tuple(images.element_spec.shape[1:]),
+        total_steps=epochs * steps if steps > 0 else None,
+        dtype=mixed_precision,
+        jit_compile=jit,
+        seed=seed,
+        **overrides,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    shown = gz.data.as_array(validation, n=32)
+    callbacks = [
+        gz.callbacks.SampleGrid(out / "progress", images=shown if hasattr(model, "reconstruct") else None),
+        keras.callbacks.CSVLogger(str(out / "history.csv")),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    stopped = False
+    try:
+        model.fit(images, validation_data=validation, epochs=epochs, callbacks=callbacks)
+    except KeyboardInterrupt:
+        stopped = True
+    if hasattr(model, "fit_prior"):
+        click.echo("fitting the prior over the codes")
+        model.fit_prior(images)
+    model.save(out / "model.keras")
+    if hasattr(model, "sample"):
+        gz.images.write_png(out / "samples.png", model.sample(64, seed=seed))
+    if hasattr(model, "reconstruct"):
+        gz.images.write_png(out / "reconstructions.png", *gz.callbacks.pairs(model, shown))
+    click.echo(f"{'stopped early; ' if stopped else ''}the model is {out / 'model.keras'}")
+    sys.exit(130 if stopped else 0)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default="samples.png", help="A .png sheet, a .npz file, or a folder.")
+@click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
+@click.option("--seed", type=int, default=0)
+@click.option("--batch-size", type=click.IntRange(1), default=256)
+def sample(file, out, n, seed, batch_size):
+    """Draw images from the model in FILE: a sheet (.png), an array (.npz, uint8 `images`), or one PNG each in a folder.
+
+    \b
+    Examples:
+      genzoo sample runs/vae/model.keras --out samples.png
+      genzoo sample runs/vae/model.keras --out samples/ -n 1000 --seed 1
+    """
+    import numpy as np
+
+    import keras_genzoo as gz
+
+    if out.suffix not in ("", ".png", ".npz"):
+        raise click.BadParameter(f"{out} ends in {out.suffix}, expected .png, .npz or a folder.", param_hint="--out")
+    model = gz.load(file)
+    if not hasattr(model, "sample"):
+        raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
+    levels = gz.images.to_levels(model.sample(n, seed=seed, batch_size=batch_size)).numpy()
+    if out.suffix == ".png":
+        gz.images.write_png(out, levels)
+    elif out.suffix == ".npz":
+        with gz.files.replacing(out) as temporary:
+            np.savez_compressed(temporary, images=levels)
+    else:
+        digits = len(str(n - 1))
+        for index, image in enumerate(levels):
+            gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
+    click.echo(f"{n} images are in {out}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_data_options
+@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
+@click.option("--features", default="fashion-cnn", help="Features of the sample distances.")
+@click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated.  [default: all]")
+@click.option("--seed", type=int, default=0)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to this file too.")
+def evaluate(file, data, data_dir, split, features, n, seed, out):
+    """Score the model in FILE on images it has not seen, and print the scores as JSON.
+
+    \b
+    Example:
+      genzoo evaluate runs/vae/model.keras --data fashion_mnist_mini
+    """
+    import keras_genzoo as gz
+
+    model = gz.load(file)
+    height, width, channels = model.image_shape
+    shape = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
+    images = gz.data.as_array(gz.data.load(data, split, shuffle=False, **shape))
+    scores = {"file": str(file), "data": str(data), "split": split} | gz.evaluate(
+        model, images, features=features, n=n, seed=seed
+    )
+    text = json.dumps(scores, indent=2)
+    if out is not None:
+        with gz.files.replacing(out) as temporary:
+            temporary.write_text(text + "\n")
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()

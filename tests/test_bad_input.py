@@ -1,0 +1,172 @@
+"""What a user gets for a mistake with models, recipes, networks, files and the command line: one sentence that helps.
+
+The mistakes with data, metrics and the benchmark stand in their own tests.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+from toy import build_toy
+
+import keras_genzoo as gz
+from keras_genzoo import distances, likelihoods, networks, priors
+from keras_genzoo.cli import main
+from keras_genzoo.models import VAE, Autoencoder
+
+SHAPE = (8, 8, 1)
+GOOD = np.zeros((8, *SHAPE), "uint8")
+
+
+def vae():
+    return gz.build("vae", SHAPE, width=8, latent_dim=2, jit_compile=False)
+
+
+def encoder(**kwargs):
+    return networks.mlp(SHAPE, 2, width=8, depth=1, **kwargs)
+
+
+def decoder(shape=SHAPE):
+    return networks.mlp(2, shape, width=8, depth=1)
+
+
+def lambda_encoder():
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, :2, 0], output_shape=(2,))(inputs))
+
+
+def fitted_late():
+    model = vae()
+    model.fit(GOOD, sample_weight=np.ones(8), verbose=0)
+
+
+BAD = {
+    # images into fit, and into what a model offers
+    "floats of 0..255": (lambda: vae().fit(255.0 * np.ones((8, *SHAPE))), "floats between 255 and 255", "images / 255"),
+    "floats of -1..1": (lambda: vae().fit(-np.ones((8, *SHAPE))), "between -1 and -1", "(images + 1) / 2"),
+    "NaN": (lambda: vae().fit(np.full((8, *SHAPE), np.nan)), "NaN", "[0, 1]"),
+    "integers that are no levels": (lambda: vae().fit(np.zeros((8, *SHAPE), "int32")), "int32", "uint8"),
+    "no channel axis": (lambda: vae().fit(GOOD[..., 0]), "(8, 8, 8)", "images[..., None]"),
+    "another channel count": (lambda: vae().fit(np.zeros((8, 8, 8, 3), "uint8")), "(8, 8, 8, 3)", "(batch, 8, 8, 1)"),
+    "another size": (lambda: vae()(np.zeros((2, 9, 8, 1), "uint8")), "(2, 9, 8, 1)", "image_shape=(9, 8, 1)"),
+    "validation images out of range": (
+        lambda: vae().fit(GOOD, validation_data=(GOOD + 2.0,)),
+        "validation images",
+        "images / 255",
+    ),
+    "an empty data set": (lambda: vae().fit(tf.data.Dataset.from_tensor_slices(GOOD).batch(4).take(0)), "empty", "images"),
+    "dicts": (lambda: vae().fit(tf.data.Dataset.from_tensor_slices({"a": GOOD}).batch(4)), "['a']", "(images, labels)"),
+    "sample weights": (fitted_late, "sample_weight", "alike"),
+    "three things a batch": (lambda: vae().images_of((GOOD, 0, 0)), "hold 3 things", "(images, labels)"),
+    "labels missing": (lambda: build_toy(SHAPE).fit(GOOD), "conditional", "labels=True"),
+    "no samples": (lambda: vae().sample(0), "n is 0", "at least 1"),
+    "half a batch": (lambda: vae().sample(4, batch_size=2.5), "batch_size is 2.5", "whole number"),
+    # recipes
+    "an unknown recipe": (lambda: gz.build("vea", SHAPE), "'vea'", "Did you mean 'vae'?"),
+    "an unknown override": (lambda: gz.build("vae", SHAPE, latent=2), "'latent'", "latent_dim"),
+    "a negative size": (lambda: gz.build("vae", SHAPE, latent_dim=-2), "latent_dim is -2", "at least 1"),
+    "a width of zero": (lambda: gz.build("autoencoder", SHAPE, width=0), "width is 0", "at least 1"),
+    "a shape without channels": (lambda: gz.build("vae", (8, 8)), "(8, 8)", "(height, width, channels)"),
+    "a learning rate of zero": (lambda: gz.build("vae", SHAPE, learning_rate=0), "learning_rate is 0", "above 0"),
+    "no steps": (lambda: gz.build("vae", SHAPE, total_steps=0), "total_steps is 0", "at least 1"),
+    "an unknown network": (lambda: gz.build("vae", SHAPE, network="transformer"), "'transformer'", "dense"),
+    "an unknown likelihood": (lambda: gz.build("vae", SHAPE, likelihood="poisson"), "'poisson'", "bernoulli"),
+    "an unknown normalisation": (lambda: gz.build("autoencoder", SHAPE, normalization="group"), "'group'", "batch"),
+    "more components than the prior holds": (
+        lambda: priors.GaussianMixture(2, 3).fit(np.eye(2)[[0, 1] * 10], components=9),
+        "components is 9",
+        "1 to 3",
+    ),
+    "fewer codes than components": (lambda: priors.GaussianMixture(2, 30).fit(np.eye(2)), "2 codes", "at least two each"),
+    "an unknown kind of prior": (
+        lambda: gz.build("dense_autoencoder", SHAPE, width=8).fit_prior(GOOD, "flow"),
+        "'flow'",
+        "'gaussian' or 'mixture'",
+    ),
+    "a decay above one": (lambda: gz.build("vae", SHAPE, width=8, ema=2), "ema is 2", "0.999"),
+    # networks and parts
+    "a Lambda layer": (lambda: Autoencoder(lambda_encoder(), decoder()), "Lambda", "register_keras_serializable"),
+    "an encoder of one head": (lambda: VAE(encoder(), decoder()), "encoder puts out shape (2,)", "(2,) and (2,)"),
+    "a decoder of another shape": (lambda: Autoencoder(encoder(), decoder((9, 8, 1))), "decoder puts out", "(8, 8, 1)"),
+    "a decoder of too few parameters": (
+        lambda: VAE(encoder(heads=("mu", "log_variance")), decoder(), likelihood="discretized_logistic"),
+        "(8, 8, 1)",
+        "(8, 8, 2)",
+    ),
+    "a negative beta": (lambda: gz.build("vae", SHAPE, width=8, beta=-1.0), "beta is -1", "at least 0"),
+    "an unknown distance": (lambda: distances.get("l3"), "'l3'", "l1"),
+    "weights of no distance": (lambda: distances.get({"l1": 0.0}), "'l1': 0.0", "one above 0"),
+    "a scale of zero": (lambda: likelihoods.Gaussian(0), "scale is 0", "optimal"),
+    "widths of another depth": (lambda: networks.mlp(4, 2, width=[8], depth=2), "1 numbers for depth=2", "2"),
+    "a loss": (lambda: vae().compile(loss="mse"), "loss='mse'", "defines its own"),
+    "an unknown optimizer": (lambda: vae().compile(critic_optimizer="adam"), "'critic_optimizer'", "['optimizer']"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_mistake_gets_one_sentence_with_what_came_and_what_was_expected(mistake):
+    act, came, expected = BAD[mistake]
+    with pytest.raises(ValueError) as caught:
+        act()
+    sentence = str(caught.value)
+    assert came in sentence and expected in sentence, sentence
+    assert "\n" not in sentence and len(sentence) < 400
+
+
+def test_a_file_that_is_missing_or_no_model_is_said_to_be(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nothing\.keras"):
+        gz.load(tmp_path / "nothing.keras")
+    (tmp_path / "text.keras").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.keras is no \.keras file"):
+        gz.load(tmp_path / "text.keras")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="holds a Sequential"):
+        gz.load(tmp_path / "other.keras")
+
+
+def test_a_truncated_file_is_said_to_be_cut_off(tmp_path):
+    model = vae()
+    model.save(tmp_path / "model.keras")
+    whole = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cut off"):
+        gz.load(tmp_path / "cut.keras")
+
+
+def test_a_folder_that_cannot_be_written_to_keeps_the_model_and_names_the_path(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):  # a file where a folder should be: also root may not write there
+        vae().save(tmp_path / "file" / "model.keras")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.keras"
+    vae().save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["train", "vea"], "Did you mean 'vae'?"),
+        (["train", "vae", "--data", "fashion_mnits_mini"], "fashion_mnist_mini"),
+        (["train", "vae", "--set", "latent_dim"], "NAME=VALUE"),
+        (["train", "vae", "--set", "latent=3"], "latent_dim"),
+        (["train", "vae", "--epochs", "0"], "x>=1"),
+        (["sample", "missing.keras"], "missing.keras"),
+        (["sample", "MODEL", "--out", "a.jpg"], ".png, .npz or a folder"),
+        (["sample", "MODEL", "-n", "0"], "x>=1"),
+        (["evaluate", "MODEL", "--features", "inception"], "fashion-cnn"),
+        (["evaluate", "MODEL", "--split", "dev"], "validation"),
+        (["prepare", "fashion_mnits"], "fashion_mnist"),
+        (["paint"], "paint"),
+    ],
+)
+def test_a_wrong_argument_gets_exit_code_2_and_a_sentence(arguments, sentence, saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [str(saved) if argument == "MODEL" else argument for argument in arguments])
+    assert result.exit_code == 2, result.output
+    assert sentence in result.output and "Traceback" not in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras"]  # nothing half done

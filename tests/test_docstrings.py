@@ -1,0 +1,46 @@
+"""The examples in docstrings run, and give what they say."""
+
+import doctest
+import importlib
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_genzoo as gz
+
+MODULES = ["keras_genzoo", *(module.name for module in pkgutil.walk_packages(gz.__path__, "keras_genzoo."))]
+EXAMPLES = [
+    example
+    for name in MODULES
+    for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name), name)
+    if example.examples
+]
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """What the examples take as given: images and a small model."""
+    monkeypatch.chdir(tmp_path)
+    images = gz.data.as_array(gz.data.load(split="test", batch_size=64), n=64)
+    return {
+        "gz": gz,
+        "keras_genzoo": gz,
+        "keras": keras,
+        "np": np,
+        "tf": tf,
+        "images": images,
+        "train": tf.data.Dataset.from_tensor_slices(images).batch(32),
+        "model": gz.build("vae", image_shape=(28, 28, 1), width=16, latent_dim=4, jit_compile=False, steps_per_execution=1),
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_the_example_runs(example, names):
+    example.globs = {**vars(importlib.import_module(example.globs["__name__"])), **names}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False)
+    report = []
+    runner.run(example, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)

@@ -1,0 +1,186 @@
+"""Each family against the truth: closed forms, exact marginals, and what its arguments are said to do."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+import keras_genzoo as gz
+from keras_genzoo import likelihoods, networks, priors, randomness
+from keras_genzoo.models import VAE, Autoencoder
+
+SHAPE = (8, 8, 1)
+
+
+def constant_head(inputs, outputs, bias, name):
+    """A network whose output does not depend on its input."""
+    layer = keras.layers.Dense(outputs, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(bias), name=name)
+    return layer(inputs)
+
+
+def test_the_terms_of_the_bound_are_the_closed_forms(images):
+    pixels = keras.Input(SHAPE)
+    flat = keras.layers.Flatten()(pixels)
+    encoder = keras.Model(pixels, (constant_head(flat, 2, 0.5, "mu"), constant_head(flat, 2, -1.0, "log_variance")))
+    code = keras.Input((2,))
+    decoder = keras.Model(code, keras.layers.Reshape(SHAPE)(constant_head(code, 64, 0.3, "mean")))
+    model = VAE(encoder, decoder, likelihood=likelihoods.Gaussian(0.5), beta=3.0, seed=0)
+    model.compile()
+    terms = model.evaluate(images, batch_size=4, verbose=0, return_dict=True)
+    kl = 2 * 0.5 * (0.5**2 + np.exp(-1) - 1 + 1)  # two dimensions of KL(N(0.5, e^-1) || N(0, 1))
+    assert terms["kl_loss"] == pytest.approx(kl, rel=1e-5)
+    assert terms["loss"] == pytest.approx(terms["reconstruction_loss"] + 3 * kl, rel=1e-5)
+    # The mean over the dequantisation of -log N((k + u) / 256; 0.3, 0.5^2), u uniform, summed over pixels.
+    second_moment = (((images + 0.5) / 256 - 0.3) ** 2 + 1 / 12 / 256**2) / 0.5**2
+    expected = (0.5 * second_moment + np.log(0.5) + 0.5 * np.log(2 * np.pi)).sum(axis=(1, 2, 3)).mean()
+    assert terms["reconstruction_loss"] == pytest.approx(expected, abs=0.02)
+
+
+def linear_gaussian_vae(weights, offset, sigma):
+    """The VAE whose encoder is the exact posterior of x = W z + b + sigma e, with W's columns orthogonal."""
+    pixels, latent = weights.shape
+    precision = np.sum(weights**2, axis=0) + sigma**2  # the diagonal of W'W + sigma^2 I
+    inputs = keras.Input(SHAPE)
+    flat = keras.layers.Flatten()(inputs)
+    mu, log_variance = (keras.layers.Dense(latent, name=name) for name in ("mu", "log_variance"))
+    encoder = keras.Model(inputs, (mu(flat), log_variance(flat)))
+    mu.set_weights([weights / precision, -(weights / precision).T @ offset])
+    log_variance.set_weights([np.zeros((pixels, latent)), np.log(sigma**2 / precision)])
+    code = keras.Input((latent,))
+    mean = keras.layers.Dense(pixels, name="mean")
+    decoder = keras.Model(code, keras.layers.Reshape(SHAPE)(mean(code)))
+    mean.set_weights([weights.T, offset])
+    return VAE(encoder, decoder, likelihood=likelihoods.Gaussian(float(sigma)))
+
+
+def test_the_bound_of_a_linear_gaussian_model_is_its_exact_marginal_likelihood():
+    """Probabilistic PCA (Tipping and Bishop 1999): x ~ N(b, W W' + sigma^2 I); a diagonal posterior is exact."""
+    random = np.random.default_rng(0)
+    directions, _ = np.linalg.qr(random.normal(size=(64, 3)))
+    weights, offset, sigma = directions * [2.0, 1.0, 0.5], random.normal(size=64) * 0.1, 0.3
+    model = linear_gaussian_vae(weights, offset, sigma)
+    x = (random.normal(size=(20, 3)) @ weights.T + offset + sigma * random.normal(size=(20, 64))).astype("float32")
+    exact = scipy.stats.multivariate_normal.logpdf(x, offset, weights @ weights.T + sigma**2 * np.eye(64))
+    images = x.reshape(20, *SHAPE)
+    for samples in (1, 16):  # tight: every draw's weight is p(x) itself
+        bound = model.importance_weighted_bound(tf.constant(images), tf.constant(images), samples, seed=0)
+        np.testing.assert_allclose(bound, exact, atol=2e-3)
+
+
+def test_more_draws_tighten_the_bound_of_a_loose_posterior():
+    random = np.random.default_rng(0)
+    directions, _ = np.linalg.qr(random.normal(size=(64, 3)))
+    model = linear_gaussian_vae(directions, np.zeros(64), 0.5)
+    bias = model.encoder.get_layer("log_variance")
+    bias.set_weights([bias.get_weights()[0], bias.get_weights()[1] + 1.0])  # a posterior e times as wide as the exact one
+    x = (random.normal(size=(200, 3)) @ directions.T + 0.5 * random.normal(size=(200, 64))).astype("float32")
+    exact = scipy.stats.multivariate_normal.logpdf(x, np.zeros(64), directions @ directions.T + 0.25 * np.eye(64)).mean()
+    images = tf.constant(x.reshape(-1, *SHAPE))
+    gaps = [exact - float(tf.reduce_mean(model.importance_weighted_bound(images, images, k, seed=0))) for k in (1, 10, 500)]
+    assert gaps[0] == pytest.approx(3 * 0.5 * (np.e - 2), rel=0.15)  # KL(N(0, e s^2) || N(0, s^2)) a dimension
+    assert gaps[0] > gaps[1] > gaps[2] > -0.02 and gaps[2] < 0.05
+
+
+def test_a_prior_without_a_closed_form_gives_the_same_divergence_on_average(images):
+    encoder = networks.mlp(SHAPE, 2, width=8, heads=("mu", "log_variance"))
+    decoder = networks.mlp(2, SHAPE, width=8)
+    closed, estimated = (VAE(encoder, decoder, prior=prior, seed=0) for prior in (None, priors.GaussianMixture(2, 1)))
+    mu, log_variance = closed.posterior(images)
+    z = mu + tf.exp(0.5 * log_variance) * randomness.normal(randomness.make_key(0), (4000, *mu.shape))
+    kl = tf.reduce_mean([estimated.kl(mu, log_variance, draw) for draw in z], axis=0)
+    np.testing.assert_allclose(kl, closed.kl(mu, log_variance, None), atol=0.1)
+
+
+def test_beta_warms_up_in_training_and_not_in_validation(images):
+    def history(**kwargs):
+        model = gz.build("vae", SHAPE, width=8, latent_dim=2, scale=1.0, seed=0, steps_per_execution=1, jit_compile=False)
+        slow = VAE(model.encoder, model.decoder, likelihood=likelihoods.Gaussian(1.0), seed=0, **kwargs)
+        slow.compile(keras.optimizers.SGD(0.0))
+        return slow.fit(images, batch_size=16, epochs=4, validation_data=images, verbose=0).history
+
+    warm = history(beta=2.0, beta_warmup=4)
+    weights = (np.array(warm["loss"]) - warm["reconstruction_loss"]) / warm["kl_loss"]
+    np.testing.assert_allclose(weights, [0.5, 1.0, 1.5, 2.0], rtol=1e-3)
+    final = (np.array(warm["val_loss"]) - warm["val_reconstruction_loss"]) / warm["val_kl_loss"]
+    np.testing.assert_allclose(final, 2.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", likelihoods.NAMED)
+def test_every_likelihood_trains_and_decodes_to_images(likelihood, images):
+    model = gz.build("vae", SHAPE, width=32, latent_dim=4, likelihood=likelihood, seed=0, jit_compile=False)
+    losses = model.fit(images, epochs=50, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    reconstruction = np.asarray(model.reconstruct(images))
+    assert reconstruction.min() >= 0 and reconstruction.max() <= 1
+    assert model.support == likelihoods.NAMED[likelihood].support
+    assert hasattr(model, "bits_per_dim") == (model.support != "binary")
+
+
+def test_a_gray_image_has_no_likelihood_under_a_binary_one(images):
+    model = gz.build("vae", SHAPE, width=8, latent_dim=2, likelihood="bernoulli")
+    with pytest.raises(ValueError, match="binary"):
+        model.log_prob(images)
+    assert model.log_prob((images >= 128).astype("float32")).shape == (16,)
+
+
+def test_a_beta_vae_trades_divergence_for_reconstruction(images):
+    results = {}
+    for beta in (0.1, 10.0):
+        model = gz.build(
+            "vae", SHAPE, width=32, latent_dim=4, beta=beta, scale=0.3, seed=0, learning_rate=0.01, jit_compile=False
+        )
+        model.fit(images, epochs=150, batch_size=16, verbose=0)
+        results[beta] = model.evaluate(images, verbose=0, return_dict=True)
+    assert results[0.1]["kl_loss"] > results[10.0]["kl_loss"] + 1
+    assert results[0.1]["reconstruction_loss"] < results[10.0]["reconstruction_loss"]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "mixture"])
+def test_the_prior_of_an_autoencoder_has_the_moments_of_its_codes(kind, images):
+    model = gz.build("dense_autoencoder", SHAPE, width=8, latent_dim=2, components=3, seed=0)
+    model.fit_prior(np.concatenate([images] * 8), kind=kind)
+    assert int(np.sum(model.prior.log_weights.numpy() > -1e8)) == (1 if kind == "gaussian" else 3)
+    codes = np.asarray(model.encode(images))
+    drawn = model.draw_latents(20_000, randomness.RowStream(0, 0)).numpy()
+    spread = codes.std()
+    np.testing.assert_allclose(drawn.mean(axis=0), codes.mean(axis=0), atol=0.1 * spread)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(codes.T, bias=True), atol=0.1 * spread**2)
+
+
+def test_an_autoencoder_samples_only_with_a_fitted_prior(images):
+    networks_of = lambda: (networks.mlp(SHAPE, 2, width=8), networks.mlp(2, SHAPE, width=8))  # noqa: E731
+    bare = Autoencoder(*networks_of())
+    assert not hasattr(bare, "sample") and not hasattr(bare, "fit_prior")
+    model = Autoencoder(*networks_of(), prior=priors.GaussianMixture(2, 2))
+    assert not hasattr(model, "sample")
+    model.fit_prior(tf.data.Dataset.from_tensor_slices(images).batch(4))
+    assert model.sample(3).shape == (3, *SHAPE)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (33, 21, 5)])
+def test_every_recipe_takes_any_image_shape(shape, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype="uint8")
+    for name in [name for family in gz.recipes.names().values() for name in family]:
+        small = {"width": 8, "latent_dim": 2, **({"components": 1} if "autoencoder" in name else {})}
+        model = gz.build(name, shape, jit_compile=False, **small)
+        model.fit(x, verbose=0)
+        if hasattr(model, "fit_prior"):
+            model.fit_prior(x)
+        model.save(tmp_path / "model.keras")
+        assert gz.load(tmp_path / "model.keras").sample(2, seed=0).shape == (2, *shape)
+
+
+def test_total_steps_brings_the_learning_rate_down_to_zero():
+    model = gz.build("vae", SHAPE, total_steps=100, learning_rate=0.01, width=8, warmup=0.3)
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 5, 50, 100)]
+    assert rates[0] == pytest.approx(0.001) and rates[1] == pytest.approx(0.01) and rates[3] == pytest.approx(0, abs=1e-8)
+    assert model.beta_warmup == 30
+    assert float(gz.build("vae", SHAPE, width=8).optimizer.learning_rate) == pytest.approx(0.001)
+
+
+def test_a_policy_given_to_build_reaches_every_network_and_nothing_else():
+    model = gz.build("vae", SHAPE, dtype="mixed_bfloat16", width=8)
+    assert {"bfloat16", "float32"} == {layer.compute_dtype for layer in model.encoder.layers}
+    assert keras.config.dtype_policy().name == "float32"

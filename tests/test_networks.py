@@ -1,0 +1,84 @@
+"""Factories: any image size, names that read well, float32 heads."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_genzoo import networks
+from keras_genzoo.layers import ChannelNormalization, SoftBound
+
+SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
+ENCODERS = {
+    "conv": networks.conv_encoder,
+    "residual": networks.residual_encoder,
+    "mlp": lambda shape, dim, **kwargs: networks.mlp(shape, dim, name="encoder", **kwargs),
+}
+DECODERS = {
+    "conv": networks.conv_decoder,
+    "residual": networks.residual_decoder,
+    "mlp": lambda dim, shape, **kwargs: networks.mlp(dim, shape, name="decoder", **kwargs),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_encoders_and_decoders_take_any_image_shape(kind, shape):
+    encoder = ENCODERS[kind](shape, 6, width=4, depth=3, heads=("mu", "log_variance"))
+    decoder = DECODERS[kind](6, shape, width=4, depth=3)
+    mu, log_variance = encoder(np.random.default_rng(0).random((2, *shape)))
+    assert mu.shape == log_variance.shape == (2, 6)
+    assert decoder(mu).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("normalization", [None, "batch", "layer", "channel"])
+@pytest.mark.parametrize("kind", ["conv", "residual"])
+def test_width_depth_normalisation_and_activation_act(kind, normalization):
+    base = dict(width=4, depth=2, normalization=normalization, activation="gelu")
+    encoder = ENCODERS[kind]((16, 16, 1), 3, **base)
+    assert ENCODERS[kind]((16, 16, 1), 3, **{**base, "width": 8}).count_params() > encoder.count_params()
+    assert len(ENCODERS[kind]((16, 16, 1), 3, **{**base, "depth": 3}).layers) > len(encoder.layers)
+    layers = encoder.layers + DECODERS[kind](3, (16, 16, 1), **base).layers
+    assert {layer.activation for layer in layers if isinstance(layer, keras.layers.Activation)} == {keras.activations.gelu}
+    kinds = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
+    assert any(isinstance(layer, kinds) for layer in layers) == (normalization is not None)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_heads_stay_in_float32_under_mixed_precision(kind):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        encoder, decoder = ENCODERS[kind]((8, 8, 1), 3, width=4), DECODERS[kind](3, (8, 8, 1), width=4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert encoder.output.dtype == decoder.output.dtype == "float32"
+    assert "bfloat16" in {layer.compute_dtype for layer in encoder.layers}
+
+
+def test_names_say_what_a_layer_does():
+    names = [layer.name for layer in networks.conv_encoder((28, 28, 1), 16, heads=("mu", "log_variance")).layers]
+    assert names[:4] == ["image", "down1", "down1_norm", "down1_relu"]
+    assert set(names[-3:]) == {"mu", "log_variance", "log_variance_bound"}
+
+
+def test_the_log_variance_is_bounded_and_nearly_linear_near_zero():
+    bound = SoftBound(10.0)
+    assert np.abs(bound(np.array([-1e9, 1e9]))).max() <= 10
+    np.testing.assert_allclose(bound(np.array([0.1])), [0.1], rtol=1e-3)
+
+
+def test_channel_normalisation_standardises_a_whole_image():
+    y = ChannelNormalization()(np.random.default_rng(0).normal(3, 5, (4, 6, 6, 2)).astype("float32")).numpy()
+    np.testing.assert_allclose(y.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axis=(1, 2, 3)), 1, atol=1e-3)
+
+
+def test_a_network_of_no_hidden_layers_is_linear():
+    network = networks.mlp((4, 4, 1), 2, depth=0)
+    x = np.random.default_rng(0).random((5, 4, 4, 1)).astype("float32")
+    expected = x.reshape(5, 16) @ network.layers[-1].kernel.numpy()
+    np.testing.assert_allclose(network(x), expected, atol=1e-5)
+
+
+def test_residual_blocks_keep_the_identity_path():
+    network = networks.residual_encoder((8, 8, 1), 2, width=4, depth=1, blocks=2)
+    assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 2
