@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Build the wheel, install it into a fresh environment, and use it outside the checkout: data, weights, recipes, command.
+set -euo pipefail
+python=$(realpath -s "${1:-python3}")
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$checkout"
+"$python" -m build --quiet --wheel --outdir "$work/dist" .
+rm -rf build
+"$python" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$work"/dist/*.whl
+cd "$work"
+venv/bin/genzoo list
+venv/bin/genzoo train dense_autoencoder --epochs 1 --set width=32 --set components=2 --no-jit --out run
+venv/bin/genzoo sample run/model.keras --out samples.png
+venv/bin/genzoo evaluate run/model.keras -n 500
+venv/bin/python - <<'PYTHON'
+import keras_genzoo as gz
+
+assert "site-packages" in gz.__file__, gz.__file__
+for name in gz.data.names():
+    print(gz.data.info(name))
+print(gz.metrics.get("fashion-cnn").hash, sum(len(names) for names in gz.recipes.names().values()), "recipes")
+PYTHON
+echo "the wheel works on its own"
