@@ -1,0 +1,156 @@
+"""The report: `report.html`, which needs no other file and no network, and `report.md` beside the pictures."""
+
+import base64
+from pathlib import Path
+
+from matplotlib import colormaps
+
+import keras_genzoo as gz
+from benchmarks import controls, plots, tables
+from benchmarks.results import FolderError, label
+from keras_genzoo.files import replacing
+
+TEMPLATES = "report.html.j2", "report.md.j2"
+
+
+def write_report(folder):
+    """Write both files and the plots.
+
+    Args:
+        folder: `Folder`.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        FolderError: there are no results yet, or the folder cannot be written.
+    """
+    import jinja2
+
+    rows = folder.rows()
+    if not rows:
+        raise FolderError(f"{folder.path} holds no results yet; `python -m benchmarks run --out {folder.path}` makes some.")
+    page = describe(folder, rows)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: ".html" in name,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = lambda path: data_uri(folder.path / path)
+    try:
+        for path, svg in page["plots"].items():
+            with replacing(folder.path / path) as temporary:
+                temporary.write_text(svg)
+        for template in TEMPLATES:
+            target = folder.path / template.removesuffix(".j2")
+            with replacing(target) as temporary:
+                temporary.write_text(environment.get_template(template).render(**page))
+    except OSError as error:
+        raise FolderError(f"{folder.path} cannot be written ({error.strerror}); copy it to where it can.") from None
+    return folder.path / "report.html"
+
+
+def describe(folder, rows):
+    """Everything that the templates show, as a dict."""
+    finished = [row for row in rows if row["status"] == "ok"]
+    ranked = tables.rankings(finished)
+    entries = [entry for ranking in ranked for entry in ranking.entries]
+    models = [entry for entry in entries if not entry.control]
+    palette = colormaps["tab10"].colors
+    colours = {entry.label: palette[index % len(palette)] for index, entry in enumerate(sorted(models, key=lambda e: e.label))}
+    drawn = {}
+
+    def plot(name, svg):
+        drawn[f"plots/{name}.svg"] = svg
+        return f"plots/{name}.svg"
+
+    parts = []
+    for index, ranking in enumerate(ranked):
+        here = [entry for entry in ranking.entries if not entry.control]
+        scores = {key: value for entry in ranking.entries for row in entry.rows for key, value in row["scores"].items()}
+        quality = tables.quality_columns(ranking.distance_name, scores)
+        part = {
+            "terms": ranking.terms,
+            "distance": ranking.distance_name,
+            "quality": ranking.table(quality, controls=True),
+            "cost": ranking.table(tables.COST_COLUMNS, controls=False) if here else None,
+        }
+        if here:
+            time = plots.distance_against_time(here, colours, ranking.distance_name)
+            part["time"] = plot(f"distance-time-{index}", time)
+            part["speed"] = plot(f"distance-speed-{index}", plots.distance_against_speed(ranking, colours))
+        parts.append(part)
+
+    sections = []
+    for entry in entries:
+        row = min(entry.rows, key=lambda row: row["seed"])
+        files = folder.files(row).relative_to(folder.path)
+        section = {
+            "label": entry.label,
+            "seed": row["seed"],
+            "control": entry.control,
+            "summary": controls.SUMMARIES[entry.label] if entry.control else gz.recipes.get(row["recipe"]).summary,
+            "pictures": {
+                name: str(files / f"{name}.png")
+                for name in ("samples", "reconstructions")
+                if (folder.path / files / f"{name}.png").exists()
+            },
+        }
+        if not entry.control:
+            section["curve"] = plot(f"{files.name}-curve", plots.learning_curve(row["curve"]))
+        sections.append(section)
+
+    seeds = max((len(entry.rows) for entry in models), default=0)
+    environments = list({str(row["environment"]): row["environment"] for row in finished}.values())
+    return {
+        "settings": {key: value for key, value in folder.settings.items() if value is not None},
+        "environments": environments,
+        "machines": sorted({machine(each) for each in environments}),
+        "curve_n": next((row["curve_n"] for row in finished if row.get("curve_n")), None),
+        "dates": sorted({row["started"][:10] for row in rows}),
+        "parts": parts,
+        "failed": [{"label": label(row), "seed": row["seed"], "reason": row["reason"]} for row in rows if row["status"] != "ok"],
+        "sections": sections,
+        "seeds": seeds,
+        "reading": reading(folder.settings, finished, ranked[0]) if ranked else [],
+        "plots": drawn,
+    }
+
+
+def reading(settings, finished, ranking):
+    """Paragraphs that tell a reader what the numbers mean."""
+    terms, name = ranking.terms, ranking.distance_name
+    paragraphs = [
+        f"{name} is the Frechet distance between {terms['n_generated']} generated and {terms['n_real']} test images, in the "
+        f"features {terms['features']}. It has no unit and no absolute meaning; few images inflate it. Read it between two "
+        f"controls: real train images, below which nothing honest comes, and the pixel Gaussian, which has the mean and the "
+        f"covariance of the training pixels and knows nothing else. Compare it with numbers of the same features, the same "
+        f"counts and the same split only.",
+        "KD is the kernel distance: unbiased, so it may be slightly negative near zero. Precision and density say how many "
+        "samples look real; recall and coverage how much of the real images' variety is reached.",
+        "Nearest train image is the mean distance, in features, from a sample to the nearest training image. Far under that of "
+        "real train images it means copying: the control that copies has the best distance and 0 here. (A real train image's "
+        "neighbour is sought among the training images that are not in that control.)",
+        "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions. Bits/dim bounds the code "
+        "length of test images from above; families with other likelihoods may not define it.",
+        "A budget is seconds of training; compilation, validation, the fit of a prior over codes and scoring are not in it. "
+        "Speeds are of warm calls, a median of several.",
+    ]
+    if settings["budget"]:
+        seconds = [row["train_s"] for row in finished if row.get("train_s")]
+        off = max((abs(each / settings["budget"] - 1) for each in seconds), default=0)
+        paragraphs[-1] += (
+            f" The number of steps is fixed beforehand from timed steps: training took up to {off:.0%} off the budget."
+        )
+    return paragraphs
+
+
+def machine(environment):
+    device = "" if environment["device"] == "CPU" else f"{environment['device']}, "
+    return f"{device}{environment['cpu']}, {environment['cores']} cores"
+
+
+def data_uri(path):
+    kind = "image/svg+xml" if path.suffix == ".svg" else "image/png"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,103 @@
+"""The folder of one benchmark: `settings.json`, one JSON line a run in `results.jsonl`, and a folder of files a run."""
+
+import fcntl
+import json
+import re
+from pathlib import Path
+
+from keras_genzoo.files import replacing
+
+
+class FolderError(Exception):
+    """The folder cannot be used, in one sentence."""
+
+
+class Folder:
+    """Results on disk. Every file is replaced whole, so that a crash leaves the old one or the new one.
+
+    Args:
+        path: str or Path of a folder that `create` made.
+
+    Raises:
+        FolderError: it is no such folder.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.results = self.path / "results.jsonl"
+        try:
+            self.settings = json.loads((self.path / "settings.json").read_text())
+        except (OSError, ValueError):
+            raise FolderError(f"{path} is no folder of a benchmark; expected one that `run --out {path}` has filled.") from None
+
+    @classmethod
+    def create(cls, path, settings):
+        """Open the folder of these settings, or make it.
+
+        Raises:
+            FolderError: `path` is a file, a folder of other things, or a folder of other settings.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise FolderError(f"{path} is a file; expected a folder, new or of the same settings.")
+        file = path / "settings.json"
+        if not file.exists():
+            if path.is_dir() and any(path.iterdir()):
+                raise FolderError(f"{path} holds other things than a benchmark; choose a new or empty folder.")
+            try:
+                with replacing(file) as temporary:
+                    temporary.write_text(json.dumps(settings, indent=2) + "\n")
+            except OSError as error:
+                raise FolderError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
+        folder = cls(path)
+        differing = [key for key in settings if folder.settings.get(key) != settings[key]]
+        if differing:
+            change = ", ".join(f"{key} {folder.settings.get(key)} there and {settings[key]} here" for key in differing)
+            raise FolderError(f"{path} is of other settings ({change}); choose a new folder, or the same settings.")
+        return folder
+
+    def lock(self):
+        """Keep other processes from adding results, until the returned file is closed."""
+        file = open(self.path / ".lock", "w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise FolderError(
+                f"another process is adding results to {self.path}; wait for it or choose another folder."
+            ) from None
+        return file
+
+    def rows(self):
+        """The results so far, a dict a run."""
+        lines = self.results.read_text().splitlines() if self.results.exists() else []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise FolderError(f"{self.results} holds a line that is no JSON ({error}); repair or remove it.") from None
+
+    def add(self, row):
+        """Add a result; it takes the place of an earlier one of the same run."""
+        rows = [other for other in self.rows() if identity(other) != identity(row)] + [row]
+        with replacing(self.results) as temporary:
+            temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def missing(self, runs):
+        """Those of the runs that have no result yet, or a failed one."""
+        done = {identity(row) for row in self.rows() if row["status"] == "ok"}
+        return [run for run in runs if identity(run) not in done]
+
+    def files(self, run):
+        """The folder for the files of one run."""
+        return self.path / "runs" / re.sub(r"[^\w.=-]+", "_", f"{label(run)}-seed{run['seed']}")
+
+
+def label(run):
+    """What a run is called in tables: the recipe, and what was set otherwise than the recipe has it."""
+    overrides = ", ".join(f"{key}={value}" for key, value in sorted(run["overrides"].items()))
+    return f"{run['recipe']} ({overrides})" if overrides else run["recipe"]
+
+
+def identity(run):
+    """What makes two runs the same run."""
+    return label(run), run["seed"]

@@ -1,0 +1,133 @@
+"""One run after another, each in a process of its own, so that memory is given back and a crash costs one run."""
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.results import label
+
+ROOT = Path(__file__).parents[1]
+OVERHEAD = 25.0  # seconds beside training, until a finished run shows how many
+UNKNOWN = 60.0  # seconds of training where no budget says
+
+
+def run_all(folder, jobs, timeout=None):
+    """Run the jobs and store their rows.
+
+    Args:
+        folder: `Folder`.
+        jobs: list of lists of runs; the runs of a job share a process.
+        timeout: float or None. Seconds after which a process is killed.
+
+    Returns:
+        list of the rows that failed.
+    """
+    expected = [OVERHEAD + (folder.settings["budget"] or UNKNOWN) * (job[0]["kind"] == "recipe") for job in jobs]
+    failed, done = [], 0.0
+    # smoothing=0: the remaining time follows from the whole rate, not from the last stage's.
+    layout = "{desc:<44.44} {percentage:3.0f}% |{bar}| {elapsed} done, {remaining} to go"
+    with tqdm(total=sum(expected), bar_format=layout, smoothing=0, mininterval=0.2) as bar:
+        for job, seconds in zip(jobs, expected, strict=True):
+
+            def show(stage, fraction, job=job, seconds=seconds, done=done):
+                bar.set_description_str(f"{job_name(job)}: {stage}", refresh=False)
+                bar.n = done + seconds * fraction
+                bar.refresh()
+
+            def store(row):
+                folder.add(row)
+                if row["status"] == "ok":
+                    tqdm.write(summary(row))
+                else:
+                    failed.append(row)
+                    tqdm.write(f"{label(row)}, seed {row['seed']}: failed: {row['reason']}", file=sys.stderr)
+
+            show("starting", 0.0)
+            run_job(folder, job, show, store, timeout)
+            done += seconds
+            bar.n = done
+            bar.refresh()
+    return failed
+
+
+def job_name(job):
+    return "controls" if job[0]["kind"] == "control" else f"{label(job[0])}, seed {job[0]['seed']}"
+
+
+def summary(row):
+    parts = [f"{label(row)}, seed {row['seed']}:", f"{row['distance_name']} {row['scores'][row['distance_name']]:.3g}"]
+    if row["kind"] == "recipe":
+        parts.append(f"after {row['steps']} steps in {row['train_s'] or 0:.1f} s of training")
+        parts.append(f"(compilation {row['compile_s']:.1f} s)")
+    return " ".join(parts)
+
+
+def run_job(folder, job, show, store, timeout):
+    """Run one process; hand a row for each of its runs to `store`, as soon as there is one."""
+    waiting = list(job)
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    folders = [folder.files(run).resolve() for run in job]
+    log = folders[0] / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    spec = {"settings": folder.settings, "runs": job, "folders": [str(path) for path in folders]}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+    if folder.settings["device"] == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    reasons = []
+    with open(log, "w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other
+        )
+
+    def stop():
+        reasons.append(f"stopped after {timeout:g} s, the --timeout")
+        process.kill()
+
+    alarm = threading.Timer(timeout or 0, stop)
+    if timeout:
+        alarm.start()
+    try:
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+            json.dump(spec, stdin)
+        for line in process.stdout:
+            if not line.endswith("\n"):
+                break  # killed while writing it
+            message = json.loads(line)
+            if "row" in message:
+                store({**waiting.pop(0), "started": started, "status": "ok", **message["row"]})
+            elif "failed" in message:
+                reasons.append(message["failed"])
+            else:
+                show(**message)
+        process.wait()
+    finally:
+        alarm.cancel()
+        process.kill()
+        process.wait()
+    for run in waiting:
+        reason = (reasons or [ending(process.returncode, log)])[0]
+        store({**run, "started": started, "status": "failed", "reason": reason})
+
+
+def ending(code, log):
+    """Why a process ended that could not say it itself."""
+    if code < 0:
+        hint = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-code).name}{hint}"
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"ended with exit code {code}"

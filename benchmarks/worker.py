@@ -1,0 +1,310 @@
+"""The process of one run: reads what to do as JSON from stdin, trains, scores, writes files and answers in JSON lines.
+
+An answer is `{"stage": ..., "fraction": ...}`, `{"row": {...}}` for each run in order, or `{"failed": reason}`.
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import textwrap
+import time
+import traceback
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_genzoo as gz
+from benchmarks import controls
+from benchmarks.training import Clock, seconds_per_execution, segment_length
+from keras_genzoo.callbacks import pairs
+from keras_genzoo.files import replacing
+from keras_genzoo.images import to_levels, write_png
+
+GRID, PAIRS = 64, 32  # images shown of every run
+VALIDATION = 2000  # images that a learning curve's validation loss is taken of
+CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
+MOST = 10_000  # images compared, unless --n says otherwise
+
+
+def main():
+    # Libraries that print must not disturb the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    say = lambda **answer: print(json.dumps(answer, allow_nan=False), file=answers, flush=True)  # noqa: E731
+    spec = json.load(sys.stdin)
+    try:
+        choose_device(spec["settings"]["device"])
+        data = Data(spec["settings"])
+        for run, folder in zip(spec["runs"], spec["folders"], strict=True):
+            work = run_control if run["kind"] == "control" else run_recipe
+            row = {"environment": environment(), **work(run, spec["settings"], data, Path(folder), say)}
+            say(row=plain(row))
+    except BrokenPipeError:  # the parent is gone
+        sys.exit(1)
+    except Exception as error:
+        traceback.print_exc()
+        say(failed=f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}")
+        sys.exit(1)
+
+
+def choose_device(device):
+    """Make one GPU visible, or none, and let it take memory as needed, so that peaks mean something."""
+    gpus = tf.config.list_physical_devices("GPU")
+    number = int(device.partition(":")[2] or 0)
+    chosen = [] if device == "cpu" else gpus[number : number + 1]
+    if device.startswith("gpu") and not chosen:
+        raise RuntimeError(f"there is no {device}, only {len(gpus)} GPUs.")
+    tf.config.set_visible_devices(chosen, "GPU")
+    for gpu in chosen:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+class Data:
+    """The images of a data set: arrays by split, and the batches of training and validation.
+
+    Attributes:
+        n: int. How many images are compared with as many.
+        test: those n of the test split, drawn once and for all, because a split may be sorted.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.train, self.validation, test = (
+            gz.data.as_array(self._load(split, shuffle=False)) for split in ("train", "validation", "test")
+        )
+        most = min(len(test), len(self.train))
+        self.n = settings["n"] or min(most, MOST)
+        if self.n > most:
+            raise ValueError(f"--n is {self.n}, but there are {len(test)} test and {len(self.train)} training images.")
+        self.test = controls.real_images(test, self.n, seed=0)[0]
+
+    def _load(self, split, **kwargs):
+        chosen = {key: self.settings[key] for key in ("image_size", "channels", "data_dir", "batch_size")}
+        return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
+
+    def training_batches(self, seed, labels):
+        """Endless."""
+        return self._load("train", seed=seed, labels=labels).repeat()
+
+    def validation_batches(self, labels):
+        """Enough for a learning curve, in full batches where there are so many images: another size compiles anew."""
+        size = self.settings["batch_size"]
+        batches = self._load("validation", shuffle=False, labels=labels, drop_remainder=len(self.validation) >= size)
+        return batches.take(-(-VALIDATION // size)).cache()
+
+
+def run_recipe(run, settings, data, folder, say):
+    """Train a recipe and score it."""
+    asked = {"jit_compile": settings["jit"], "steps_per_execution": settings["steps_per_execution"]}
+
+    def build(total_steps):
+        keras.utils.set_random_seed(run["seed"])
+        return gz.build(
+            run["recipe"],
+            data.train.shape[1:],
+            total_steps=total_steps,
+            dtype=settings["mixed_precision"],
+            seed=run["seed"],
+            **asked,
+            **run["overrides"],
+        )
+
+    say(stage="building", fraction=0.0)
+    model = build(total_steps=1000)
+    train = data.training_batches(run["seed"], model.conditional)
+    executions = planned_executions(model, train, settings, data)
+    length = segment_length(executions)
+    segments = executions // length
+    steps = segments * length * model.steps_per_execution
+
+    model = build(total_steps=steps)
+    curve = Curve(model, data, settings["features"], segments)
+    clock = Clock(curve, lambda begun: say(stage="training", fraction=0.9 * begun / (segments * length)))
+    reset_peak_memory()
+    model.fit(train, steps_per_epoch=length * model.steps_per_execution, epochs=segments, verbose=0, callbacks=[clock])
+    for point in curve.points:
+        point["seconds"] += (clock.train_seconds() or 0.0) / clock.executions  # the first execution, without compilation
+    row = {
+        "steps": steps,
+        "train_s": clock.train_seconds(),
+        "compile_s": clock.compile_seconds(),
+        "curve": curve.points,
+        "curve_n": curve.distance.n_real,
+        "params": model.count_params(),
+        "jit_compile": bool(model.jit_compile),
+        "steps_per_execution": model.steps_per_execution,
+        **peak_memory(),
+    }
+    if row["train_s"]:
+        row["train_images_per_s"] = steps * min(settings["batch_size"], len(data.train)) / row["train_s"]
+
+    if hasattr(model, "fit_prior"):
+        say(stage="fitting the prior", fraction=0.9)
+        started = time.perf_counter()
+        model.fit_prior(data.train)
+        row["fit_prior_s"] = time.perf_counter() - started
+    say(stage="scoring", fraction=0.92)
+    row |= sampling_speed(model)
+    scores = gz.evaluate(model, data.test, features=settings["features"], seed=run["seed"], train=data.train)
+    row |= {"scores": scores, "distance_name": distance_name(scores)}
+
+    say(stage="writing", fraction=0.99)
+    model.save(folder / "model.keras")
+    shown = {}
+    if hasattr(model, "sample"):
+        shown["samples"] = model.sample(GRID, seed=run["seed"])
+        write_png(folder / "samples.png", shown["samples"])
+    if hasattr(model, "reconstruct"):
+        rows, columns = pairs(model, data.test[:PAIRS])
+        shown["reconstructions"] = rows
+        write_png(folder / "reconstructions.png", rows, columns)
+    save_arrays(folder, shown)
+    return row
+
+
+def run_control(run, settings, data, folder, say):
+    """Score images that no model made."""
+    say(stage=run["recipe"], fraction=list(controls.CONTROLS).index(run["recipe"]) / len(controls.CONTROLS))
+    images, others = controls.CONTROLS[run["recipe"]](data.train, data.n, run["seed"])
+    # Without others, where all training images are in the control, there is no nearest one.
+    metrics = gz.metrics.SampleMetrics(data.test, others if len(others) else None, features=settings["features"])
+    scores = metrics(images)
+    write_png(folder / "samples.png", images[:GRID])
+    save_arrays(folder, {"samples": images[:GRID]})
+    return {"scores": scores, "distance_name": distance_name(scores)}
+
+
+def planned_executions(model, train, settings, data):
+    """How many executions, of `steps_per_execution` steps each, the settings ask for."""
+    each = model.steps_per_execution
+    if settings["budget"]:
+        return max(1, int(settings["budget"] / seconds_per_execution(model, train, settings["budget"])))
+    batches = max(1, len(data.train) // settings["batch_size"])
+    return -(-(settings["steps"] or settings["epochs"] * batches) // each)
+
+
+class Curve:
+    """Losses after every segment of training and, at some of them, the distance of samples on the validation split."""
+
+    def __init__(self, model, data, features, segments):
+        self.model, self.data, self.points = model, data, []
+        self.batches = data.validation_batches(model.conditional)
+        self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
+        self.distance = gz.metrics.FrechetDistance(features)
+        self.distance.update_real(controls.real_images(data.validation, CURVE_N, seed=0)[0])
+
+    def __call__(self, segment, steps, seconds, logs):
+        validation = self.model.evaluate(self.batches, verbose=0, return_dict=True)
+        point = {"steps": steps, "seconds": seconds, **logs, **{f"val_{key}": value for key, value in validation.items()}}
+        if segment in self.looks:
+            point["distance"] = self.sample_distance()
+        self.points.append(point)
+
+    def sample_distance(self):
+        if hasattr(self.model, "fit_prior"):
+            self.model.fit_prior(self.data.train[:CURVE_CODES])
+        if not hasattr(self.model, "sample"):
+            return None
+        self.distance.reset_generated()
+        self.distance.update_generated(self.model.sample(self.distance.n_real, seed=0))
+        return self.distance.result()
+
+
+def reset_peak_memory():
+    if tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
+def peak_memory():
+    """Peaks in MB: of the whole process in the machine's memory, and of training in the GPU's."""
+    peaks = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if tf.config.get_visible_devices("GPU"):
+        peaks["peak_gpu_memory_mb"] = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    return peaks
+
+
+def sampling_speed(model):
+    """Seconds of one image and images a second of 256, the median of warm calls; `sample` returns when they are there."""
+    if not hasattr(model, "sample"):
+        return {}
+
+    def seconds(n, repeats):
+        laps = []
+        for seed in range(repeats + 1):
+            started = time.perf_counter()
+            model.sample(n, seed=seed)
+            laps.append(time.perf_counter() - started)
+        return statistics.median(laps[1:])
+
+    return {
+        "latency_s": seconds(1, 10),
+        "sample_images_per_s": 256 / seconds(256, 5),
+        "evaluations_per_sample": getattr(model, "evaluations_per_sample", 1),
+    }
+
+
+def distance_name(scores):
+    """The key of the Frechet distance, as "FD[fashion-cnn]"; None where the model cannot sample."""
+    return next((key for key in scores if key.startswith(("FD[", "FID"))), None)
+
+
+def save_arrays(folder, arrays):
+    with replacing(folder / "images.npz") as temporary:
+        np.savez_compressed(temporary, **{name: to_levels(images).numpy() for name, images in arrays.items()})
+
+
+def plain(value):
+    """What JSON can hold: numbers of Python, None for what is not finite."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def environment():
+    """Versions and machine."""
+    gpus = tf.config.get_visible_devices("GPU")
+    device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+    return {
+        "keras_genzoo": gz.__version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "device": device,
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.platform(terse=True),
+        "revision": revision(),
+    }
+
+
+def cpu_name():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def revision():
+    """The revision of the checkout, with "-dirty" where files differ from it; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+if __name__ == "__main__":
+    main()

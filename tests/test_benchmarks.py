@@ -1,0 +1,461 @@
+"""The benchmark: training for a budget, controls, results on disk, tables, the report, the command line."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import controls, tables, training
+from benchmarks.cli import main
+from benchmarks.report import write_report
+from benchmarks.results import Folder, FolderError
+from benchmarks.running import ending
+
+ROOT = Path(__file__).parents[1]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+# Controls
+
+
+def correlated_images(n):
+    """Images of 2x3x2 whose values stay clear of 0 and 255, so that clipping changes nothing."""
+    random = np.random.default_rng(0)
+    values = 128 + random.normal(size=(n, 12)) @ (random.normal(size=(12, 12)) * 5)
+    return values.clip(0, 255).astype(np.uint8).reshape(n, 2, 3, 2)
+
+
+def test_pixel_gaussian_has_the_mean_and_covariance_of_the_pixels():
+    images = correlated_images(2500)  # more than one chunk
+    draws = controls.pixel_gaussian(images, 20_000, seed=1)
+    assert draws.shape == (20_000, 2, 3, 2) and draws.dtype == np.uint8
+    flat, drawn = images.reshape(2500, -1).astype(float), draws.reshape(20_000, -1).astype(float)
+    deviation = flat.std(axis=0).max()
+    # Four standard errors of a mean and of a covariance over 20,000 draws.
+    np.testing.assert_allclose(drawn.mean(axis=0), flat.mean(axis=0), atol=4 * deviation / np.sqrt(20_000))
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(flat.T), atol=4 * deviation**2 * np.sqrt(2 / 20_000))
+
+
+def test_pixel_gaussian_is_clipped_and_rounded_to_levels():
+    images = np.random.default_rng(0).choice(np.uint8([0, 255]), (50, 4, 4, 1))
+    draws = controls.pixel_gaussian(images, 100, seed=0)
+    assert draws.min() == 0 and draws.max() == 255 and len(np.unique(draws)) > 100
+
+
+def test_real_images_are_apart_from_those_their_neighbours_are_sought_in():
+    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
+    chosen, others = controls.real_images(images, 30, seed=0)
+    assert sorted(np.concatenate([chosen, others]).ravel()) == list(range(100)) and len(chosen) == 30
+
+
+def test_copies_are_searched_among_what_they_were_copied_from():
+    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
+    copies, others = controls.CONTROLS["copy of training images"](images, 30, 0)
+    assert set(copies.ravel()) <= set(others.ravel()) and len(others) == 100
+
+
+# Training for a budget
+
+
+def test_clock_counts_neither_compilation_nor_measurement(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    seen = []
+    clock = training.Clock(measure=lambda *point: seen.append(point) or now.__setitem__(0, now[0] + 100))
+    clock.set_model(type("Model", (), {"optimizer": type("Optimizer", (), {"iterations": 6})}))
+    for segment, durations in enumerate([(33, 2, 4), (3, 3, 3)]):  # the first of them compiles
+        clock.on_epoch_begin(segment)
+        for duration in durations:
+            clock.on_train_batch_begin(0)
+            now[0] += duration
+        clock.on_epoch_end(segment, {"loss": 1.0})
+    assert [point[2] for point in seen] == [6, 15]
+    assert clock.train_seconds() == 18  # 15 s of five executions, and the first as an average one
+    assert clock.compile_seconds() == 30
+
+
+def test_clock_stops_a_run_whose_loss_is_not_finite():
+    clock = training.Clock()
+    clock.on_epoch_begin(0)
+    with pytest.raises(FloatingPointError, match="the training loss became nan in segment 1"):
+        clock.on_epoch_end(0, {"loss": float("nan")})
+
+
+@pytest.mark.parametrize("executions", [1, 7, 19, 20, 29, 109, 997, 12345])
+def test_segments_are_ten_to_twenty_and_leave_few_steps_over(executions):
+    length = training.segment_length(executions)
+    segments = executions // length
+    assert min(executions, 10) <= segments <= 20
+    assert executions - segments * length <= 0.05 * executions
+    # Steps that a run of a budget made are made again exactly by --steps.
+    assert (segments * length) % training.segment_length(segments * length) == 0
+
+
+# Results on disk
+
+
+SETTINGS = {"data": "d", "budget": 5.0, "device": "cpu"}
+
+
+def a_row(recipe, seed=0, distance=1.0, kind="recipe", overrides=None, n=100, **others):
+    scores = {"FD[f]": distance, "features": "f", "features_hash": "h", "n_real": n, "n_generated": n}
+    row = {
+        "kind": kind,
+        "recipe": recipe,
+        "family": kind if kind == "control" else "vae",
+        "overrides": overrides or {},
+        "seed": seed,
+    }
+    environment = {"device": "CPU", "cpu": "a processor", "cores": 2}
+    row |= {
+        "status": "ok",
+        "started": "2020-02-02T00:00:00",
+        "environment": environment,
+        "distance_name": "FD[f]",
+        "scores": scores,
+    }
+    if kind == "recipe":
+        row |= {
+            "train_s": 5.0,
+            "curve": [{"seconds": s, "loss": 3 - s, "val_loss": 3 - s, "distance": 9 - s} for s in (1.0, 2.0)],
+        }
+    return row | others
+
+
+def a_failure(recipe, reason, **others):
+    return {key: value for key, value in a_row(recipe, **others).items() if key != "scores"} | {
+        "status": "failed",
+        "reason": reason,
+    }
+
+
+def test_a_row_replaces_the_failed_one_of_the_same_run(tmp_path):
+    folder = Folder.create(tmp_path / "runs", SETTINGS)
+    folder.add(a_failure("vae", "no memory"))
+    folder.add(a_row("vae", seed=1))
+    folder.add(a_row("vae", overrides={"beta": 2}))
+    folder.add(a_row("vae"))
+    rows = [(row["overrides"], row["seed"], row["status"]) for row in Folder(tmp_path / "runs").rows()]
+    assert rows == [({}, 1, "ok"), ({"beta": 2}, 0, "ok"), ({}, 0, "ok")]
+
+
+def test_runs_without_a_result_or_with_a_failed_one_are_missing(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    folder.add(a_row("vae"))
+    folder.add(a_failure("vae", "no memory", seed=1))
+    runs = [a_row("vae", seed=seed) for seed in range(3)] + [a_row("vae", overrides={"beta": 2})]
+    assert folder.missing(runs) == runs[1:]
+
+
+def test_a_crash_while_writing_leaves_the_results_of_before(tmp_path, monkeypatch):
+    folder = Folder.create(tmp_path, SETTINGS)
+    folder.add(a_row("vae"))
+    before = folder.results.read_bytes()
+
+    def crash(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(OSError, match="disk full"):
+        folder.add(a_row("autoencoder"))
+    with pytest.raises(ValueError, match="JSON"):  # what JSON cannot hold does not get there either
+        folder.add(a_row("autoencoder", distance=float("nan")))
+    assert folder.results.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "settings.json"]
+
+
+def test_a_torn_line_of_someone_else_is_named(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    folder.add(a_row("vae"))
+    with open(folder.results, "a") as file:
+        file.write('{"recipe": "va')
+    with pytest.raises(FolderError, match="holds a line that is no JSON"):
+        folder.rows()
+
+
+def test_two_processes_cannot_add_to_one_folder(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    with folder.lock(), pytest.raises(FolderError, match="another process is adding"):
+        folder.lock()
+    folder.lock().close()
+
+
+# Tables
+
+
+def test_interval_is_students():
+    # t of 2 degrees of freedom at 97.5 % is 4.3027 (any table); the standard deviation of 1, 2, 3 is 1.
+    mean, half = tables.interval([1.0, 2.0, 3.0])
+    assert mean == 2 and half == pytest.approx(4.3027 / np.sqrt(3), rel=1e-4)
+    assert tables.interval([5.0]) == (5.0, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1234567, "1,234,567"),
+        (12.345, "12.3"),
+        (99.99, "100"),
+        (0.0123456, "0.0123"),
+        (-0.5, "-0.500"),
+        (0, "0"),
+        (2e-7, "2.0e-07"),
+    ],
+)
+def test_numbers_are_shown_by_three_digits(value, text):
+    assert tables.number(value) == text
+
+
+def test_a_ranking_puts_controls_and_means_over_seeds_in_their_place():
+    rows = [
+        a_row("pixel Gaussian", distance=40.0, kind="control"),
+        a_row("vae", distance=9.0),
+        a_row("real train images", distance=0.5, kind="control"),
+        a_row("vae", seed=1, distance=11.0),
+        a_row("autoencoder", distance=50.0),
+    ]
+    (ranking,) = tables.rankings(rows)
+    table = ranking.table(tables.quality_columns("FD[f]", rows[0]["scores"]), controls=True)
+    assert list(table["name"]) == ["real train images (control)", "vae", "pixel Gaussian (control)", "autoencoder"]
+    # t of 1 degree of freedom is 12.706; the standard error of 9 and 11 is 1.
+    assert list(table["FD[f]"]) == ["0.500", "10.0 ± 12.7", "40.0", "50.0"]
+    assert list(table["in % of pixel Gaussian"]) == ["1.25", "25.0 ± 31.8", "100", "125"]
+    assert list(table["runs"]) == ["1", "2", "1", "1"]
+    assert "SSIM" not in table  # nothing stands in it
+
+
+def test_scores_of_other_features_or_numbers_of_images_are_never_ranked_together():
+    rows = [a_row("vae"), a_row("gan", n=50), a_row("autoencoder")]
+    assert [[entry.label for entry in ranking.entries] for ranking in tables.rankings(rows)] == [["vae", "autoencoder"], ["gan"]]
+
+
+# The report
+
+
+def test_report_of_rows_shows_them_and_needs_nothing_else(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    for row in (
+        a_row("vae", distance=9.0),
+        a_row("vae", seed=1, distance=11.0),
+        a_failure("autoencoder", "<b>ran</b> out of memory"),
+    ):
+        folder.add(row)
+    page = write_report(folder).read_text()
+    assert "&lt;b&gt;ran&lt;/b&gt; out of memory" in page  # and is no markup
+    assert "10.0 ± 12.7" in page and "95 % t interval" in page and "a processor" in page
+    assert self_contained(page)
+    text = (tmp_path / "report.md").read_text()
+    assert "| vae " in text and "- autoencoder, seed 0, failed: <b>ran</b> out of memory" in text
+    assert all((tmp_path / path).exists() for path in re.findall(r"\]\((.+?)\)", text))
+
+
+def test_report_of_failures_alone_says_so(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    folder.add(a_failure("vae", "no memory"))
+    page = write_report(folder).read_text()
+    assert "No run has finished" in page and "vae, seed 0, failed: no memory" in page
+
+
+def self_contained(page):
+    sources = re.findall(r'src="([^"]*)"', page)
+    links = re.findall(r'href="([^"]*)"', page)
+    inside = all(source.startswith("data:image/") for source in sources) and all(link.startswith("#") for link in links)
+    return inside and not re.search(r"<script|<link|@import|url\(", page)
+
+
+# The command line
+
+
+def test_list_shows_recipes_by_family():
+    result = invoke("list")
+    assert result.exit_code == 0
+    assert re.search(r"^vae:\n  vae +Variational autoencoder", result.output, re.MULTILINE)
+
+
+BAD_ARGUMENTS = [
+    (["--recipes", "dense_autoencoder,vea"], "there is no recipe 'vea'", "Did you mean 'vae'?"),
+    (["--recipes", "family:vase"], "there is no family 'family:vase'", "family:vae"),
+    (["--recipes", ","], "no recipe is named"),
+    (["--budget", "0"], "--budget", "0.0 is not in the range x>0"),
+    (["--budget", "-5"], "--budget", "-5.0 is not in the range x>0"),
+    (["--budget", "5", "--epochs", "2"], "--budget, --epochs and --steps exclude each other"),
+    (["--data", "fashion_mnist_mni"], "did you mean 'fashion_mnist_mini'?"),
+    (["--data", "{empty}"], "holds no images"),
+    (["--features", "inception"], "unknown features 'inception'; there are fashion-cnn"),
+    (["--recipes", "vae", "--set", "vae.latent=3"], "recipe 'vae' has no argument 'latent', expected one of network, latent_dim"),
+    (["--recipes", "vae", "--set", "autoencoder.width=3"], "autoencoder.width is of a recipe that does not run"),
+    (["--set", "latent_dim=3"], "'latent_dim=3' is no setting, expected one as vae.latent_dim=32"),
+    (["--image-size", "32x"], "'32x' is no size"),
+    (["--device", "tpu"], "'tpu' is no device, expected auto, cpu, gpu or gpu:1"),
+    (["--device", "gpu:99"], "there is no gpu:99"),
+    (["--n", "2"], "2 is not in the range x>=6"),
+    (["--seeds", "0"], "0 is not in the range x>=1"),
+    (["--out", "{file}"], "is a file; expected a folder"),
+    (["--out", "{foreign}"], "holds other things than a benchmark"),
+    (["--out", "{other}"], "is of other settings (budget 5.0 there and 60.0 here"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentences"), [(case[0], case[1:]) for case in BAD_ARGUMENTS])
+def test_a_bad_argument_gets_one_sentence_and_exit_code_2(arguments, sentences, tmp_path):
+    paths = {name: tmp_path / name for name in ("empty", "foreign", "file", "other")}
+    for name in ("empty", "foreign"):
+        paths[name].mkdir()
+    paths["file"].touch()
+    (paths["foreign"] / "thesis.tex").touch()
+    Folder.create(paths["other"], SETTINGS)
+    before = sorted(tmp_path.rglob("*"))
+    arguments = [argument.format(**paths) for argument in arguments]
+    result = invoke("run", *([] if "--out" in arguments else ["--out", tmp_path / "new"]), *arguments)
+    assert result.exit_code == 2, result.output
+    error = result.output.partition("Error: ")[2].strip()
+    assert all(sentence in error for sentence in sentences) and "\n" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_report_refuses_a_folder_that_is_empty_or_of_something_else(tmp_path):
+    for folder, sentence in ((tmp_path, "is no folder of a benchmark"), (tmp_path / "none", "is no folder of a benchmark")):
+        result = invoke("report", folder)
+        assert result.exit_code == 2 and sentence in result.output
+    Folder.create(tmp_path / "new", SETTINGS)
+    result = invoke("report", tmp_path / "new")
+    assert result.exit_code == 2 and "holds no results yet" in result.output
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(-signal.SIGKILL, "killed by SIGKILL, perhaps for lack of memory"), (-signal.SIGSEGV, "killed by SIGSEGV")],
+)
+def test_a_signal_is_a_reason(code, reason, tmp_path):
+    assert ending(code, tmp_path / "log.txt") == reason
+
+
+# Processes. The tests share one run, of two recipes, of which one cannot train.
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Noise with a mean, of a size and of a number of channels that no network was written for."""
+    path = tmp_path_factory.mktemp("data") / "noise.npz"
+    random = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, 11 * 7 * 5).reshape(11, 7, 5)
+    images = {f"{split}_images": (ramp + random.uniform(0, 55, (200, 11, 7, 5))).astype(np.uint8) for split in ("train", "test")}
+    np.savez(path, **images)
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(data):
+    small = ["--set", "dense_autoencoder.width=8", "--set", "dense_autoencoder.components=2"]
+    broken = ["--set", "vae.learning_rate=1e30"]
+    execution = ["--device", "cpu", "--no-jit", "--steps-per-execution", "5"]
+    common = ["--data", data, "--steps", "20", "--n", "40", "--batch-size", "16"]
+    return ["run", "--recipes", "dense_autoencoder,vae", *common, *execution, *small, *broken]
+
+
+@pytest.fixture(scope="module")
+def finished(command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return invoke(*command, "--out", out), out
+
+
+def test_a_run_scores_recipes_and_controls_and_a_failed_one_is_a_row(finished):
+    result, out = finished
+    assert result.exit_code == 1
+    rows = {row["recipe"]: row for row in Folder(out).rows()}
+    assert set(rows) == {*controls.CONTROLS, "dense_autoencoder", "vae"}
+
+    failed = rows.pop("vae")
+    assert failed["status"] == "failed" and failed["reason"].startswith("FloatingPointError: the training loss became")
+    assert "Traceback" in next(out.glob("runs/vae*/log.txt")).read_text()
+    assert "vae (learning_rate=1e+30), seed 0: failed: FloatingPointError" in result.output
+    assert "1 of 5 rows failed" in result.output
+
+    for row in rows.values():
+        assert row["status"] == "ok" and row["scores"]["n_real"] == row["scores"]["n_generated"] == 40
+        assert {"keras", "tensorflow", "python", "cpu", "device", "revision"} <= set(row["environment"])
+    nearest = {name: row["scores"]["nearest_train[fashion-cnn]"] for name, row in rows.items()}
+    assert nearest["copy of training images"] == pytest.approx(0, abs=1e-3)
+    assert nearest["real train images"] > 0.01
+
+    row = rows["dense_autoencoder"]
+    assert row["steps"] == 20 and row["steps_per_execution"] == 5 and row["jit_compile"] is False
+    assert row["train_s"] > 0 and row["compile_s"] > 0 and row["fit_prior_s"] > 0 and row["peak_memory_mb"] > 100
+    assert row["train_images_per_s"] == pytest.approx(20 * 16 / row["train_s"])
+    assert row["latency_s"] > 0 and row["sample_images_per_s"] > 0 and row["evaluations_per_sample"] == 1
+    assert [point["steps"] for point in row["curve"]] == [5, 10, 15, 20]
+    assert all(np.isfinite([point["loss"], point["val_loss"], point["distance"]]).all() for point in row["curve"])
+    assert row["scores"]["mse"] > 0 and row["scores"]["FD[fashion-cnn]"] > 0
+
+
+def test_a_run_leaves_a_model_that_makes_the_samples_shown(finished):
+    import keras_genzoo as gz
+
+    (folder,) = finished[1].glob("runs/dense_autoencoder*")
+    assert {"model.keras", "samples.png", "reconstructions.png", "images.npz", "log.txt"} == {
+        path.name for path in folder.iterdir()
+    }
+    with np.load(folder / "images.npz") as images:
+        samples = gz.load(folder / "model.keras").sample(64, seed=0)
+        np.testing.assert_allclose(images["samples"] / 255, samples, atol=0.5 / 255 + 1e-4)
+        assert images["reconstructions"].shape == (64, 11, 7, 5)
+
+
+def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, command, monkeypatch):
+    asked = []
+    monkeypatch.setattr("benchmarks.running.run_all", lambda folder, jobs, timeout: asked.append(jobs) or [])
+    result = invoke(*command, "--out", finished[1], "--seeds", 2)
+    assert result.exit_code == 0, result.output
+    assert "4 of 7 rows are in" in result.output
+    assert [(run["recipe"], run["seed"]) for (run,) in asked[0]] == [("dense_autoencoder", 1), ("vae", 0), ("vae", 1)]
+    other = invoke(*command, "--out", finished[1], "--batch-size", 8)
+    assert other.exit_code == 2 and "is of other settings (batch_size 16 there and 8 here)" in other.output
+    assert len(asked) == 1
+
+
+def test_report_of_a_run_shows_every_row_and_needs_no_other_file(finished, tmp_path):
+    result = invoke("report", finished[1])
+    assert result.exit_code == 0, result.output
+    page = (finished[1] / "report.html").read_text()
+    assert self_contained(page)
+    for name in (*controls.CONTROLS, "dense_autoencoder", "vae (learning_rate=1e+30)", "FD[fashion-cnn]"):
+        assert name in page
+    assert "FloatingPointError: the training loss became" in page
+    assert page.count("data:image/png") == 5 and page.count("data:image/svg") == 3  # grids and pairs; a curve and two plots
+
+
+def test_a_process_that_takes_too_long_is_stopped(finished, command, tmp_path):
+    out = shutil.copytree(finished[1], tmp_path / "copy")
+    result = invoke(*command, "--out", out, "--timeout", 0.1)
+    assert result.exit_code == 1
+    assert [row["reason"] for row in Folder(out).rows() if row["status"] != "ok"] == ["stopped after 0.1 s, the --timeout"]
+
+
+def test_ctrl_c_ends_the_process_and_keeps_what_is_done(finished, command, tmp_path):
+    out = shutil.copytree(finished[1], tmp_path / "copy")
+    (log,) = out.glob("runs/vae*/log.txt")
+    written = log.stat().st_mtime_ns
+    before = Folder(out).rows()
+    arguments = [str(argument) for argument in (*command, "--out", out)]
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while log.stat().st_mtime_ns == written and time.monotonic() < deadline:  # until the run's process is there
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. What is finished is in" in errors and "Traceback" not in errors
+    assert Folder(out).rows() == before
+    assert json.loads((out / "settings.json").read_text())["steps"] == 20
