@@ -151,7 +151,7 @@ def run(recipes, seeds, overrides, timeout, out, budget, epochs, steps, **settin
     import keras_genzoo as gz
     from benchmarks import controls
     from benchmarks.results import Folder, FolderError
-    from benchmarks.running import run_all
+    from benchmarks.running import Refused, run_all
     from keras_genzoo.metrics.features import SHIPPED
 
     if sum(value is not None for value in (budget, epochs, steps)) > 1:
@@ -190,6 +190,8 @@ def run(recipes, seeds, overrides, timeout, out, budget, epochs, steps, **settin
             failed = run_all(folder, jobs, timeout)
     except FolderError as error:
         raise click.BadParameter(str(error), param_hint="--out") from None
+    except Refused as error:
+        raise click.BadParameter(str(error), param_hint="--data") from None
     except KeyboardInterrupt:
         click.echo(f"\nStopped. What is finished is in {out}; the same command goes on from there.", err=True)
         raise SystemExit(130) from None

@@ -73,8 +73,8 @@ def describe(folder, rows):
         part = {
             "terms": ranking.terms,
             "distance": ranking.distance_name,
-            "quality": ranking.table(quality, controls=True),
-            "cost": ranking.table(tables.COST_COLUMNS, controls=False) if here else None,
+            "quality": ranking.table(quality, controls=True, intervals=True),
+            "cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False) if here else None,
         }
         if here:
             time = plots.distance_against_time(here, colours, ranking.distance_name)

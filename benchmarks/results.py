@@ -41,9 +41,9 @@ class Folder:
         if path.exists() and not path.is_dir():
             raise FolderError(f"{path} is a file; expected a folder, new or of the same settings.")
         file = path / "settings.json"
-        if not file.exists():
-            if path.is_dir() and any(path.iterdir()):
-                raise FolderError(f"{path} holds other things than a benchmark; choose a new or empty folder.")
+        if not file.exists() and path.is_dir() and any(path.iterdir()):
+            raise FolderError(f"{path} holds other things than a benchmark; choose a new or empty folder.")
+        if not (path / "results.jsonl").exists():  # until there are results, settings may change
             try:
                 with replacing(file) as temporary:
                     temporary.write_text(json.dumps(settings, indent=2) + "\n")

@@ -19,6 +19,10 @@ OVERHEAD = 25.0  # seconds beside training, until a finished run shows how many
 UNKNOWN = 60.0  # seconds of training where no budget says
 
 
+class Refused(Exception):
+    """The data cannot be used, whatever the recipe, in one sentence."""
+
+
 def run_all(folder, jobs, timeout=None):
     """Run the jobs and store their rows.
 
@@ -29,6 +33,9 @@ def run_all(folder, jobs, timeout=None):
 
     Returns:
         list of the rows that failed.
+
+    Raises:
+        Refused: by the first run, if every run would fail alike.
     """
     expected = [OVERHEAD + (folder.settings["budget"] or UNKNOWN) * (job[0]["kind"] == "recipe") for job in jobs]
     failed, done = [], 0.0
@@ -110,6 +117,8 @@ def run_job(folder, job, show, store, timeout):
             message = json.loads(line)
             if "row" in message:
                 store({**waiting.pop(0), "started": started, "status": "ok", **message["row"]})
+            elif "refused" in message:
+                raise Refused(message["refused"])
             elif "failed" in message:
                 reasons.append(message["failed"])
             else:

@@ -97,17 +97,17 @@ class Entry:
         values = self.values(key)
         return float(np.mean(values)) if values else None
 
-    def cell(self, column):
-        texts = [self._text(key, column) for key in column.keys]
-        return " / ".join(texts) if any(text != NOTHING for text in texts) else NOTHING
+    def cell(self, column, intervals):
+        texts = [self._text(key, column, intervals) for key in column.keys]
+        return " /\u00a0".join(texts) if any(text != NOTHING for text in texts) else NOTHING
 
-    def _text(self, key, column):
+    def _text(self, key, column, intervals):
         values = [value * column.scale for value in self.values(key)]
         if not values:
             return NOTHING
         mean, half = interval(values)
         text = number(mean, column.whole)
-        return text if not half else f"{text} ± {number(half, column.whole)}"
+        return f"{text} ±\u00a0{number(half, column.whole)}" if intervals and half else text
 
 
 def comparable(row):
@@ -139,15 +139,15 @@ class Ranking:
                 if row["scores"].get(self.distance_name) is not None:
                     row["percent"] = 100 * row["scores"][self.distance_name] / ceiling[0]
 
-    def table(self, columns, controls):
-        """A data frame of texts; columns in which nothing stands are left out."""
+    def table(self, columns, controls, intervals):
+        """A data frame of texts, with controls and intervals or without; columns in which nothing stands are left out."""
         entries = [entry for entry in self.entries if controls or not entry.control]
         lines = [
             {
                 "name": f"{entry.label} (control)" if entry.control else entry.label,
                 "family": entry.family,
                 "runs": str(len(entry.rows)),
-                **{column.title: entry.cell(column) for column in columns},
+                **{column.title: entry.cell(column, intervals) for column in columns},
             }
             for entry in entries
         ]

@@ -1,6 +1,7 @@
 """The process of one run: reads what to do as JSON from stdin, trains, scores, writes files and answers in JSON lines.
 
-An answer is `{"stage": ..., "fraction": ...}`, `{"row": {...}}` for each run in order, or `{"failed": reason}`.
+An answer is `{"stage": ..., "fraction": ...}`, `{"row": {...}}` for each run in order, `{"failed": reason}`, or, of data that
+no run could use, `{"refused": reason}`.
 """
 
 import json
@@ -38,9 +39,13 @@ def main():
     os.dup2(2, 1)
     say = lambda **answer: print(json.dumps(answer, allow_nan=False), file=answers, flush=True)  # noqa: E731
     spec = json.load(sys.stdin)
+    choose_device(spec["settings"]["device"])
     try:
-        choose_device(spec["settings"]["device"])
         data = Data(spec["settings"])
+    except (ValueError, OSError) as error:
+        say(refused=" ".join(str(error).split()))
+        sys.exit(1)
+    try:
         for run, folder in zip(spec["runs"], spec["folders"], strict=True):
             work = run_control if run["kind"] == "control" else run_recipe
             row = {"environment": environment(), **work(run, spec["settings"], data, Path(folder), say)}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from benchmarks import controls, tables, training
 from benchmarks.cli import main
@@ -227,11 +228,11 @@ def test_a_ranking_puts_controls_and_means_over_seeds_in_their_place():
         a_row("autoencoder", distance=50.0),
     ]
     (ranking,) = tables.rankings(rows)
-    table = ranking.table(tables.quality_columns("FD[f]", rows[0]["scores"]), controls=True)
+    table = ranking.table(tables.quality_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
     assert list(table["name"]) == ["real train images (control)", "vae", "pixel Gaussian (control)", "autoencoder"]
     # t of 1 degree of freedom is 12.706; the standard error of 9 and 11 is 1.
-    assert list(table["FD[f]"]) == ["0.500", "10.0 ± 12.7", "40.0", "50.0"]
-    assert list(table["in % of pixel Gaussian"]) == ["1.25", "25.0 ± 31.8", "100", "125"]
+    assert list(table["FD[f]"]) == ["0.500", "10.0 ±\u00a012.7", "40.0", "50.0"]
+    assert list(table["in % of pixel Gaussian"]) == ["1.25", "25.0 ±\u00a031.8", "100", "125"]
     assert list(table["runs"]) == ["1", "2", "1", "1"]
     assert "SSIM" not in table  # nothing stands in it
 
@@ -254,7 +255,7 @@ def test_report_of_rows_shows_them_and_needs_nothing_else(tmp_path):
         folder.add(row)
     page = write_report(folder).read_text()
     assert "&lt;b&gt;ran&lt;/b&gt; out of memory" in page  # and is no markup
-    assert "10.0 ± 12.7" in page and "95 % t interval" in page and "a processor" in page
+    assert "10.0 ±\u00a012.7" in page and "95 % t interval" in page and "a processor" in page
     assert self_contained(page)
     text = (tmp_path / "report.md").read_text()
     assert "| vae " in text and "- autoencoder, seed 0, failed: <b>ran</b> out of memory" in text
@@ -315,7 +316,7 @@ def test_a_bad_argument_gets_one_sentence_and_exit_code_2(arguments, sentences, 
         paths[name].mkdir()
     paths["file"].touch()
     (paths["foreign"] / "thesis.tex").touch()
-    Folder.create(paths["other"], SETTINGS)
+    Folder.create(paths["other"], SETTINGS).add(a_row("vae"))
     before = sorted(tmp_path.rglob("*"))
     arguments = [argument.format(**paths) for argument in arguments]
     result = invoke("run", *([] if "--out" in arguments else ["--out", tmp_path / "new"]), *arguments)
@@ -434,6 +435,17 @@ def test_report_of_a_run_shows_every_row_and_needs_no_other_file(finished, tmp_p
         assert name in page
     assert "FloatingPointError: the training loss became" in page
     assert page.count("data:image/png") == 5 and page.count("data:image/svg") == 3  # grids and pairs; a curve and two plots
+
+
+def test_data_that_no_run_can_use_are_refused_at_once(tmp_path, monkeypatch):
+    for name, size in (("a", 8), ("b", 9)):
+        Image.new("L", (size, size)).save(tmp_path / f"{name}.png")
+    command = ["run", "--data", tmp_path, "--steps", 1, "--device", "cpu", "--out", tmp_path / "out"]
+    result = invoke(*command)
+    assert result.exit_code == 2
+    assert "give the images one size with image_size=." in result.output.replace("\n", " ")
+    monkeypatch.setattr("benchmarks.running.run_all", lambda folder, jobs, timeout: [])
+    assert invoke(*command, "--image-size", 8).exit_code == 0  # nothing was kept that would stand in the way
 
 
 def test_a_process_that_takes_too_long_is_stopped(finished, command, tmp_path):
