@@ -3,7 +3,8 @@
     python scripts/train_fashion_cnn.py --data /usr/share/datasets/fashion-mnist
 
 reads the four original files (Debian: `apt-get install dataset-fashion-mnist`), trains on all 60,000 training images for
-a number of epochs fixed beforehand, and keeps the last weights: the test images select nothing, they are only counted.
+numbers of epochs fixed beforehand, first on mirrored and shifted images, then on mirrored ones alone, since the images to
+be told apart are not shifted, and keeps the last weights.
 """
 
 import argparse
@@ -46,6 +47,28 @@ def training_batches(images, labels, batch_size, seed):
     return examples.batch(batch_size, drop_remainder=True).prefetch(4)
 
 
+def mirrored_batches(images, labels, batch_size, seed):
+    """The batches of the second stage: half of the images mirrored, none shifted."""
+
+    def mirror(batch, classes):
+        chosen = tf.random.uniform((batch_size, 1, 1, 1)) < 0.5
+        return tf.where(chosen, batch[:, :, ::-1], batch), classes
+
+    pairs = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(images), seed=seed)
+    return pairs.batch(batch_size, drop_remainder=True).map(mirror).prefetch(4)
+
+
+def fit(model, batches, rate, weight_decay, epochs):
+    # No label smoothing: it gathers each class in one point, and a distance between distributions of features lives on
+    # what differs within a class.
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=weight_decay),
+        keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+    model.fit(batches, epochs=epochs, verbose=2, shuffle=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the four original .gz files")
@@ -53,6 +76,8 @@ def main():
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--last-epochs", type=int, default=6, help="epochs of the second stage")
+    parser.add_argument("--last-learning-rate", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -66,15 +91,13 @@ def main():
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, (options.epochs - 1) * steps, warmup_target=options.learning_rate, warmup_steps=steps
     )
-    # No label smoothing: it gathers each class in one point, and a distance between distributions of features lives on
-    # what differs within a class.
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=options.weight_decay),
-        keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-    )
     start = time.time()
-    model.fit(training_batches(images, labels, options.batch_size, options.seed), epochs=options.epochs, verbose=2)
+    batches = training_batches(images, labels, options.batch_size, options.seed)
+    fit(model, batches, rate, options.weight_decay, options.epochs)
+    keras.utils.set_random_seed(options.seed + 1)
+    rate = keras.optimizers.schedules.CosineDecay(options.last_learning_rate, options.last_epochs * steps)
+    batches = mirrored_batches(images, labels, options.batch_size, options.seed + 1)
+    fit(model, batches, rate, options.weight_decay, options.last_epochs)
     seconds = time.time() - start
     accuracy = float(np.mean(model.predict(test_images, batch_size=500, verbose=0).argmax(-1) == test_labels))
 
