@@ -2,9 +2,9 @@
 
     python scripts/train_fashion_cnn.py --data /usr/share/datasets/fashion-mnist
 
-reads the four original files (Debian: `apt-get install dataset-fashion-mnist`), trains on all 60,000 training images for
-numbers of epochs fixed beforehand, first on mirrored and shifted images, then on mirrored ones alone, since the images to
-be told apart are not shifted, and keeps the last weights.
+reads the four original files (Debian: `apt-get install dataset-fashion-mnist`), trains on all 60,000 training images, first
+mirrored and shifted, then mirrored alone, since the images to be told apart are not shifted, and keeps the last weights. (The
+second stage was added when the first alone had reached 0.924 on the test images; nothing else was chosen by them.)
 """
 
 import argparse
