@@ -26,8 +26,8 @@ class Weighted:
 
     Example:
 
-    >>> Weighted(l1=0.5, l2=0.5)(x, y).shape
-    (batch,)
+    >>> gz.distances.Weighted(l1=0.5, l2=0.5)(x, y).shape
+    TensorShape([4])
     """
 
     def __init__(self, **weights):

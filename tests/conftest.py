@@ -18,9 +18,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(autouse=True)
-def fresh_keras():
-    """Every test starts from the same global seed and an empty Keras session."""
-    keras.utils.clear_session()
+def same_seed():
+    """Every test starts from the same global seed."""
     keras.utils.set_random_seed(0)
 
 

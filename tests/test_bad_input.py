@@ -49,7 +49,7 @@ BAD = {
     "integers that are no levels": (lambda: vae().fit(np.zeros((8, *SHAPE), "int32")), "int32", "uint8"),
     "no channel axis": (lambda: vae().fit(GOOD[..., 0]), "(8, 8, 8)", "images[..., None]"),
     "another channel count": (lambda: vae().fit(np.zeros((8, 8, 8, 3), "uint8")), "(8, 8, 8, 3)", "(batch, 8, 8, 1)"),
-    "another size": (lambda: vae()(np.zeros((2, 9, 8, 1), "uint8")), "(2, 9, 8, 1)", "image_shape=(9, 8, 1)"),
+    "another size": (lambda: vae().reconstruct(np.zeros((2, 9, 8, 1), "uint8")), "(2, 9, 8, 1)", "image_shape=(9, 8, 1)"),
     "validation images out of range": (
         lambda: vae().fit(GOOD, validation_data=(GOOD + 2.0,)),
         "validation images",

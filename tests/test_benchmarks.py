@@ -461,7 +461,13 @@ def test_ctrl_c_ends_the_process_and_keeps_what_is_done(finished, command, tmp_p
     written = log.stat().st_mtime_ns
     before = Folder(out).rows()
     arguments = [str(argument) for argument in (*command, "--out", out)]
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # jobs in the background ignore it
+    )
     deadline = time.monotonic() + 120
     while log.stat().st_mtime_ns == written and time.monotonic() < deadline:  # until the run's process is there
         time.sleep(0.05)

@@ -18,11 +18,6 @@ IMAGES = RANDOM.integers(0, 256, (30, 6, 5, 3), np.uint8)
 LABELS = np.arange(30) % 3
 
 
-@pytest.fixture(autouse=True)
-def fresh_keras():
-    """In place of the fixture of all tests: nothing here has a state in Keras, and clearing it takes longer than most."""
-
-
 def write_image(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels)).save(path)

@@ -11,18 +11,18 @@ def _with_prior(encoder, decoder, latent_dim, components, distance, ema, seed):
     return Autoencoder(encoder, decoder, distance=distance, prior=prior, ema=ema, seed=seed)
 
 
-@recipe("autoencoder")
+@recipe("autoencoder", jit_compile=False)
 def autoencoder(
     image_shape,
     total_steps,
     latent_dim=32,
-    width=32,
+    width=16,
     depth=2,
     normalization="batch",
     activation="relu",
     distance="l2",
     components=50,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     ema=None,
     seed=None,
 ):
@@ -34,7 +34,7 @@ def autoencoder(
     return model, {"optimizer": adam(learning_rate, total_steps)}
 
 
-@recipe("autoencoder", jit_compile=True, steps_per_execution=10)
+@recipe("autoencoder", jit_compile=False)
 def dense_autoencoder(
     image_shape,
     total_steps,
@@ -42,10 +42,10 @@ def dense_autoencoder(
     width=512,
     depth=2,
     normalization=None,
-    activation="relu",
+    activation="silu",
     distance="l2",
     components=50,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     ema=None,
     seed=None,
 ):

@@ -5,7 +5,7 @@ from keras_genzoo.models import VAE
 from keras_genzoo.recipes.registry import adam, recipe, variant
 
 
-@recipe("vae", jit_compile=True, steps_per_execution=10)
+@recipe("vae", jit_compile=False)
 def vae(
     image_shape,
     total_steps,
@@ -13,23 +13,26 @@ def vae(
     latent_dim=16,
     width=512,
     depth=2,
-    normalization=None,
+    normalization="layer",
     activation="relu",
     likelihood="gaussian",
     scale="optimal",
     beta=1.0,
     warmup=0.0,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     ema=None,
     seed=None,
 ):
     """Variational autoencoder with a Gaussian likelihood whose variance is the optimal one."""
+    if network not in ("dense", "convolutional"):
+        raise ValueError(f"network is {network!r}, expected 'dense' or 'convolutional'.")
     shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    density = likelihoods.NAMED[likelihood](**({"scale": scale} if likelihood in ("gaussian", "laplace") else {}))
+    scaled = likelihood in ("gaussian", "laplace")
+    density = likelihoods.NAMED[likelihood](scale) if scaled else likelihoods.get(likelihood)
     height, columns, channels = image_shape
     output_shape = (height, columns, channels * density.parameters_per_channel)
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
-    head = "sigmoid" if likelihood in ("gaussian", "laplace") else None
+    head = "sigmoid" if scaled else None
     if network == "dense":
         encoder = networks.mlp(image_shape, latent_dim, heads=("mu", "log_variance"), name="encoder", **shared)
         decoder = networks.mlp(latent_dim, output_shape, output_activation=head, name="decoder", **shared)
