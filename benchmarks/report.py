@@ -141,7 +141,7 @@ def reading(settings, finished, ranking):
         seconds = [row["train_s"] for row in finished if row.get("train_s")]
         off = max((abs(each / settings["budget"] - 1) for each in seconds), default=0)
         paragraphs[-1] += (
-            f" The number of steps is fixed beforehand from timed steps; training seconds came out up to {off:.0%} off the budget. "
+            f" The number of steps is fixed beforehand from timed steps; training came out up to {off:.0%} off the budget. "
             f"Much more than a tenth means that the machine was busy with other things: repeat the runs."
         )
     return paragraphs

@@ -74,11 +74,11 @@ def test_more_draws_tighten_the_bound_of_a_loose_posterior():
     model = linear_gaussian_vae(directions, np.zeros(64), 0.5)
     bias = model.encoder.get_layer("log_variance")
     bias.set_weights([bias.get_weights()[0], bias.get_weights()[1] + 1.0])  # a posterior e times as wide as the exact one
-    x = (random.normal(size=(200, 3)) @ directions.T + 0.5 * random.normal(size=(200, 64))).astype("float32")
+    x = (random.normal(size=(5000, 3)) @ directions.T + 0.5 * random.normal(size=(5000, 64))).astype("float32")
     exact = scipy.stats.multivariate_normal.logpdf(x, np.zeros(64), directions @ directions.T + 0.25 * np.eye(64)).mean()
     images = tf.constant(x.reshape(-1, *SHAPE))
-    gaps = [exact - float(tf.reduce_mean(model.importance_weighted_bound(images, images, k, seed=0))) for k in (1, 10, 500)]
-    assert gaps[0] == pytest.approx(3 * 0.5 * (np.e - 2), rel=0.15)  # KL(N(0, e s^2) || N(0, s^2)) a dimension
+    gaps = [exact - float(tf.reduce_mean(model.importance_weighted_bound(images, images, k, seed=0))) for k in (1, 10, 200)]
+    assert gaps[0] == pytest.approx(3 * 0.5 * (np.e - 2), abs=0.1)  # KL(N(0, e s^2) || N(0, s^2)) a dimension
     assert gaps[0] > gaps[1] > gaps[2] > -0.02 and gaps[2] < 0.05
 
 
@@ -177,7 +177,7 @@ def test_total_steps_brings_the_learning_rate_down_to_zero():
     rates = [float(schedule(step)) for step in (0, 5, 50, 100)]
     assert rates[0] == pytest.approx(0.001) and rates[1] == pytest.approx(0.01) and rates[3] == pytest.approx(0, abs=1e-8)
     assert model.beta_warmup == 30
-    assert float(gz.build("vae", SHAPE, width=8).optimizer.learning_rate) == pytest.approx(0.001)
+    assert float(gz.build("vae", SHAPE, width=8, learning_rate=0.003).optimizer.learning_rate) == pytest.approx(0.003)
 
 
 def test_a_policy_given_to_build_reaches_every_network_and_nothing_else():
