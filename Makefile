@@ -25,10 +25,10 @@ lint: install
 	$(BIN)/ruff format --check .
 
 test: install data lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --durations 10
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
 
 test-all: install data lint wheel-check
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 20
 
 # A wheel, installed in an environment of its own and used outside the checkout.
 wheel-check: install

@@ -83,6 +83,7 @@ class GaussianMixture(Part):
             ValueError: codes that are not finite, or fewer than two a component.
         """
         from sklearn.mixture import GaussianMixture as Mixture
+        from threadpoolctl import threadpool_limits
 
         codes = np.asarray(codes, np.float64)
         components = self.components if components is None else components
@@ -95,7 +96,8 @@ class GaussianMixture(Part):
         # Relative to the codes' own spread, else tiny codes would drown in the regulariser and large ones lack it.
         scale = float(codes.std()) or 1.0
         mixture = Mixture(components, random_state=seed, max_iter=200, reg_covar=1e-4)
-        mixture.fit(codes / scale)
+        with threadpool_limits(1):  # its many small products only wait for each other on several threads
+            mixture.fit(codes / scale)
         self._assign(mixture.weights_, mixture.means_ * scale, np.linalg.cholesky(mixture.covariances_) * scale)
         self.is_fitted.assign(1.0)
 

@@ -22,6 +22,7 @@ from benchmarks.results import Folder, FolderError
 from benchmarks.running import ending
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("benchmarks")  # one worker, so that the fixture of real runs is made once
 
 
 def invoke(*arguments):

@@ -93,7 +93,11 @@ def test_an_interrupt_keeps_the_model_trained_so_far(photos, tmp_path):
         "8",
     ]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen([*map(str, command), "--epochs", "100000", *SMALL, "--out", str(tmp_path)], env=environment)
+    process = subprocess.Popen(
+        [*map(str, command), "--epochs", "100000", *SMALL, "--out", str(tmp_path)],
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # jobs in the background ignore it
+    )
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path / "progress" / "samples-0001.png").exists():
