@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-BUDGET ?= 40
+BUDGET ?= 30
+RECIPES ?= dense_autoencoder,autoencoder,vae,laplace_vae
 OUT ?= runs/benchmark
 
 .PHONY: install data test test-all lint wheel-check benchmark clean
@@ -35,7 +36,7 @@ wheel-check: install
 	bash scripts/check_wheel.sh $(BIN)/python
 
 benchmark: install
-	$(BIN)/python -m benchmarks run --recipes family:autoencoder,family:vae --budget $(BUDGET) --out $(OUT)
+	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --out $(OUT)
 	$(BIN)/python -m benchmarks report $(OUT)
 
 clean:

@@ -76,7 +76,8 @@ class GaussianMixture(Part):
 
         Args:
             codes: float array `(n, latent_dim)`.
-            components: int or None. How many of the components to use; None is all. Defaults to None.
+            components: int or None. How many of the components to use; None is all, but one for every 20 codes where that
+                is fewer. Defaults to None.
             seed: int. Of the k-means start. Defaults to 0.
 
         Raises:
@@ -86,7 +87,8 @@ class GaussianMixture(Part):
         from threadpoolctl import threadpool_limits
 
         codes = np.asarray(codes, np.float64)
-        components = self.components if components is None else components
+        if components is None:
+            components = max(1, min(self.components, len(codes) // 20))
         if not 1 <= components <= self.components:
             raise ValueError(f"components is {components}, but this prior was built for 1 to {self.components}.")
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not np.isfinite(codes).all():

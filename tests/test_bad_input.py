@@ -78,7 +78,11 @@ BAD = {
         "components is 9",
         "1 to 3",
     ),
-    "fewer codes than components": (lambda: priors.GaussianMixture(2, 30).fit(np.eye(2)), "2 codes", "at least two each"),
+    "fewer codes than components": (
+        lambda: priors.GaussianMixture(2, 30).fit(np.eye(2), components=30),
+        "2 codes",
+        "at least two each",
+    ),
     "an unknown kind of prior": (
         lambda: gz.build("dense_autoencoder", SHAPE, width=8).fit_prior(GOOD, "flow"),
         "'flow'",

@@ -150,6 +150,12 @@ def test_samples_of_the_mixture_have_its_moments(random):
         np.testing.assert_allclose(np.cov(samples.T), np.cov(codes.T), atol=0.12)
 
 
+def test_few_codes_use_few_components(random):
+    prior = priors.GaussianMixture(2, components=10)
+    prior.fit(random.normal(size=(65, 2)))
+    assert np.sum(prior.log_weights.numpy() > -1e8) == 3
+
+
 def test_a_mixture_is_the_standard_normal_until_it_is_fitted(random):
     z = random.normal(size=(5, 3)).astype("float32")
     prior = priors.GaussianMixture(3, components=4)
