@@ -297,6 +297,11 @@ class GenerativeModel(Configured, keras.Model):
             self._prepared.assign(1)
         return super().fit(x, y, **kwargs)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Everything is built already, and under a strategy Keras would average a batch of images over the replicas to
+        # learn their shape, which several workers cannot do with uint8.
+        pass
+
     def _check_batch(self, batch, what):
         if batch is None:
             raise ValueError(f"there are no {what}: the data set is empty.")

@@ -34,7 +34,7 @@ def autoencoder(
     return model, {"optimizer": adam(learning_rate, total_steps)}
 
 
-@recipe("autoencoder", jit_compile=False)
+@recipe("autoencoder", jit_compile=True, steps_per_execution=10)
 def dense_autoencoder(
     image_shape,
     total_steps,

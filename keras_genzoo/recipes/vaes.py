@@ -5,7 +5,7 @@ from keras_genzoo.models import VAE
 from keras_genzoo.recipes.registry import adam, recipe, variant
 
 
-@recipe("vae", jit_compile=False)
+@recipe("vae", jit_compile=True, steps_per_execution=10)
 def vae(
     image_shape,
     total_steps,
