@@ -38,8 +38,8 @@ def autoencoder(
 def dense_autoencoder(
     image_shape,
     total_steps,
-    latent_dim=32,
-    width=512,
+    latent_dim=24,
+    width=384,
     depth=2,
     normalization=None,
     activation="silu",
