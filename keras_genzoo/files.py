@@ -6,6 +6,11 @@ import tempfile
 from pathlib import Path
 
 
+def keras_home():
+    """Keras's folder of caches: KERAS_HOME, or `~/.keras`."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Give a temporary path beside `path`, which takes the place of `path` when the block ends without an error.
