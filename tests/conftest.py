@@ -17,6 +17,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What the package keeps in Keras's cache stays with these tests, and nothing of earlier runs is taken from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_seed():
     """Every test starts from the same global seed."""

@@ -16,6 +16,7 @@ import pytest
 import skimage.metrics
 import tensorflow as tf
 
+import keras_genzoo as gz
 from keras_genzoo import metrics
 from keras_genzoo.metrics import fashion_cnn
 
@@ -261,22 +262,52 @@ def test_few_images_are_warned_about_with_the_way_out():
 
 
 def test_sample_scores_carry_all_that_a_table_stores():
-    real, train = noise(60), noise(80, seed=1)
-    scores = metrics.SampleMetrics(real, train, PixelMeans(), subsets=3, k_pr=2)(train[:50])
+    real, train = noise(200), noise(300, seed=1)
+    scores = metrics.SampleMetrics(real, train, PixelMeans(), subsets=3, k_pr=2)(train[:150])
     assert set(scores) == {
-        *("FD[rows]", "KD[rows]", "precision", "recall", "k_pr", "density", "coverage", "k_dc", "nearest_train[rows]"),
-        *("n_real", "n_generated", "n_train", "kd_subsets", "kd_subset_size", "features", "features_hash", "resize"),
+        *("FD[rows]", "FD_inf[rows]", "fd_inf_r2", "KD[rows]", "kd_low", "kd_high", "kd_subsets", "kd_subset_size"),
+        *("precision", "recall", "k_pr", "density", "coverage", "k_dc", "n_real", "n_generated"),
+        *("nearest_train[rows]", "train_ratio", "authenticity", "data_copying", "n_train"),
+        *("features", "features_hash", "resize"),
     }
-    assert (scores["n_real"], scores["n_generated"], scores["n_train"], scores["kd_subset_size"]) == (60, 50, 80, 50)
+    assert (scores["n_real"], scores["n_generated"], scores["n_train"], scores["kd_subset_size"]) == (200, 150, 300, 150)
     assert (scores["k_pr"], scores["k_dc"], scores["features_hash"]) == (2, 5, "none")
-    assert scores["nearest_train[rows]"] == 0  # copies
+    assert scores["nearest_train[rows]"] == scores["train_ratio"] == scores["authenticity"] == 0 > -3 > scores["data_copying"]
+    assert scores["kd_low"] < scores["KD[rows]"] < scores["kd_high"]
     json.dumps(scores)
 
     streamed = metrics.FrechetDistance(PixelMeans())
     streamed.update_real(real)
-    streamed.update_generated(train[:50])
+    streamed.update_generated(train[:150])
     assert scores["FD[rows]"] == pytest.approx(streamed.result(), rel=1e-9)
-    assert "nearest_train[rows]" not in metrics.SampleMetrics(real, features=PixelMeans(), subsets=1)(train)
+    few = metrics.SampleMetrics(real, features=PixelMeans(), subsets=1)(train[:40])
+    assert not {"nearest_train[rows]", "FD_inf[rows]"} & set(few)
+
+
+def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monkeypatch):
+    fashion = metrics.get("fashion-cnn")
+    calls = []
+    call = metrics.FeatureExtractor.__call__
+    monkeypatch.setattr(
+        metrics.FeatureExtractor, "__call__", lambda self, images: calls.append(len(images)) or call(self, images)
+    )
+    test = gz.data.load("fashion_mnist_mini", "test", shuffle=False, labels=True)
+    images, labels = gz.data.as_array(test, 800)
+    measure = metrics.SampleMetrics(images[:400], features=fashion, labels=labels[:400], subsets=3)
+    with pytest.warns(UserWarning, match="class 0 from"):
+        scores = measure(images[400:], labels[400:])
+    assert calls == [400, 400]
+    probabilities = tf.nn.softmax(fashion.logits(fashion(images))).numpy()
+    np.testing.assert_allclose(probabilities, fashion.at("probabilities")(images), atol=1e-5)
+    assert np.mean(probabilities.argmax(axis=1) == labels) > 0.85  # it knows garments
+    assert (scores["modes"], scores["modes_real"]) == (10, 10) and 0 <= scores["mode_kl"] < 0.05
+    assert 6 < scores["IS[fashion-cnn]"] < 10 and list(scores["FD[fashion-cnn]_by_class"]) == list(range(10))
+
+
+def test_the_distance_of_reconstructions_is_named_and_zero_for_the_images_themselves():
+    images = noise(40)
+    scores = metrics.SampleMetrics(images, features=PixelMeans()).of_reconstructions(images)
+    assert scores["rFD[rows]"] == pytest.approx(0, abs=1e-6) and scores["n_real"] == 40
 
 
 # Extractors
@@ -305,7 +336,7 @@ def test_any_model_becomes_an_extractor():
     assert metrics.FeatureExtractor(extractor.model).hash != extractor.hash
 
 
-def test_an_extractor_is_traced_once_for_each_image_shape():
+def test_an_extractor_is_traced_for_few_sizes_of_each_image_shape():
     traces = []
 
     def preprocess(images):
@@ -313,10 +344,10 @@ def test_an_extractor_is_traced_once_for_each_image_shape():
         return images[:, :8, :8, :1]
 
     extractor = small_network(preprocess)
-    for n in (3, 256, 300, 0, 1):
+    for n in (256, 300, 200, 1000, 0, 3, 4):
         assert extractor(noise(n, 9, 9, 2)).shape == (n, 6)
     extractor(noise(5, 12, 9, 2))
-    assert traces == [(256, 9, 9, 2), (256, 12, 9, 2)]
+    assert traces == [(256, 9, 9, 2), (4, 9, 9, 2), (8, 12, 9, 2)]
 
 
 def test_distances_survive_the_copy_that_tuners_make_of_callbacks():
@@ -439,7 +470,7 @@ REFUSED = [
     (lambda: streamed(0 * good, good), r"FD\[rows\]: the features of all 40 real images are equal"),
     (lambda: streamed(good, good, Broken(lambda f: f * np.nan)), "features 'rows' of real images hold NaN"),
     (lambda: streamed(good, good, Broken(lambda f: f[:, :3])), r"returned features of shape \(40, 3\) for 40 images"),
-    (lambda: metrics.get("inception"), "unknown features 'inception'; there are fashion-cnn"),
+    (lambda: metrics.get("vgg"), "unknown features 'vgg'; there are fashion-cnn"),
     (lambda: metrics.get(len), "features of type builtin_function_or_method lack name, hash, resize, dim"),
     (lambda: small_network().at("nothing"), "model `small` has no layer 'nothing'; it has .*conv.*head"),
     (lambda: metrics.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3)), "do not fit together"),

@@ -1,28 +1,57 @@
 """Distances between images and between sets of images; they take arrays and streams and know no model."""
 
-from keras_genzoo.metrics.features import FeatureExtractor, get
+from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
+from keras_genzoo.metrics.extrapolation import Extrapolation, frechet_infinity
+from keras_genzoo.metrics.features import FeatureExtractor, default_features, get, inception_features, names, score_name
 from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, frechet_distance
-from keras_genzoo.metrics.kernel import KernelDistance, kernel_distance, polynomial_mmd
-from keras_genzoo.metrics.neighbours import density_coverage, nearest_neighbour_distances, precision_recall
+from keras_genzoo.metrics.inception import fetch as fetch_inception
+from keras_genzoo.metrics.kernel import KernelDistance, kernel_distance, kernel_interval, polynomial_mmd
+from keras_genzoo.metrics.memorisation import (
+    Memorisation,
+    authenticity,
+    data_copying,
+    nearest_neighbour_distances,
+    train_ratio,
+)
+from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
+from keras_genzoo.metrics.perceptual import perceptual_distance, perceptual_path_length, sharpness
 from keras_genzoo.metrics.reconstruction import mse, psnr, reconstruction_scores, ssim
 from keras_genzoo.metrics.samples import SampleMetrics, sample_scores
 
 __all__ = [
+    "Extrapolation",
     "FeatureExtractor",
     "FrechetDistance",
     "GaussianStatistics",
     "KernelDistance",
+    "Memorisation",
     "SampleMetrics",
+    "authenticity",
+    "data_copying",
+    "default_features",
     "density_coverage",
+    "fetch_inception",
     "frechet_distance",
+    "frechet_infinity",
     "get",
+    "inception_features",
+    "inception_score",
     "kernel_distance",
+    "kernel_interval",
+    "mode_count",
     "mse",
+    "names",
     "nearest_neighbour_distances",
+    "per_class_frechet",
+    "perceptual_distance",
+    "perceptual_path_length",
     "polynomial_mmd",
     "precision_recall",
     "psnr",
     "reconstruction_scores",
     "sample_scores",
+    "score_name",
+    "sharpness",
     "ssim",
+    "train_ratio",
 ]

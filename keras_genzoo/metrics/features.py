@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from keras_genzoo.images import check_images, to_levels, to_unit
 
-BATCH = 256  # images in a call of the network, the last one padded: one graph for each image shape
 CHUNK = 4096  # images a stream takes in at once, so that its memory is independent of their number
 
 
@@ -32,6 +31,11 @@ class FeatureExtractor:
         name: str. What scores are named for: `FD[name]`. Defaults to the name of the model and of the layer.
         resize: str. How `preprocess` resizes; stored beside every score. Defaults to "none".
         hash: str. Identifies the weights; stored beside every score. Defaults to 12 digits of the sha256 of the weights.
+        logits: callable or None. Features `(n, dim)` to the logits of a classifier `(n, classes)`, for the scores that need
+            one. Defaults to None.
+        maps: sequence of str. Layers that `perceptual_distance` compares images in. Defaults to `layer` alone.
+        batch_size: int. Images in a call of the network, the last ones padded; of fewer images the next power of two, so
+            that few sizes are ever compiled. Defaults to 256.
 
     Raises:
         ValueError: the model has no such layer or several outputs; when called, see `check_images`.
@@ -45,8 +49,14 @@ class FeatureExtractor:
     (10, 576)
     """
 
-    def __init__(self, model, layer=None, preprocess=None, name=None, resize="none", hash=None):
+    def __init__(
+        self, model, layer=None, preprocess=None, name=None, resize="none", hash=None, logits=None, maps=(), batch_size=256
+    ):
         self.model = model
+        self.logits = logits
+        self.batch_size = batch_size
+        self.kept = False  # on disk (cache.py), where name, hash and resize tell all of what happens to an image
+        self.titles = {}
         self.preprocess = preprocess or (lambda images: images)
         self.name = name or (f"{model.name}/{layer}" if layer else model.name)
         self.resize = resize
@@ -55,13 +65,19 @@ class FeatureExtractor:
         self.dim = output.shape[-1]
         # The policy of this moment must not cast the images that the network gets.
         network = keras.Model(model.inputs, output, dtype="float32")
+        of_maps = keras.Model(model.inputs, [_output_of(model, each) for each in maps or (layer,)], dtype="float32")
 
         @tf.function
         def features(levels):
             values = network(self.preprocess(to_unit(levels)), training=False)
             return tf.cast(tf.reduce_mean(values, axis=list(range(1, len(values.shape) - 1))), tf.float32)
 
+        @tf.function
+        def activations(images):
+            return of_maps(self.preprocess(images), training=False)
+
         self._features = features
+        self._activations = activations
 
     def __call__(self, images):
         """Features of images.
@@ -74,19 +90,31 @@ class FeatureExtractor:
         """
         check_images(images)
         features = np.empty((len(images), self.dim), "float32")
-        for start in range(0, len(images), BATCH):
-            levels = to_levels(images[start : start + BATCH])
+        size = batch_size(len(images), self.batch_size)
+        for start in range(0, len(images), size):
+            levels = to_levels(images[start : start + size])
             n = len(levels)
-            padded = tf.pad(levels, [[0, BATCH - n], [0, 0], [0, 0], [0, 0]])
+            padded = tf.pad(levels, [[0, size - n], [0, 0], [0, 0], [0, 0]])
             features[start : start + n] = self._features(padded)[:n]
         return features
 
+    def activations(self, images):
+        """What the layers `maps` make of images, float32 in [0, 1] and not rounded: a list of tensors, for small batches."""
+        values = self._activations(images)
+        return values if isinstance(values, list) else [values]
+
     def at(self, layer):
         """The same network and preprocessing read at another layer, for example `get("fashion-cnn").at("probabilities")`."""
-        return FeatureExtractor(self.model, layer, self.preprocess, f"{self.name}/{layer}", self.resize, self.hash)
+        name = f"{self.name}/{layer}"
+        return FeatureExtractor(self.model, layer, self.preprocess, name, self.resize, self.hash, batch_size=self.batch_size)
 
     def __deepcopy__(self, memo):
         return self  # nothing in it changes, and a tf.function cannot be copied; callbacks that hold one are copied by tuners
+
+
+def batch_size(n, most):
+    """How many of n images to compute at a time: `most`, or for fewer images the next power of two."""
+    return min(most, 1 << max(n - 1, 0).bit_length())
 
 
 def _output_of(model, layer):
@@ -109,33 +137,154 @@ def _fashion_cnn():
     from keras_genzoo.metrics import fashion_cnn
 
     return FeatureExtractor(
-        fashion_cnn.load(),
+        model := fashion_cnn.load(),
         layer="features",
         preprocess=fashion_cnn.preprocess,
         name="fashion-cnn",
         resize="bilinear antialiased 28x28 gray",
-        hash=hashlib.sha256(fashion_cnn.WEIGHTS.read_bytes()).hexdigest()[:12],
+        hash=_file_digest(fashion_cnn.WEIGHTS),
+        logits=_head(model.get_layer("probabilities")),
+        maps=("block1_relu", "block2_relu", "block3_relu", "block4_relu"),
     )
 
 
-SHIPPED = {"fashion-cnn": _fashion_cnn}
+def _efficientnet_lite0():
+    from keras_genzoo.metrics import efficientnet_lite0
+
+    return FeatureExtractor(
+        model := efficientnet_lite0.load(),
+        layer="features",
+        preprocess=efficientnet_lite0.preprocess,
+        name="efficientnet-lite0",
+        resize="bilinear antialiased 224x224 RGB",
+        hash=_file_digest(efficientnet_lite0.WEIGHTS),
+        logits=_head(model.get_layer("logits")),
+        maps=("block0_project", "block2_add", "block4_add", "block10_add", "head"),
+        batch_size=64,
+    )
+
+
+def inception_features(weights=None, resize="tf1"):
+    """The Inception network of 2015, whose `pool_3` features (2048) make the Frechet distance the FID.
+
+    The weights (89 MB) are fetched on first use into Keras's cache. Images are gray or RGB, of any size. Scores are named
+    FID, KID and IS, with `[clean]` behind them under that resize; weights of another file than the known one give
+    `FD[inception-<hash>]` and so on.
+
+    Args:
+        weights: path of `inception-2015-12-05.tgz` or of the `classify_image_graph_def.pb` in it; None fetches the archive
+            if Keras's cache has it not. Defaults to None.
+        resize: str. "tf1", as FID is defined (bilinear, without half-pixel centres), or "clean", as clean-fid has it
+            (bicubic, antialiased; arXiv:2104.11222): other numbers, which do not compare.
+
+    Raises:
+        OSError: no such file, or it cannot be fetched; the message says where to put it.
+        ValueError: the file holds another network; another `resize`.
+
+    Example:
+
+    >>> features = keras_genzoo.metrics.inception_features(weights="inception-2015-12-05.tgz")  # doctest: +SKIP
+    >>> distance = keras_genzoo.metrics.FrechetDistance(features)  # doctest: +SKIP
+    """
+    from keras_genzoo.metrics import inception as network
+
+    if resize not in network.RESIZES:
+        raise ValueError(f"resize is {resize!r}, expected one of {', '.join(network.RESIZES)}.")
+    model, digest, known = network.load(weights)
+    product = model.get_layer("logits_unbiased").kernel.numpy()
+    clean = "-clean" if resize == "clean" else ""
+    extractor = FeatureExtractor(
+        model,
+        layer="pool_3",
+        preprocess=lambda images: network.preprocess(images, resize),
+        name=f"inception{clean}" if known else f"inception-{digest[:8]}{clean}",
+        resize=network.RESIZES[resize],
+        hash=digest[:12],
+        logits=lambda features: features @ product,
+        maps=("conv_2", "conv_4", "mixed_2_join", "mixed_7_join", "mixed_10_join"),
+        batch_size=32,
+    )
+    extractor.kept = True
+    if known:
+        extractor.titles = {symbol: title + clean.replace("-clean", "[clean]") for symbol, title in TITLES.items()}
+    return extractor
+
+
+def _head(dense):
+    kernel, bias = (weight.numpy() for weight in dense.weights)
+    return lambda features: features @ kernel + bias
+
+
+def _file_digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+# The names that scores have on the features of Inception, and on no others.
+TITLES = {"FD": "FID", "FD_inf": "FID_inf", "KD": "KID", "IS": "IS", "rFD": "rFID"}
+SHIPPED = {
+    "fashion-cnn": _fashion_cnn,
+    "efficientnet-lite0": _efficientnet_lite0,
+    "inception": inception_features,
+    "inception-clean": lambda: inception_features(resize="clean"),
+}
+GARMENTS = ("fashion_mnist_mini", "fashion_mnist")
 
 
 @functools.cache
 def _shipped(name):
-    return SHIPPED[name]()
+    extractor = SHIPPED[name]()
+    extractor.kept = True
+    return extractor
+
+
+def names():
+    """The names that `get` takes."""
+    return list(SHIPPED)
+
+
+def default_features(data=None):
+    """The name of the features to look at images with, where none are asked for.
+
+    Args:
+        data: str or None. Name of the data set, if it has one.
+
+    Returns:
+        "fashion-cnn" for Fashion-MNIST, which it knows; else "inception" where its weights are on this machine, so that the
+        distance is the FID, and else "efficientnet-lite0".
+    """
+    from keras_genzoo.metrics import inception as network
+
+    if data in GARMENTS:
+        return "fashion-cnn"
+    return "inception" if network.available() else "efficientnet-lite0"
+
+
+def score_name(symbol, features):
+    """What a score is called: `FD[fashion-cnn]`, or FID on Inception's features, and so on.
+
+    Args:
+        symbol: str. "FD", "KD", "IS", ...
+        features: extractor.
+    """
+    return getattr(features, "titles", {}).get(symbol, f"{symbol}[{features.name}]")
 
 
 def get(features):
     """An extractor by name, or the one given.
 
     Args:
-        features: str or extractor. "fashion-cnn": the last layer but one (128 values) of a classifier of Fashion-MNIST that
-            ships with the package; takes images of any height, width and channels (resized to 28x28, channels averaged);
-            right for garments, and a rough eye for other small images. Loaded at the first use.
+        features: str or extractor. By name:
+            - "fashion-cnn": the last layer but one (128 values) of a classifier of Fashion-MNIST that ships with the
+              package; takes images of any height, width and channels (resized to 28x28, channels averaged); right for
+              garments, and a rough eye for other small images.
+            - "efficientnet-lite0": the 1280 features of a small classifier of ImageNet that ships with the package, for
+              colour and whatever else there is.
+            - "inception", "inception-clean": see `inception_features`; the ones for FID.
+            Each is loaded at its first use.
 
     Raises:
         ValueError: an unknown name, or an object that is no extractor.
+        OSError: the weights of Inception are neither here nor to be fetched.
 
     Example:
 

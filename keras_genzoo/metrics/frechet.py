@@ -3,7 +3,10 @@
 import warnings
 
 import numpy as np
+import tensorflow as tf
 
+from keras_genzoo.images import check_images
+from keras_genzoo.metrics.cache import remembered
 from keras_genzoo.metrics.streams import StreamingDistance
 
 
@@ -38,43 +41,84 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
         raise ValueError(f"{shapes} do not fit together: expected (dim,) twice and (dim, dim) twice.")
     if not all(np.isfinite(each).all() for each in (mu1, mu2, sigma1, sigma2)):
         raise ValueError("means and covariances hold NaN or infinite values.")
-    values, vectors = np.linalg.eigh(sigma1)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ sigma2 @ root).clip(min=0)
-    distance = np.sum((mu1 - mu2) ** 2) + np.trace(sigma1) + np.trace(sigma2) - 2 * np.sqrt(cross).sum()
+    return _distance(mu1, sqrtm_psd(sigma1), mu2, sigma2)
+
+
+def sqrtm_psd(sigma):
+    """The square root of a symmetric positive semidefinite matrix, `(dim, dim)`, itself such a matrix."""
+    values, vectors = np.linalg.eigh(sigma)
+    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+
+
+def _distance(mu1, root1, mu2, sigma2):
+    cross = np.linalg.eigvalsh(root1 @ sigma2 @ root1).clip(min=0)
+    distance = np.sum((mu1 - mu2) ** 2) + np.sum(root1**2) + np.trace(sigma2) - 2 * np.sqrt(cross).sum()
     return max(float(distance), 0.0)
 
 
 class GaussianStatistics:
     """Mean and covariance of a stream of features, in float64 and in memory that does not grow with it.
 
-    Batches are merged by the update of Chan, Golub and LeVeque (1979), stable where a sum of squares cancels; the
-    covariance is the unbiased one (ddof 1), the same as `np.cov` of all features at once.
+    Batches are merged on TensorFlow's device by the update of Chan, Golub and LeVeque (1979), stable where a sum of squares
+    cancels; the covariance is the unbiased one (ddof 1), the same as `np.cov` of all features at once.
 
     Args:
         dim: int. Length of a feature vector.
     """
 
     def __init__(self, dim):
-        self.n = 0
-        self.mean = np.zeros(dim)
-        self._scatter = np.zeros((dim, dim))  # sum of (x - mean)(x - mean)^T
+        self.dim, self.n = dim, 0
+        self._mean = tf.zeros(dim, tf.float64)
+        self._scatter = tf.zeros((dim, dim), tf.float64)  # sum of (x - mean)(x - mean)^T
+        self._root = None
 
     def update(self, features):
         """Take in features `(n, dim)`."""
-        features = np.asarray(features, "float64")
-        if not (n := len(features)):
-            return
-        mean = features.mean(axis=0)
-        centred = features - mean
-        shift = mean - self.mean
-        self._scatter += centred.T @ centred + np.outer(shift, shift) * (self.n * n / (self.n + n))
-        self.mean = self.mean + shift * (n / (self.n + n))
-        self.n += n
+        if n := len(features):
+            self._mean, self._scatter = _merged(
+                tf.constant(self.n, tf.float64), self._mean, self._scatter, tf.convert_to_tensor(features)
+            )
+            self.n += n
+            self._root = None
+
+    @property
+    def mean(self):
+        return self._mean.numpy()
 
     @property
     def covariance(self):
-        return self._scatter / (self.n - 1)
+        return self._scatter.numpy() / (self.n - 1)
+
+    @property
+    def root(self):
+        """The square root of the covariance, computed once for all that is compared with these features."""
+        if self._root is None:
+            self._root = sqrtm_psd(self.covariance)
+        return self._root
+
+    def arrays(self):
+        """All that is known, as a dict of arrays."""
+        return {"n": np.array(self.n), "mean": self.mean, "scatter": self._scatter.numpy(), "root": self.root}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """The statistics that `arrays()` described."""
+        statistics = cls(len(arrays["mean"]))
+        statistics.n = int(arrays["n"])
+        statistics._mean, statistics._scatter = tf.constant(arrays["mean"]), tf.constant(arrays["scatter"])
+        statistics._root = arrays["root"]
+        return statistics
+
+
+@tf.function(reduce_retracing=True)
+def _merged(n, mean, scatter, features):
+    features = tf.cast(features, tf.float64)
+    more = tf.cast(tf.shape(features)[0], tf.float64)
+    batch_mean = tf.reduce_mean(features, axis=0)
+    centred = features - batch_mean
+    shift = batch_mean - mean
+    scatter += tf.matmul(centred, centred, transpose_a=True) + tf.tensordot(shift, shift, 0) * (n * more / (n + more))
+    return mean + shift * (more / (n + more)), scatter
 
 
 class FrechetDistance(StreamingDistance):
@@ -82,7 +126,7 @@ class FrechetDistance(StreamingDistance):
 
     Lower is better; what a number means depends on the features, on both numbers of images (few images inflate it) and on
     the split, so it is read beside the distance of real training images from the same real images. Only on the features of
-    the Inception network of 2015 is it known as FID, which this is not.
+    the Inception network of 2015 (`features="inception"`) is it known, and named, as FID.
 
     Args:
         features: str or extractor, see `get`. Defaults to "fashion-cnn".
@@ -101,6 +145,17 @@ class FrechetDistance(StreamingDistance):
     def _statistics(self):
         return GaussianStatistics(self.features.dim)
 
+    def set_real(self, images):
+        """Take these images, an array, for all the real ones; their statistics come from disk if they were known before."""
+
+        def compute():
+            self._real = self._statistics()
+            self.update_real(images)
+            return self._real.arrays()
+
+        check_images(images, "real images")
+        self._real = GaussianStatistics.from_arrays(remembered("gaussian", images, self.features, compute))
+
     def result(self):
         """The distance of what has come so far, float.
 
@@ -118,13 +173,12 @@ def statistics_distance(real, generated, name):
     for what, n in (("real", real.n), ("generated", generated.n)):
         if n < 2:
             raise ValueError(f"{name} needs at least two {what} images, {n} came.")
-    if not np.trace(real.covariance) > 0:
+    if not real.covariance.trace() > 0:
         raise ValueError(f"{name}: the features of all {real.n} real images are equal, so no distance can be told by them.")
-    dim = len(real.mean)
-    if (n := min(real.n, generated.n)) < dim:
+    if (n := min(real.n, generated.n)) < (dim := real.dim):
         warnings.warn(
             f"{name} from {n} images and {dim} features is biased upwards: the covariance has no full rank. Take more "
             f"images, or the kernel distance, which has no such bias.",
             stacklevel=3,
         )
-    return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)
+    return _distance(real.mean, real.root, generated.mean, generated.covariance)

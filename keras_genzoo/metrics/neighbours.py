@@ -1,4 +1,4 @@
-"""Scores by nearest neighbours in a space of features: fidelity and diversity apart, and memorisation."""
+"""Scores by nearest neighbours in a space of features: fidelity and diversity apart."""
 
 import numpy as np
 
@@ -51,31 +51,6 @@ def density_coverage(real, generated, k=5):
         balls += inside.sum()
         covered |= inside.any(axis=0)
     return float(balls / (k * len(generated))), float(covered.mean())
-
-
-def nearest_neighbour_distances(generated, train):
-    """Distance of each generated image to the nearest training image; near 0 for a copy.
-
-    Read it beside the same number of unseen real images: generated images that lie closer to the training images than those
-    do are remembered, not drawn.
-
-    Args:
-        generated: array `(n, ...)`, features or pixels; axes after the first are flattened.
-        train: array `(m, ...)`.
-
-    Returns:
-        float64 array `(n,)`, Euclidean.
-
-    Raises:
-        ValueError: values that are not finite, or another number of values a row.
-    """
-    from sklearn.metrics import pairwise_distances_argmin_min
-
-    train, generated = (np.asarray(each).reshape(len(each), -1) for each in (train, generated))
-    train, generated = check_pair(train, generated, least=1)
-    nearest, _ = pairwise_distances_argmin_min(generated, train)
-    # Once more for the pairs that count: the fast |x|^2 - 2xy + |y|^2 of the search leaves a copy at 1e-7, not at 0.
-    return np.linalg.norm(generated - train[nearest], axis=1)
 
 
 def _covered(points, centres, k):

@@ -1,38 +1,77 @@
 """Every score of a set of generated images against real ones, their features extracted once."""
 
-from keras_genzoo.metrics.features import check_pair, extract, get
+import types
+
+import numpy as np
+
+from keras_genzoo.images import check_images
+from keras_genzoo.metrics.cache import remembered
+from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
+from keras_genzoo.metrics.extrapolation import frechet_infinity
+from keras_genzoo.metrics.features import check_pair, extract, get, score_name
 from keras_genzoo.metrics.frechet import GaussianStatistics, statistics_distance
-from keras_genzoo.metrics.kernel import kernel_distance
-from keras_genzoo.metrics.neighbours import density_coverage, nearest_neighbour_distances, precision_recall
+from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
+from keras_genzoo.metrics.memorisation import Memorisation
+from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
 from keras_genzoo.metrics.streams import FeatureStore
 
+BLOCKS = 10  # of the kernel distance's interval
 
-def sample_scores(real, generated, train=None, name="features", k_pr=3, k_dc=5, subsets=100, subset_size=1000, seed=2020):
+
+def sample_scores(
+    real,
+    generated,
+    train=None,
+    features="features",
+    k_pr=3,
+    k_dc=5,
+    subsets=100,
+    subset_size=1000,
+    seed=2020,
+    normalise=False,
+    labels=None,
+):
     """Every score of generated features against real ones.
 
     Args:
         real, generated: arrays of features `(n, dim)`.
-        train: array `(m, dim)`. Features of the training images, for the distance to the nearest of them. Defaults to none.
-        name: str. What the scores are named for.
+        train: array `(m, dim)`, or a `Memorisation` of it. Features of the training images, for the scores of memorisation.
+            Defaults to none.
+        features: str or extractor. What the scores are named for; an extractor with `logits` adds the scores of classes.
         k_pr, k_dc: ints. Neighbours for precision and recall, for density and coverage.
-        subsets, subset_size, seed: see `kernel_distance`.
+        subsets, subset_size, seed, normalise: see `kernel_distance`.
+        labels: pair of int arrays `(n,)`, of the real and of the generated images, for the distance in each class.
 
     Returns:
-        dict: `FD[name]`, `KD[name]`, `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`,
-        `n_generated`, `kd_subsets`, `kd_subset_size`, and with `train` the mean `nearest_train[name]` and `n_train`.
+        dict. With X standing for the name of the features, and FID, KID, IS for Inception's:
+            `FD[X]`, and with four times as many generated images as features `FD_inf[X]` and `fd_inf_r2`: the distance, its
+            extrapolation and how well a line fits that.
+            `KD[X]`, `kd_low`, `kd_high`, `kd_subsets`, `kd_subset_size`: the distance and the 95 % interval of its mean over
+            disjoint blocks.
+            `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`, `n_generated`.
+            `IS[X]`, `is_std`, `modes`, `modes_real`, `mode_kl`: with logits.
+            `nearest_train[X]`, `train_ratio`, `authenticity`, `data_copying`, `n_train`: with `train`.
+            `FD[X]_by_class`: dict by class, with `labels`.
 
     Raises:
         ValueError: features that are not finite or not `(n, dim)`, no more than k on a side, real features all equal.
     """
-    real, generated = check_pair(real, generated, least=max(k_pr, k_dc) + 1)
+    if isinstance(features, str):
+        features = types.SimpleNamespace(name=features)
+    name = lambda symbol: score_name(symbol, features)  # noqa: E731
+    check_pair(real, generated, least=max(k_pr, k_dc) + 1)
     gaussians = GaussianStatistics(real.shape[1]), GaussianStatistics(real.shape[1])
-    for statistics, features in zip(gaussians, (real, generated), strict=True):
-        statistics.update(features)
+    for statistics, each in zip(gaussians, (real, generated), strict=True):
+        statistics.update(each)
+    distance = statistics_distance(*gaussians, name("FD"))
     precision, recall = precision_recall(real, generated, k_pr)
     density, coverage = density_coverage(real, generated, k_dc)
+    _, low, high = kernel_interval(real, generated, BLOCKS, normalise=normalise)
     scores = {
-        f"FD[{name}]": statistics_distance(*gaussians, f"FD[{name}]"),
-        f"KD[{name}]": kernel_distance(real, generated, subsets, subset_size, seed),
+        name("FD"): distance,
+        name("KD"): kernel_distance(real, generated, subsets, subset_size, seed, normalise),
+        "kd_low": low,
+        "kd_high": high,
         "precision": precision,
         "recall": recall,
         "k_pr": k_pr,
@@ -44,14 +83,25 @@ def sample_scores(real, generated, train=None, name="features", k_pr=3, k_dc=5, 
         "kd_subsets": subsets,
         "kd_subset_size": min(subset_size, len(real), len(generated)),
     }
+    if len(generated) >= 4 * generated.shape[1] and len(real) >= real.shape[1]:  # else it would be biased, see there
+        infinity = frechet_infinity(gaussians[0], generated)
+        scores |= {name("FD_inf"): infinity.intercept, "fd_inf_r2": infinity.r_squared}
+    if getattr(features, "logits", None) is not None:
+        logits = features.logits(real), features.logits(generated)
+        scores[name("IS")], scores["is_std"] = inception_score(logits[1])
+        scores |= mode_count(*logits)
     if train is not None:
-        scores[f"nearest_train[{name}]"] = float(nearest_neighbour_distances(generated, train).mean())
-        scores["n_train"] = len(train)
+        memory = train if isinstance(train, Memorisation) else Memorisation(real, train)
+        found = memory(generated)
+        scores |= {name("nearest_train") if key == "nearest_train" else key: value for key, value in found.items()}
+        scores["n_train"] = len(memory.train)
+    if labels is not None:
+        scores[f"{name('FD')}_by_class"] = per_class_frechet(real, labels[0], generated, labels[1])
     return scores
 
 
 class SampleMetrics:
-    """`sample_scores` of images, against real images whose features are extracted once for all models.
+    """`sample_scores` of images, against real images whose features are extracted once for all models, and kept on disk.
 
     Scores that differ in features, hash, resize, the numbers of images or the split are never ranked together; all but the
     split are in the dict.
@@ -61,7 +111,8 @@ class SampleMetrics:
             split for a table, the validation split for a choice.
         train_images: array or iterable of batches. The images that models learned from, to see copies. Defaults to none.
         features: str or extractor, see `get`. Defaults to "fashion-cnn".
-        **settings: `k_pr`, `k_dc`, `subsets`, `subset_size`, `seed` of `sample_scores`.
+        labels: int array `(n,)`, of the real images, for distances in each class. Defaults to none.
+        **settings: `k_pr`, `k_dc`, `subsets`, `subset_size`, `seed`, `normalise` of `sample_scores`.
 
     Example:
 
@@ -70,22 +121,49 @@ class SampleMetrics:
     >>> scores["FD[fashion-cnn]"], scores["coverage"]
     """
 
-    def __init__(self, real_images, train_images=None, features="fashion-cnn", **settings):
+    def __init__(self, real_images, train_images=None, features="fashion-cnn", labels=None, **settings):
         self.features = get(features)
         self.settings = settings
-        self.real = self.extract(real_images, "real images")
-        self.train = None if train_images is None else self.extract(train_images, "training images")
+        self.labels = labels
+        self.real = self.extract(real_images, "real images", keep=True)
+        train = None if train_images is None else self.extract(train_images, "training images", keep=True)
+        self.memory = None if train is None else Memorisation(self.real, train)
 
-    def extract(self, images, what="images"):
-        """All features of images, float32 `(n, dim)`."""
-        store = FeatureStore(self.features.dim)
-        for features in extract(self.features, images, what):
-            store.update(features)
-        return store.features
+    def extract(self, images, what="images", keep=False):
+        """All features of images, float32 `(n, dim)`; with `keep`, those of an array come from disk if they were known."""
 
-    def __call__(self, generated_images):
-        """The dict of `sample_scores`, with `features`, `features_hash` and `resize`."""
+        def compute():
+            store = FeatureStore(self.features.dim)
+            for features in extract(self.features, images, what):
+                store.update(features)
+            return {"features": store.features}
+
+        if not (keep and hasattr(images, "shape")):
+            return compute()["features"]
+        check_images(images, what)
+        return remembered("features", np.asarray(images), self.features, compute)["features"]
+
+    def __call__(self, generated_images, labels=None):
+        """The dict of `sample_scores`, with `features`, `features_hash` and `resize`.
+
+        Args:
+            generated_images: array or iterable of batches.
+            labels: int array `(n,)`, of the generated images, for distances in each class. Defaults to none.
+        """
         generated = self.extract(generated_images, "generated images")
-        scores = sample_scores(self.real, generated, self.train, self.features.name, **self.settings)
-        about = {"features": self.features.name, "features_hash": self.features.hash, "resize": self.features.resize}
-        return scores | about
+        both = None if labels is None or self.labels is None else (self.labels, labels)
+        scores = sample_scores(self.real, generated, self.memory, self.features, labels=both, **self.settings)
+        return scores | self._about
+
+    def of_reconstructions(self, reconstructions):
+        """The Frechet distance of reconstructions from the real images, as `rFD[...]`, with what it depends on."""
+        features = self.extract(reconstructions, "reconstructions")
+        sides = GaussianStatistics(self.features.dim), GaussianStatistics(self.features.dim)
+        for statistics, each in zip(sides, (self.real, features), strict=True):
+            statistics.update(each)
+        name = score_name("rFD", self.features)
+        return {name: statistics_distance(*sides, name), "n_real": len(self.real)} | self._about
+
+    @property
+    def _about(self):
+        return {"features": self.features.name, "features_hash": self.features.hash, "resize": self.features.resize}

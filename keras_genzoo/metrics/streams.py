@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_genzoo.metrics.features import extract, get
+from keras_genzoo.metrics.features import extract, get, score_name
 
 
 class StreamingDistance:
@@ -21,7 +21,7 @@ class StreamingDistance:
 
     @property
     def name(self):
-        return f"{self.symbol}[{self.features.name}]"
+        return score_name(self.symbol, self.features)
 
     @property
     def n_real(self):

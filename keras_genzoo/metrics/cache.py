@@ -1,0 +1,79 @@
+"""What is known of real images, kept on disk: their features take longer to compute than anything that follows."""
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+
+import numpy as np
+
+from keras_genzoo.files import keras_home, replacing
+from keras_genzoo.images import to_levels
+
+
+def folder():
+    """Where it is kept, in Keras's cache; anything in it may be removed."""
+    return keras_home() / "genzoo" / "statistics"
+
+
+def remembered(kind, images, features, compute):
+    """Arrays from disk if they were computed before of the same images with the same features, or else computed and kept.
+
+    Kept are features of the extractors that come by name, whose preprocessing is known; others are computed every time.
+    The images themselves are in the key, by their sha256, hence data set, split, number, order and size; so are the name
+    and hash of the features and how they resize. A file that is damaged or of something else is computed anew, with a
+    warning. Where the folder cannot be written nothing is kept.
+
+    Args:
+        kind: str. What the arrays are.
+        images: array `(n, height, width, channels)`, `uint8` or floats in [0, 1].
+        features: extractor.
+        compute: callable without arguments, to a dict of arrays.
+
+    Returns:
+        The dict.
+    """
+    if not getattr(features, "kept", False):
+        return compute()
+    key = {
+        "kind": kind,
+        "images": _digest(images),
+        "shape": list(np.shape(images)),
+        "features": features.name,
+        "features_hash": features.hash,
+        "resize": features.resize,
+    }
+    text = json.dumps(key, sort_keys=True)
+    path = folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+    if path.exists():
+        try:
+            return _read(path, text)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path} is damaged or of something else ({error}) and is computed anew.", stacklevel=3)
+    arrays = compute()
+    if _writable(path.parent):
+        with replacing(path) as temporary:
+            np.savez(temporary, key=np.array(text), **arrays)
+    return arrays
+
+
+def _read(path, text):
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    if str(arrays.pop("key")) != text:
+        raise ValueError("it has another key")
+    return arrays
+
+
+def _digest(images):
+    digest = hashlib.sha256()
+    for start in range(0, len(images), 4096):
+        digest.update(np.ascontiguousarray(to_levels(images[start : start + 4096])).tobytes())
+    return digest.hexdigest()
+
+
+def _writable(path):
+    while not path.exists():
+        path = path.parent
+    return os.access(path, os.W_OK)
