@@ -129,7 +129,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--seeds", type=COUNT, default=1, help="Runs a recipe, with seeds 0, 1, ...")
 @click.option("--batch-size", type=COUNT, default=128)
 @click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all test images, 10,000 at most]")
-@click.option("--features", default="fashion-cnn", help="Features in which images are compared.")
+@click.option("--features", help="Features in which images are compared, as inception for FID.  [default: by the data]")
 @click.option("--set", "overrides", type=Override(), multiple=True, help="Hyperparameter of a recipe; makes a row of its own.")
 @click.option("--device", type=Device(), default="auto", help="auto, cpu, gpu or gpu:NUMBER.")
 @click.option("--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits.")
@@ -152,17 +152,19 @@ def run(recipes, seeds, overrides, timeout, out, budget, epochs, steps, **settin
     from benchmarks import controls
     from benchmarks.results import Folder, FolderError
     from benchmarks.running import Refused, run_all
-    from keras_genzoo.metrics.features import SHIPPED
 
     if sum(value is not None for value in (budget, epochs, steps)) > 1:
         raise click.UsageError("--budget, --epochs and --steps exclude each other; give one.")
     if not (budget or epochs or steps):
         budget = 60.0
     # By name alone: loading the network here would take the GPU from the processes of the runs.
-    if settings["features"] not in SHIPPED:
+    settings["features"] = settings["features"] or gz.metrics.default_features(settings["data"])
+    if settings["features"] not in gz.metrics.names():
         raise click.BadParameter(
-            f"unknown features {settings['features']!r}; there are {', '.join(SHIPPED)}.", param_hint="--features"
+            f"unknown features {settings['features']!r}; there are {', '.join(gz.metrics.names())}.", param_hint="--features"
         )
+    if settings["features"].startswith("inception"):
+        check(gz.metrics.fetch_inception, "--features")
     for recipe, argument, _ in overrides:
         if recipe not in recipes:
             raise click.BadParameter(

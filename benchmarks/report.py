@@ -69,12 +69,16 @@ def describe(folder, rows):
     for index, ranking in enumerate(ranked):
         here = [entry for entry in ranking.entries if not entry.control]
         scores = {key: value for entry in ranking.entries for row in entry.rows for key, value in row["scores"].items()}
-        quality = tables.quality_columns(ranking.distance_name, scores)
+        shown = {
+            "Samples": ranking.table(tables.sample_columns(ranking.distance_name, scores), controls=True, intervals=True),
+            "Memory of training images": ranking.table(tables.memory_columns(scores), controls=True, intervals=True),
+            "Reconstruction and likelihood": ranking.table(tables.reconstruction_columns(scores), controls=False, intervals=True),
+            "Cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False),
+        }
         part = {
             "terms": ranking.terms,
             "distance": ranking.distance_name,
-            "quality": ranking.table(quality, controls=True, intervals=True),
-            "cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False) if here else None,
+            "tables": {title: table for title, table in shown.items() if table is not None},
         }
         if here:
             time = plots.distance_against_time(here, colours, ranking.distance_name)
@@ -127,13 +131,18 @@ def reading(settings, finished, ranking):
         f"controls: real train images, below which nothing honest comes, and the pixel Gaussian, which has the mean and the "
         f"covariance of the training pixels and knows nothing else. Compare it with numbers of the same features, the same "
         f"counts and the same split only.",
-        "KD is the kernel distance: unbiased, so it may be slightly negative near zero. Precision and density say how many "
-        "samples look real; recall and coverage how much of the real images' variety is reached.",
-        "Nearest train image is the mean distance, in features, from a sample to the nearest training image. Far under that of "
-        "real train images it means copying: the control that copies has the best distance and 0 here. (A real train image's "
-        "neighbour is sought among the training images that are not in that control.)",
-        "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions. Bits/dim bounds the code "
-        "length of test images from above; families with other likelihoods may not define it.",
+        "FD_inf (FID_inf) is that distance extrapolated to endlessly many generated images. KD (KID) is the kernel distance: "
+        "unbiased, so it may be slightly negative near zero. IS, of a classifier's features, knows no real images. Precision "
+        "and density say how many samples look real; recall and coverage how much of the real images' variety is reached. "
+        "Sharpness is the variance of the Laplacian over the data's: blur is below 1, noise above. Path length says how much "
+        "images change along lines between latents; it compares models whose latents are drawn alike.",
+        "Nearest train image is the mean distance, in features, from a sample to the nearest training image; the ratio beside it "
+        "compares with test images, whose ratio is 1. Far under it means copying, as do an authenticity near 0 and a C_T under "
+        "-3: the control that copies has the best distance, and 0, 0 and far less than -3 here. (A real train image's neighbour "
+        "is sought among the training images that are not in that control.)",
+        "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions, PD compares them in the layers "
+        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. Bits/dim bounds the code length of test "
+        "images from above; families with other likelihoods may not define it.",
         "A budget is seconds of training; compilation, validation, the fit of a prior over codes and scoring are not in it. "
         "Speeds are of warm calls, a median of several.",
     ]

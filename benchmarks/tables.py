@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -30,20 +31,51 @@ class Column:
     whole: bool = False
 
 
-def quality_columns(distance, scores):
-    """Columns for these scores (a dict); a bound on the likelihood has a column of its own, named for it."""
-    likelihoods = sorted(key for key in scores if key.startswith("bits_per_dim"))
+def starting(scores, *prefixes):
+    """Names of scores that start so: those named for features or for a bound, as `KD[...]`, whatever stands in brackets."""
+    return sorted(key for key in scores if re.split(r"\[", key)[0] in prefixes)
+
+
+def named(scores, *prefixes):
+    return [Column(key.replace("_", " "), (key,)) for key in starting(scores, *prefixes)]
+
+
+def sample_columns(distance, scores):
+    """Columns for what these scores (a dict) say of samples."""
     return [
         Column(distance, (distance,)),
         Column("in % of pixel Gaussian", ("percent",)),
-        Column(distance.replace("FD", "KD", 1), (distance.replace("FD", "KD", 1),)),
+        *named(scores, "FD_inf", "FID_inf"),
+        *named(scores, "KD", "KID"),
+        *named(scores, "IS"),
         Column(f"precision / recall, k {scores.get('k_pr', '?')}", ("precision", "recall")),
         Column(f"density / coverage, k {scores.get('k_dc', '?')}", ("density", "coverage")),
-        Column("nearest train image", (distance.replace("FD", "nearest_train", 1),)),
+        Column("classes met, of those of the data", ("modes", "modes_real"), whole=True),
+        Column("sharpness, data 1", ("sharpness",)),
+        *named(scores, "path_length"),
+    ]
+
+
+def memory_columns(scores):
+    """Columns for what is remembered of the training images."""
+    return [
+        *(Column(key.replace("nearest_train", "nearest train image"), (key,)) for key in starting(scores, "nearest_train")),
+        Column("the same over a test image's", ("train_ratio",)),
+        Column("authenticity", ("authenticity",)),
+        Column("data copying C_T", ("data_copying",)),
+    ]
+
+
+def reconstruction_columns(scores):
+    """Columns for reconstructions and likelihoods; a bound has a column of its own, named for it."""
+    return [
         Column("MSE", ("mse",)),
         Column("PSNR, dB", ("psnr",)),
         Column("SSIM", ("ssim",)),
-        *(Column(key.replace("bits_per_dim", "bits/dim "), (key,)) for key in likelihoods),
+        *named(scores, "rFD", "rFID"),
+        *named(scores, "PD"),
+        Column("sharpness, data 1", ("reconstruction_sharpness",)),
+        *(Column(key.replace("bits_per_dim", "bits/dim "), (key,)) for key in starting(scores, "bits_per_dim")),
         Column("active units, of all", ("active_units", "latent_units"), whole=True),
     ]
 
@@ -139,20 +171,41 @@ class Ranking:
                 if row["scores"].get(self.distance_name) is not None:
                     row["percent"] = 100 * row["scores"][self.distance_name] / ceiling[0]
 
+    def ranks(self):
+        """Ranks of the models by label: "2", or "2–3" for a tie, all that the 95 % intervals over seeds leave possible."""
+        bounds = {}
+        for entry in self.entries:
+            values = entry.values(self.distance_name)
+            if not entry.control and len(values) > 1:
+                mean, half = interval(values)
+                bounds[entry.label] = mean - half, mean + half
+        ranks = {}
+        for label_, (low, high) in bounds.items():
+            best = 1 + sum(other_high < low for _, other_high in bounds.values())
+            worst = len(bounds) - sum(other_low > high for other_low, _ in bounds.values())
+            ranks[label_] = f"{best}" if best == worst else f"{best}–{worst}"
+        return ranks
+
     def table(self, columns, controls, intervals):
-        """A data frame of texts, with controls and intervals or without; columns in which nothing stands are left out."""
+        """A data frame of texts, with controls, ranks and intervals or without; columns where nothing stands are left out.
+        None where nothing is left."""
         entries = [entry for entry in self.entries if controls or not entry.control]
+        ranks = self.ranks() if controls else {}
         lines = [
             {
                 "name": f"{entry.label} (control)" if entry.control else entry.label,
                 "family": entry.family,
+                **({"rank": ranks.get(entry.label, NOTHING)} if ranks else {}),
                 "runs": str(len(entry.rows)),
                 **{column.title: entry.cell(column, intervals) for column in columns},
             }
             for entry in entries
         ]
         table = pd.DataFrame(lines)
-        empty = [column.title for column in columns if lines and (table[column.title] == NOTHING).all()]
+        titles = [column.title for column in columns]
+        empty = [title for title in titles if lines and (table[title] == NOTHING).all()]
+        if not lines or len(empty) == len(titles):
+            return None
         return table.drop(columns=empty if (table["runs"] != "1").any() else [*empty, "runs"])
 
 

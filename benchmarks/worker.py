@@ -202,7 +202,7 @@ class Curve:
         self.batches = data.validation_batches(model.conditional)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
         self.distance = gz.metrics.FrechetDistance(features)
-        self.distance.update_real(controls.real_images(data.validation, CURVE_N, seed=0)[0])
+        self.distance.set_real(controls.real_images(data.validation, CURVE_N, seed=0)[0])
 
     def __call__(self, segment, steps, seconds, logs):
         validation = self.model.evaluate(self.batches, verbose=0, return_dict=True)
@@ -256,7 +256,7 @@ def sampling_speed(model):
 
 def distance_name(scores):
     """The key of the Frechet distance, as "FD[fashion-cnn]"; None where the model cannot sample."""
-    return next((key for key in scores if key.startswith(("FD[", "FID"))), None)
+    return next((key for key in scores if key.partition("[")[0] in ("FD", "FID")), None)
 
 
 def save_arrays(folder, arrays):

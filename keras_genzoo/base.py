@@ -96,6 +96,7 @@ class GenerativeModel(Configured, keras.Model):
         # Another seed than training's, so that validation neither disturbs nor repeats training's noise.
         self.random_test = randomness.Stream(self.seed + 1, self._counters["random_test"])
         self._prepared = randomness.counter(self, "prepared")
+        self.validation_data = None
 
     def finish(self):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
@@ -295,7 +296,11 @@ class GenerativeModel(Configured, keras.Model):
         if not tf.convert_to_tensor(self._prepared):
             self.prepare(first, x)
             self._prepared.assign(1)
-        return super().fit(x, y, **kwargs)
+        self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
+        try:
+            return super().fit(x, y, **kwargs)
+        finally:
+            self.validation_data = None
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Everything is built already, and under a strategy Keras would average a batch of images over the replicas to

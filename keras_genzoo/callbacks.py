@@ -1,12 +1,16 @@
-"""Callbacks of `fit`: pictures while training."""
+"""Callbacks of `fit`: pictures and the Frechet distance while training."""
 
+import math
+import warnings
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo import data as data_module
 from keras_genzoo.images import tile, write_png
+from keras_genzoo.metrics import FrechetDistance, default_features
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -53,6 +57,66 @@ class SampleGrid(keras.callbacks.Callback):
             sheet = tile(images, columns)
             with self.writer.as_default():
                 tf.summary.image(name, sheet.reshape(1, *sheet.shape[:2], -1), step=epoch + 1)
+
+
+class FrechetDistanceMonitor(keras.callbacks.Callback):
+    """Puts the Frechet distance of samples from the validation images into the logs, as `val_fd`, for other callbacks to act on.
+
+    It is in the logs of every epoch: measured after the first epoch and then every few, in between the last value stands.
+    Callbacks that use it (ModelCheckpoint, EarlyStopping, with `mode="min"`) go behind this one in the list. Samples are
+    those of `model.sample`, so of the averaged weights where the model has them, always of the same noise; statistics of
+    real images are kept on disk. A distance chosen by on the validation split is no longer a fair score there: tables take
+    the test split.
+
+    Args:
+        images: array or `tf.data.Dataset` of real images; None is the `validation_data` of `fit`. Defaults to None.
+        every: int. Epochs between measurements. Defaults to 1.
+        n: int. Number of samples, and of real images, the first ones; of fewer images all. Distances compare at one n alone.
+            Defaults to 2,000.
+        features: str, extractor or None, see `metrics.get`; None is `metrics.default_features()` of the data. Defaults to None.
+        seed: int. Of the samples. Defaults to 0.
+
+    Raises:
+        ValueError: at the start of training, without validation images or if the model cannot sample.
+
+    Example:
+
+    >>> best = keras.callbacks.ModelCheckpoint("best.keras", monitor="val_fd", mode="min", save_best_only=True)
+    >>> monitor = FrechetDistanceMonitor(every=5, features="fashion-cnn")
+    >>> model.fit(train, validation_data=validation, epochs=2, callbacks=[monitor, best])  # doctest: +SKIP
+    """
+
+    def __init__(self, images=None, every=1, n=2000, features=None, seed=0):
+        super().__init__()
+        if every < 1 or n < 2:
+            raise ValueError(f"every is {every} and n is {n}, expected every of at least 1 and n of at least 2.")
+        self.images, self.every, self.n, self.features, self.seed = images, every, n, features, seed
+        self.value = None
+
+    def on_train_begin(self, logs=None):
+        if not hasattr(self.model, "sample"):
+            raise ValueError(f"{type(self.model).__name__} cannot sample before its prior is fitted, so it has no val_fd yet.")
+        images = self.model.validation_data if self.images is None else self.images
+        if images is None:
+            raise ValueError("FrechetDistanceMonitor has no images to compare with: give fit validation_data=, or it images=.")
+        features = default_features(data_module.name_of(images)) if self.features is None else self.features
+        self.distance = FrechetDistance(features)
+        images = data_module.as_array(images, self.n)
+        self.distance.set_real(images[0] if isinstance(images, tuple) else images)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.value is None or (epoch + 1) % self.every == 0:
+            samples = self.model.sample(self.distance.n_real, seed=self.seed)
+            self.value = self._measure(samples) if np.isfinite(samples).all() else math.nan
+            if math.isnan(self.value):
+                warnings.warn(f"epoch {epoch + 1}: samples hold NaN or infinite values, so val_fd is NaN.", stacklevel=2)
+        if logs is not None:
+            logs["val_fd"] = self.value
+
+    def _measure(self, samples):
+        self.distance.reset_generated()
+        self.distance.update_generated(samples)
+        return self.distance.result()
 
 
 def pairs(model, images, columns=8):

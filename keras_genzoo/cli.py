@@ -201,7 +201,7 @@ def sample(file, out, n, seed, batch_size):
 @click.argument("file", type=click.Path(path_type=Path))
 @_data_options
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
-@click.option("--features", default="fashion-cnn", help="Features of the sample distances.")
+@click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated.  [default: all]")
 @click.option("--seed", type=int, default=0)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to this file too.")
@@ -217,7 +217,7 @@ def evaluate(file, data, data_dir, split, features, n, seed, out):
     model = gz.load(file)
     height, width, channels = model.image_shape
     shape = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
-    images = gz.data.as_array(gz.data.load(data, split, shuffle=False, **shape))
+    images = gz.data.load(data, split, shuffle=False, **shape)
     scores = {"file": str(file), "data": str(data), "split": split} | gz.evaluate(
         model, images, features=features, n=n, seed=seed
     )

@@ -7,18 +7,29 @@ import tensorflow as tf
 
 from keras_genzoo import data as data_module
 from keras_genzoo.images import check_images
-from keras_genzoo.metrics import SampleMetrics, reconstruction_scores
+from keras_genzoo.metrics import (
+    SampleMetrics,
+    default_features,
+    perceptual_distance,
+    perceptual_path_length,
+    reconstruction_scores,
+    score_name,
+    sharpness,
+)
+from keras_genzoo.randomness import RowStream
 
 ACTIVE_VARIANCE = 0.01  # of a unit's mean over the data (Burda et al. 2016, section 5.2)
+PERCEIVED = 1000  # images, and paths between codes, at most, that are compared by a network's layers
 
 
-def evaluate(model, data, features="fashion-cnn", n=None, seed=0, train=None, batch_size=256, likelihood_images=1000):
+def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=256, likelihood_images=1000):
     """Score a model on images it has not seen.
 
     Args:
         model: `GenerativeModel`. What it cannot do is left out of the scores.
         data: test images: array, or `tf.data.Dataset` of batches.
-        features: str or extractor, what the sample distances look at (`metrics.get`). Defaults to "fashion-cnn".
+        features: str, extractor or None. What the distances look at (`metrics.get`). None is "fashion-cnn" for what
+            `gz.data.load` gave of Fashion-MNIST, and else `metrics.default_features()`. Defaults to None.
         n: int or None. Number of test images, the first ones, and of samples, always the same; None is all test images.
         seed: int. Of the samples. Defaults to 0.
         train: array, dataset or None. Training images, to measure how near samples are to the nearest of them.
@@ -27,9 +38,12 @@ def evaluate(model, data, features="fashion-cnn", n=None, seed=0, train=None, ba
 
     Returns:
         dict of numbers and of what they depend on:
-            `mse`, `psnr`, `ssim`: with `reconstruct`.
+            `mse`, `psnr`, `ssim`, `rFD[features]` (the Frechet distance of the reconstructions), `PD[features]` (the mean
+            `metrics.perceptual_distance`) and `reconstruction_sharpness`: with `reconstruct`.
             `FD[features]`, `KD[features]`, `precision`, `recall`, `density`, `coverage`, `nearest_train[features]` and what
-            `metrics.SampleMetrics` says beside them: with `sample`.
+            `metrics.SampleMetrics` says beside them, and `sharpness`: with `sample`. Sharpness is the mean
+            `metrics.sharpness` over that of the data.
+            `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound has its name behind
             the number's, as `bits_per_dim[iw64]`.
             `active_units`: latent units whose posterior mean varies over the data by more than 0.01; with `posterior`.
@@ -39,22 +53,38 @@ def evaluate(model, data, features="fashion-cnn", n=None, seed=0, train=None, ba
 
     Example:
 
-    >>> scores = gz.evaluate(model, images)
+    >>> scores = gz.evaluate(model, images, features="fashion-cnn")
     >>> sorted(scores)[:2]
-    ['FD[fashion-cnn]', 'KD[fashion-cnn]']
+    ['FD[fashion-cnn]', 'IS[fashion-cnn]']
     """
+    features = default_features(data_module.name_of(data)) if features is None else features
     images = _array(data, "test images")
     if n is not None and not 2 <= n <= len(images):
         raise ValueError(f"n is {n}, but there are {len(images)} test images; give n between 2 and that, or None for all.")
     images = images[:n]
     model.images_of(images[:1])
     scores = {}
-    if hasattr(model, "reconstruct"):
-        scores |= reconstruction_scores(images, _in_batches(model.reconstruct, images, batch_size))
-    if hasattr(model, "sample"):
+    if hasattr(model, "reconstruct") or hasattr(model, "sample"):
         train = None if train is None else _array(train, "training images")
         measure = SampleMetrics(images, train, features=features)
-        scores |= measure(model.sample(len(images), seed=seed, batch_size=batch_size)) | {"sample_seed": seed}
+        features, real_sharpness = measure.features, sharpness(images).mean()
+    if hasattr(model, "reconstruct"):
+        reconstructions = _in_batches(model.reconstruct, images, batch_size)
+        scores |= reconstruction_scores(images, reconstructions) | measure.of_reconstructions(reconstructions)
+        scores["reconstruction_sharpness"] = float(sharpness(reconstructions).mean() / real_sharpness)
+        if hasattr(features, "activations"):
+            perceived = perceptual_distance(images[:PERCEIVED], reconstructions[:PERCEIVED], features)
+            scores |= {score_name("PD", features): float(perceived.mean()), "n_perceptual": len(perceived)}
+    if hasattr(model, "sample"):
+        samples = model.sample(len(images), seed=seed, batch_size=batch_size)
+        scores |= measure(samples) | {"sample_seed": seed}
+        scores["sharpness"] = float(sharpness(samples).mean() / real_sharpness)
+        if hasattr(model, "decode") and hasattr(features, "activations"):
+            paths = min(PERCEIVED, len(images))
+            codes = np.asarray(model.draw_latents(2 * paths, RowStream(seed, 0)))
+            decode = lambda latents: _in_batches(model.generate, latents, batch_size)  # noqa: E731
+            length = perceptual_path_length(decode, codes[:paths], codes[paths:], features, seed=seed)
+            scores |= {score_name("path_length", features): length, "n_paths": paths}
     if hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images)):
         some = images[:likelihood_images]
         log_prob = _in_batches(model.log_prob, some, batch_size)
@@ -66,15 +96,14 @@ def evaluate(model, data, features="fashion-cnn", n=None, seed=0, train=None, ba
         means = _in_batches(lambda batch: model.posterior(batch)[0], images, batch_size)
         scores |= {"active_units": int(np.sum(means.var(axis=0) > ACTIVE_VARIANCE)), "latent_units": means.shape[1]}
     for name, value in scores.items():
-        if isinstance(value, float) and not np.isfinite(value) and name != "psnr":
+        if isinstance(value, float) and not np.isfinite(value) and name not in ("psnr", "mode_kl"):
             warnings.warn(f"{name} is {value}; the model's output or its weights may not be finite.", stacklevel=2)
     return scores
 
 
 def _array(data, what):
-    if isinstance(data, tf.data.Dataset):
-        data = data_module.as_array(data)
-    images = data[0] if isinstance(data, tuple) else np.asarray(data)
+    images = data_module.as_array(data)
+    images = images[0] if isinstance(images, tuple) else np.asarray(images)
     check_images(images, what)
     return images
 

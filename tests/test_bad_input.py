@@ -162,7 +162,7 @@ def saved(tmp_path):
         (["sample", "missing.keras"], "missing.keras"),
         (["sample", "MODEL", "--out", "a.jpg"], ".png, .npz or a folder"),
         (["sample", "MODEL", "-n", "0"], "x>=1"),
-        (["evaluate", "MODEL", "--features", "inception"], "fashion-cnn"),
+        (["evaluate", "MODEL", "--features", "vgg"], "fashion-cnn"),
         (["evaluate", "MODEL", "--split", "dev"], "validation"),
         (["prepare", "fashion_mnits"], "fashion_mnist"),
         (["paint"], "paint"),

@@ -229,17 +229,33 @@ def test_a_ranking_puts_controls_and_means_over_seeds_in_their_place():
         a_row("autoencoder", distance=50.0),
     ]
     (ranking,) = tables.rankings(rows)
-    table = ranking.table(tables.quality_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
+    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
     assert list(table["name"]) == ["real train images (control)", "vae", "pixel Gaussian (control)", "autoencoder"]
     # t of 1 degree of freedom is 12.706; the standard error of 9 and 11 is 1.
     assert list(table["FD[f]"]) == ["0.500", "10.0 ±\u00a012.7", "40.0", "50.0"]
     assert list(table["in % of pixel Gaussian"]) == ["1.25", "25.0 ±\u00a031.8", "100", "125"]
     assert list(table["runs"]) == ["1", "2", "1", "1"]
-    assert "SSIM" not in table  # nothing stands in it
+    assert "sharpness, data 1" not in table  # nothing stands in it
+    assert ranking.table(tables.memory_columns(rows[0]["scores"]), controls=True, intervals=True) is None
+
+
+def test_ranks_that_intervals_over_seeds_do_not_separate_are_ties():
+    distances = {"a": (1.0, 1.01), "b": (2.0, 2.2), "c": (2.3, 2.31), "d": (9.0, 9.01), "e": (2.2,)}
+    rows = [a_row(name, seed=seed, distance=each) for name, pair in distances.items() for seed, each in enumerate(pair)]
+    (ranking,) = tables.rankings([*rows, a_row("real train images", distance=0.1, kind="control")])
+    # Half intervals, 12.706 standard errors: 0.06, 1.3, 0.06 and 0.06; one run alone has none.
+    assert ranking.ranks() == {"a": "1–2", "b": "1–3", "c": "2–3", "d": "4"}
+    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
+    assert dict(zip(table["name"], table["rank"], strict=True))["e"] == tables.NOTHING
+    (single,) = tables.rankings([row for row in rows if row["seed"] == 0])
+    assert single.ranks() == {}
 
 
 def test_scores_of_other_features_or_numbers_of_images_are_never_ranked_together():
     rows = [a_row("vae"), a_row("gan", n=50), a_row("autoencoder")]
+    clean = a_row("flow")
+    clean["scores"]["resize"] = "bicubic"
+    assert [len(ranking.entries) for ranking in tables.rankings([*rows, clean])] == [2, 1, 1]
     assert [[entry.label for entry in ranking.entries] for ranking in tables.rankings(rows)] == [["vae", "autoencoder"], ["gan"]]
 
 
@@ -295,7 +311,7 @@ BAD_ARGUMENTS = [
     (["--budget", "5", "--epochs", "2"], "--budget, --epochs and --steps exclude each other"),
     (["--data", "fashion_mnist_mni"], "did you mean 'fashion_mnist_mini'?"),
     (["--data", "{empty}"], "holds no images"),
-    (["--features", "inception"], "unknown features 'inception'; there are fashion-cnn"),
+    (["--features", "vgg"], "unknown features 'vgg'; there are fashion-cnn"),
     (["--recipes", "vae", "--set", "vae.latent=3"], "recipe 'vae' has no argument 'latent', expected one of network, latent_dim"),
     (["--recipes", "vae", "--set", "autoencoder.width=3"], "autoencoder.width is of a recipe that does not run"),
     (["--set", "latent_dim=3"], "'latent_dim=3' is no setting, expected one as vae.latent_dim=32"),
@@ -363,7 +379,7 @@ def command(data):
     small = ["--set", "dense_autoencoder.width=8", "--set", "dense_autoencoder.components=2"]
     broken = ["--set", "vae.learning_rate=1e30"]
     execution = ["--device", "cpu", "--no-jit", "--steps-per-execution", "5"]
-    common = ["--data", data, "--steps", "20", "--n", "40", "--batch-size", "16"]
+    common = ["--data", data, "--features", "fashion-cnn", "--steps", "20", "--n", "40", "--batch-size", "16"]
     return ["run", "--recipes", "dense_autoencoder,vae", *common, *execution, *small, *broken]
 
 

@@ -50,7 +50,8 @@ def test_train_sample_and_evaluate_on_a_folder_of_photos(photos, tmp_path):
     genzoo("sample", out / "model.keras", "--out", tmp_path / "folder", "-n", 12, "--seed", 5)
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "folder" / "07.png")), array[7])
 
-    printed = genzoo("evaluate", out / "model.keras", "--data", photos, "--split", "train", "--out", tmp_path / "scores.json")
+    chosen = ["--data", photos, "--split", "train", "--features", "fashion-cnn"]
+    printed = genzoo("evaluate", out / "model.keras", *chosen, "--out", tmp_path / "scores.json")
     scores = json.loads(printed)
     assert scores == json.loads((tmp_path / "scores.json").read_text())
     assert scores["split"] == "train" and scores["mse"] > 0 and scores["FD[fashion-cnn]"] > 0

@@ -82,7 +82,7 @@ def load(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels!r}, expected 1 or 3.")
     image_size = _size(image_size)
-    source = find(source, data_dir)
+    name, source = source, find(source, data_dir)
     shuffle = split == "train" if shuffle is None else shuffle
     cache = not isinstance(source, Pipeline) if cache is None else cache
 
@@ -92,7 +92,14 @@ def load(
     else:
         stream = source.stream(split, image_size, channels, labels)
         batches = _from_stream(stream, batch_size, shuffle, seed, drop_remainder)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    batches = batches.prefetch(tf.data.AUTOTUNE)
+    batches.data_name = name if isinstance(name, str) else None
+    return batches
+
+
+def name_of(data):
+    """The name under which `load` found a data set; None for arrays, and for pipelines made from what `load` returned."""
+    return getattr(data, "data_name", None)
 
 
 def _from_memory(images, classes, batch_size, shuffle, seed, drop_remainder):
@@ -190,7 +197,7 @@ def as_array(dataset, n=None):
     """Collect the batches of a data set in memory.
 
     Args:
-        dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them.
+        dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them; or arrays already.
         n: int. At most so many images, the first. Defaults to all.
 
     Returns:
@@ -201,6 +208,8 @@ def as_array(dataset, n=None):
     >>> gz.data.as_array(gz.data.load(split="test"), n=100).shape
     (100, 28, 28, 1)
     """
+    if not isinstance(dataset, tf.data.Dataset):
+        return tuple(each[:n] for each in dataset) if isinstance(dataset, (tuple, list)) else dataset[:n]
     batches, seen = [], 0
     for batch in dataset.as_numpy_iterator():
         batch = batch if isinstance(batch, tuple) else (batch,)

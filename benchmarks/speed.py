@@ -1,0 +1,143 @@
+"""How fast scores are computed, beside the usual ways, in turns within one run: `python -m benchmarks.speed`.
+
+Features of Inception are timed against torch-fidelity, with the same random weights and images. It needs PyTorch, so it runs
+in an environment of its own:
+
+    python3 -m venv /tmp/reference && /tmp/reference/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
+    python -m benchmarks.speed --peer /tmp/reference/bin/python
+"""
+
+import runpy
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "reference_inception.py"
+ROUNDS = 3
+IMAGES, BATCH = 500, 50  # of 32x32, as CIFAR-10's; torch-fidelity's batches are 64, of which 500 is no multiple
+N, DIM = 10_000, 2048
+
+
+def images():
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
+
+
+def seconds(work):
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def peer():
+    """In the process with PyTorch: a line read is a round of work, a line written its seconds."""
+    import torch
+
+    script = runpy.run_path(str(SCRIPT))
+    network = script["torch_fidelity"](script["constants"](script["SEED"]), ["2048"], "float32")
+    batches = torch.from_numpy(images()).permute(0, 3, 1, 2).split(BATCH)
+
+    def work():
+        with torch.no_grad():
+            return torch.cat([network(batch)[0] for batch in batches])
+
+    work()
+    for _ in sys.stdin:
+        print(seconds(work), flush=True)
+
+
+def feature_seconds(python):
+    """Seconds of our extractor and of torch-fidelity's, a list each."""
+    from keras_genzoo.metrics import inception
+    from keras_genzoo.metrics.features import FeatureExtractor
+
+    script = runpy.run_path(str(SCRIPT))
+    model = inception.build()
+    inception.set_constants(model, script["constants"](script["SEED"]))
+    features = FeatureExtractor(model, "pool_3", inception.preprocess, batch_size=BATCH)
+    batch = images()
+    features(batch)
+    ours, theirs = [], []
+    with subprocess.Popen([python, __file__, "peer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(ROUNDS):
+            ours.append(seconds(lambda: features(batch)))
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            theirs.append(float(process.stdout.readline()))
+        process.stdin.close()
+    return ours, theirs
+
+
+def distance_seconds():
+    """Seconds of our statistics and distance and of NumPy's covariance with SciPy's `sqrtm`, a list each."""
+    import scipy.linalg
+
+    from keras_genzoo import metrics
+    from keras_genzoo.metrics.frechet import statistics_distance
+
+    random = np.random.default_rng(0)
+    real, generated = random.random((N, DIM), np.float32), random.random((N, DIM), np.float32) ** 1.1
+
+    def our_way():
+        sides = [metrics.GaussianStatistics(DIM), metrics.GaussianStatistics(DIM)]
+        for side, features in zip(sides, (real, generated), strict=True):
+            for start in range(0, N, 4096):
+                side.update(features[start : start + 4096])
+        return statistics_distance(*sides, "FD")
+
+    def usual_way():
+        mu1, mu2 = real.mean(axis=0), generated.mean(axis=0)
+        sigma1, sigma2 = np.cov(real, rowvar=False), np.cov(generated, rowvar=False)
+        root = scipy.linalg.sqrtm(sigma1 @ sigma2).real
+        return np.sum((mu1 - mu2) ** 2) + np.trace(sigma1 + sigma2 - 2 * root)
+
+    np.testing.assert_allclose(our_way(), usual_way(), rtol=1e-4)
+    rounds = [(seconds(our_way), seconds(usual_way)) for _ in range(ROUNDS)]
+    return tuple(map(list, zip(*rounds, strict=True)))
+
+
+def main():
+    import click
+
+    @click.command(context_settings={"show_default": True})
+    @click.option("--peer", "python", help="Python with torch-fidelity; without it that comparison is left out.")
+    @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/speed.md"))
+    def command(python, out):
+        """Time scores beside the usual ways and write a table."""
+        import pandas as pd
+
+        from benchmarks.worker import environment
+        from keras_genzoo.files import replacing
+
+        timed = {}
+        if python:
+            timed[f"Inception's features of {IMAGES} images, against torch-fidelity"] = feature_seconds(python)
+        timed[f"statistics and Frechet distance of {N:,} x {DIM} features, against scipy's sqrtm"] = distance_seconds()
+        lines = []
+        for what, pair in timed.items():
+            ours, theirs = (statistics.median(each) for each in pair)
+            ratios = [b / a for a, b in zip(*pair, strict=True)]
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            lines.append({"what": what, "s": f"{ours:.2f}", "theirs, s": f"{theirs:.2f}", "times as fast": spread})
+        machine = environment()
+        text = (
+            f"# Speed of scores\n\n{machine['cpu']}, {machine['cores']} cores, {machine['device']}; TensorFlow "
+            f"{machine['tensorflow']}; {ROUNDS} rounds in turns, medians, and the range of the ratio; made by "
+            f"`python -m benchmarks.speed`.\n\n{pd.DataFrame(lines).to_markdown(index=False)}\n"
+        )
+        with replacing(out) as temporary:
+            temporary.write_text(text)
+        click.echo(text)
+
+    command()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["peer"]:
+        peer()
+    else:
+        main()
