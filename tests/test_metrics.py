@@ -282,6 +282,10 @@ def test_sample_scores_carry_all_that_a_table_stores():
     assert scores["FD[rows]"] == pytest.approx(streamed.result(), rel=1e-9)
     few = metrics.SampleMetrics(real, features=PixelMeans(), subsets=1)(train[:40])
     assert not {"nearest_train[rows]", "FD_inf[rows]"} & set(few)
+    with pytest.warns(UserWarning, match="biased"):
+        fewest = metrics.SampleMetrics(real, features=metrics.get("fashion-cnn"), subsets=1, normalise=True)(train[:6])
+    assert "KD_normalised[fashion-cnn]" in fewest and "modes" in fewest
+    assert not {"KD[fashion-cnn]", "kd_low", "IS[fashion-cnn]", "FD_inf[fashion-cnn]"} & set(fewest)
 
 
 def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monkeypatch):

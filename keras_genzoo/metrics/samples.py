@@ -46,10 +46,10 @@ def sample_scores(
         dict. With X standing for the name of the features, and FID, KID, IS for Inception's:
             `FD[X]`, and with four times as many generated images as features `FD_inf[X]` and `fd_inf_r2`: the distance, its
             extrapolation and how well a line fits that.
-            `KD[X]`, `kd_low`, `kd_high`, `kd_subsets`, `kd_subset_size`: the distance and the 95 % interval of its mean over
-            disjoint blocks.
+            `KD[X]` (`KD_normalised[X]`), `kd_subsets`, `kd_subset_size`, and with 20 images `kd_low`, `kd_high`: the distance
+            and the 95 % interval of its mean over disjoint blocks.
             `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`, `n_generated`.
-            `IS[X]`, `is_std`, `modes`, `modes_real`, `mode_kl`: with logits.
+            `modes`, `modes_real`, `mode_kl`, and with 10 images `IS[X]`, `is_std`: with logits.
             `nearest_train[X]`, `train_ratio`, `authenticity`, `data_copying`, `n_train`: with `train`.
             `FD[X]_by_class`: dict by class, with `labels`.
 
@@ -66,12 +66,10 @@ def sample_scores(
     distance = statistics_distance(*gaussians, name("FD"))
     precision, recall = precision_recall(real, generated, k_pr)
     density, coverage = density_coverage(real, generated, k_dc)
-    _, low, high = kernel_interval(real, generated, BLOCKS, normalise=normalise)
+    kd = name("KD_normalised" if normalise else "KD")
     scores = {
         name("FD"): distance,
-        name("KD"): kernel_distance(real, generated, subsets, subset_size, seed, normalise),
-        "kd_low": low,
-        "kd_high": high,
+        kd: kernel_distance(real, generated, subsets, subset_size, seed, normalise),
         "precision": precision,
         "recall": recall,
         "k_pr": k_pr,
@@ -83,13 +81,17 @@ def sample_scores(
         "kd_subsets": subsets,
         "kd_subset_size": min(subset_size, len(real), len(generated)),
     }
+    n = min(len(real), len(generated))
+    if n >= 2 * BLOCKS:
+        _, scores["kd_low"], scores["kd_high"] = kernel_interval(real, generated, BLOCKS, normalise=normalise)
     if len(generated) >= 4 * generated.shape[1] and len(real) >= real.shape[1]:  # else it would be biased, see there
         infinity = frechet_infinity(gaussians[0], generated)
         scores |= {name("FD_inf"): infinity.intercept, "fd_inf_r2": infinity.r_squared}
     if getattr(features, "logits", None) is not None:
         logits = features.logits(real), features.logits(generated)
-        scores[name("IS")], scores["is_std"] = inception_score(logits[1])
         scores |= mode_count(*logits)
+        if len(generated) >= 10:  # the parts of the score
+            scores[name("IS")], scores["is_std"] = inception_score(logits[1])
     if train is not None:
         memory = train if isinstance(train, Memorisation) else Memorisation(real, train)
         found = memory(generated)
