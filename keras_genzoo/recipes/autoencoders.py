@@ -39,7 +39,7 @@ def dense_autoencoder(
     image_shape,
     total_steps,
     latent_dim=24,
-    width=384,
+    width=256,
     depth=2,
     normalization=None,
     activation="silu",
