@@ -37,7 +37,7 @@ def starting(scores, *prefixes):
 
 
 def named(scores, *prefixes):
-    return [Column(key.replace("_", " "), (key,)) for key in starting(scores, *prefixes)]
+    return [Column(key.replace("path_length", "path length"), (key,)) for key in starting(scores, *prefixes)]
 
 
 def sample_columns(distance, scores):

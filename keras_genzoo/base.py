@@ -74,6 +74,8 @@ class GenerativeModel(Configured, keras.Model):
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
         conditional: whether the model needs labels.
+        num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
+            `draw_latents` drew and one-hot labels `(batch, num_classes)`.
         log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64".
     """
 
@@ -83,6 +85,7 @@ class GenerativeModel(Configured, keras.Model):
     optimizers = {"optimizer": ()}
     averaged = ()
     conditional = False
+    num_classes = None
     log_prob_label = None
 
     def __init__(self, seed=None, ema=None, name=None, dtype=None):
@@ -228,7 +231,8 @@ class GenerativeModel(Configured, keras.Model):
 
         Args:
             terms_of: callable without arguments, to a dict of terms that holds "loss"; each is a scalar or one number an
-                image.
+                image. The norm of the gradient joins them as `<network>_gradient_norm` where the family's diagnostics
+                name it, of the first of the networks.
             networks: names of the constructor arguments to train.
             optimizer: the optimizer of these.
 
@@ -242,6 +246,10 @@ class GenerativeModel(Configured, keras.Model):
             # Keras sums the gradients of the replicas.
             objective = optimizer.scale_loss(tf.reduce_mean(terms["loss"]) / replicas)
         gradients = tape.gradient(objective, variables)
+        norm = f"{networks[0]}_gradient_norm"
+        if norm in self.diagnostics:
+            scale = optimizer.scale_loss(tf.constant(1.0 / replicas))
+            terms[norm] = tf.linalg.global_norm(gradients) / tf.cast(scale, tf.float32)
         optimizer.apply_gradients(zip(_clip_together(gradients, optimizer, replicas), variables, strict=True))
         self._update_averages(networks, optimizer)
         return terms
@@ -361,7 +369,7 @@ class GenerativeModel(Configured, keras.Model):
     # Sampling and inference
 
     @available_if(lambda self: hasattr(self, "draw_latents"), "it has no distribution to draw from")
-    def sample(self, n, seed=None, batch_size=256):
+    def sample(self, n, seed=None, batch_size=256, labels=None):
         """Draw images.
 
         Args:
@@ -370,18 +378,48 @@ class GenerativeModel(Configured, keras.Model):
                 i alone. None draws a seed from Keras's global state. Defaults to None.
             batch_size: int. Images computed at a time; fewer images than that run as one batch of the next power of two,
                 so that few sizes are ever compiled. Defaults to 256.
+            labels: int array `(n,)` of classes, for conditional models alone; None draws them uniformly, by the seed too
+                (`draw_labels` says which). Defaults to None.
 
         Returns:
             float32 array `(n, height, width, channels)` in [0, 1].
+
+        Raises:
+            ValueError: labels of another number, beyond the classes, or for a model that takes none.
         """
         n, batch_size = _positive(n, "n"), _positive(batch_size, "batch_size")
         seed = randomness.random_seed() if seed is None else seed
+        labels = self._labels(n, seed, labels)
         size = min(batch_size, 1 << (n - 1).bit_length())
         images = np.empty((n, *self.image_shape), np.float32)
         for start in range(0, n, size):
             latents = self.draw_latents(size, randomness.RowStream(seed, start))
+            if labels is not None:
+                some = np.zeros((size, self.num_classes), np.float32)
+                some[np.arange(min(size, n - start)), labels[start : start + size]] = 1
+                latents = (latents, tf.constant(some))
             images[start : start + size] = self._generate(latents)[: n - start]
         return images
+
+    @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
+    def draw_labels(self, n, seed):
+        """The classes of `sample(n, seed)`, int64 `(n,)`, uniform."""
+        # Of a stream of its own: the noise of an image does not depend on whether its label was drawn.
+        uniform = randomness.uniform(randomness.make_key(seed, 2), (n,)).numpy()
+        return (uniform * self.num_classes).astype(np.int64)
+
+    def _labels(self, n, seed, labels):
+        if self.num_classes is None:
+            if labels is not None:
+                raise ValueError(f"labels were given, but {type(self).__name__} {self.name!r} has no classes.")
+            return None
+        labels = self.draw_labels(n, seed) if labels is None else np.asarray(labels)
+        if labels.shape != (n,) or not np.isin(labels, np.arange(self.num_classes)).all():
+            raise ValueError(
+                f"labels have shape {labels.shape} and lie between {labels.min(initial=0)} and {labels.max(initial=0)}, expected "
+                f"({n},) and classes between 0 and {self.num_classes - 1}."
+            )
+        return labels
 
     @functools.cached_property
     def _generate(self):

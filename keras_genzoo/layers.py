@@ -25,6 +25,56 @@ class SoftBound(keras.layers.Layer):
         return {**super().get_config(), "limit": self.limit}
 
 
+class _Spectral:
+    """Mixin of a layer with a kernel: computes with W / sigma(W), sigma its largest singular value as a matrix of all inputs by
+    outputs (Miyato et al. 2018, arXiv:1802.05957, section 2.1), by one power iteration a training call. The gradient sees
+    sigma too."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.direction = self.add_weight(
+            shape=(self._kernel.shape[-1],), dtype="float32", initializer="random_normal", trainable=False, name="direction"
+        )
+
+    def call(self, x, training=False):
+        matrix = ops.reshape(ops.cast(ops.convert_to_tensor(self._kernel), "float32"), (-1, self._kernel.shape[-1]))
+        constant = ops.stop_gradient(matrix)
+        u = ops.convert_to_tensor(self.direction)
+        v = _unit(ops.matmul(constant, u))
+        if training:
+            u = _unit(ops.matmul(v, constant))
+            self.direction.assign(u)
+            v = _unit(ops.matmul(constant, u))
+        else:
+            u = _unit(u)
+        self._sigma = ops.sum(v * ops.matmul(matrix, u))
+        try:
+            return super().call(x)
+        finally:
+            self._sigma = None
+
+    @property
+    def kernel(self):
+        kernel = super().kernel
+        return kernel if self._sigma is None else kernel / ops.cast(self._sigma, kernel.dtype)
+
+    _sigma = None  # of the call that is being traced
+
+
+def _unit(v):
+    return v / (ops.norm(v) + 1e-12)
+
+
+@_registered
+class SpectralConv2D(_Spectral, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with a kernel of spectral norm 1. The layer of Keras of that name overwrites the weights instead."""
+
+
+@_registered
+class SpectralDense(_Spectral, keras.layers.Dense):
+    """`keras.layers.Dense` with a kernel of spectral norm 1."""
+
+
 @_registered
 class ChannelNormalization(keras.layers.LayerNormalization):
     """Layer normalisation over all but the batch axis, with a scale and an offset per channel (group norm, one group)."""

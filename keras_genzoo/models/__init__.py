@@ -1,6 +1,7 @@
 """The families of generative models, one file each."""
 
 from keras_genzoo.models.autoencoder import Autoencoder
+from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
 
-__all__ = ["VAE", "Autoencoder"]
+__all__ = ["GAN", "VAE", "Autoencoder"]

@@ -1,7 +1,8 @@
 """Factories of networks: functions from sizes to a built, named, functional `keras.Model`."""
 
+from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder
 from keras_genzoo.networks.mlp import mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 
-__all__ = ["conv_decoder", "conv_encoder", "mlp", "residual_decoder", "residual_encoder"]
+__all__ = ["conv_decoder", "conv_encoder", "critic", "generator", "mlp", "residual_decoder", "residual_encoder"]

@@ -4,7 +4,7 @@ import math
 
 from keras import layers
 
-from keras_genzoo.layers import ChannelNormalization, SoftBound
+from keras_genzoo.layers import ChannelNormalization, SoftBound, SpectralConv2D, SpectralDense
 
 NORMALIZATIONS = (None, "batch", "layer", "channel")
 
@@ -42,7 +42,17 @@ def normalized(x, normalization, activation, name):
     return layers.Activation(activation, name=f"{name}_{activation if isinstance(activation, str) else 'activation'}")(x)
 
 
-def code_heads(x, latent_dim, heads):
+def convolution(spectral):
+    """The class of convolutions, with a kernel of spectral norm 1 or without."""
+    return SpectralConv2D if spectral else layers.Conv2D
+
+
+def dense(spectral):
+    """The class of dense layers, likewise."""
+    return SpectralDense if spectral else layers.Dense
+
+
+def code_heads(x, latent_dim, heads, spectral=False):
     """One float32 dense layer a head on flat features; "log_variance" is bounded to +-10.
 
     Returns:
@@ -51,7 +61,7 @@ def code_heads(x, latent_dim, heads):
     positive(latent_dim=latent_dim)
     outputs = []
     for head in heads:
-        z = layers.Dense(latent_dim, dtype="float32", name=head)(x)
+        z = dense(spectral)(latent_dim, dtype="float32", name=head)(x)
         if head == "log_variance":
             z = SoftBound(10.0, dtype="float32", name="log_variance_bound")(z)
         outputs.append(z)

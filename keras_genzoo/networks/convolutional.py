@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import coarse_grid, code_heads, crop, image_size, normalized, positive
+from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, dense, image_size, normalized, positive
 
 
 def conv_encoder(
@@ -15,6 +15,7 @@ def conv_encoder(
     normalization="batch",
     hidden=0,
     heads=("code",),
+    spectral=False,
     name="encoder",
 ):
     """Images to codes: `depth` strided convolutions that halve the sides and double the channels, then dense heads.
@@ -28,6 +29,7 @@ def conv_encoder(
         normalization: None, "batch", "layer" or "channel". Defaults to "batch".
         hidden: int. Units of a dense layer before the heads; 0 is none. Defaults to 0.
         heads: names of the outputs; "log_variance" is bounded to +-10. Defaults to `("code",)`.
+        spectral: bool. Whether the kernels have spectral norm 1 (`layers.SpectralConv2D`). Defaults to False.
         name: str. Name of the network. Defaults to "encoder".
 
     Returns:
@@ -40,14 +42,14 @@ def conv_encoder(
     positive(width=width, depth=depth)
     inputs = x = keras.Input(image_size(image_shape), name="image")
     for level in range(depth):
-        x = layers.Conv2D(
+        x = convolution(spectral)(
             width * 2**level, 4, strides=2, padding="same", use_bias=normalization is None, name=f"down{level + 1}"
         )(x)
         x = normalized(x, normalization, activation, f"down{level + 1}")
     x = layers.Flatten(name="flatten")(x)
     if hidden:
-        x = normalized(layers.Dense(hidden, name="hidden")(x), None, activation, "hidden")
-    return keras.Model(inputs, code_heads(x, latent_dim, heads), name=name)
+        x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
+    return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral), name=name)
 
 
 def conv_decoder(

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import code_heads, normalized, positive
+from keras_genzoo.networks.common import code_heads, dense, normalized, positive
 
 
 def mlp(
@@ -17,6 +17,7 @@ def mlp(
     normalization=None,
     output_activation=None,
     heads=("code",),
+    spectral=False,
     name="mlp",
 ):
     """A multilayer perceptron between any two shapes: an encoder, a decoder, a critic of codes.
@@ -30,6 +31,7 @@ def mlp(
         normalization: None, "batch" or "layer". Defaults to None.
         output_activation: name, callable or None, for an image as output. Defaults to None.
         heads: names of the outputs where `output_shape` is an int; "log_variance" is bounded to +-10.
+        spectral: bool. Whether the kernels of a network that puts out codes have spectral norm 1. Defaults to False.
         name: str. Name of the network. Defaults to "mlp".
 
     Returns:
@@ -47,10 +49,10 @@ def mlp(
     x = layers.Flatten(name="flatten")(inputs) if len(inputs.shape) > 2 else inputs
     for index, units in enumerate(widths, 1):
         positive(width=units)
-        x = layers.Dense(units, use_bias=normalization is None, name=f"hidden{index}")(x)
+        x = dense(spectral)(units, use_bias=normalization is None, name=f"hidden{index}")(x)
         x = normalized(x, normalization, activation, f"hidden{index}")
     if isinstance(output_shape, int):
-        return keras.Model(inputs, code_heads(x, output_shape, heads), name=name)
+        return keras.Model(inputs, code_heads(x, output_shape, heads, spectral), name=name)
     x = layers.Dense(math.prod(output_shape), activation=output_activation, dtype="float32", name="output")(x)
     x = layers.Reshape(tuple(output_shape), dtype="float32", name="image")(x)
     return keras.Model(inputs, x, name=name)

@@ -3,17 +3,17 @@
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import coarse_grid, code_heads, crop, image_size, normalized, positive
+from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, image_size, normalized, positive
 
 
-def residual_block(x, filters, activation, normalization, name):
+def residual_block(x, filters, activation, normalization, name, spectral=False):
     """x + conv(act(norm(conv(act(norm(x)))))), with a 1x1 convolution on the shortcut where the channels change."""
     shortcut = x
     if x.shape[-1] != filters:
-        shortcut = layers.Conv2D(filters, 1, name=f"{name}_shortcut")(x)
+        shortcut = convolution(spectral)(filters, 1, name=f"{name}_shortcut")(x)
     for index in (1, 2):
         x = normalized(x, normalization, activation, f"{name}_{index}")
-        x = layers.Conv2D(filters, 3, padding="same", name=f"{name}_conv{index}")(x)
+        x = convolution(spectral)(filters, 3, padding="same", name=f"{name}_conv{index}")(x)
     return layers.Add(name=name)([shortcut, x])
 
 
@@ -26,13 +26,14 @@ def residual_encoder(
     activation="relu",
     normalization="batch",
     heads=("code",),
+    spectral=False,
     name="encoder",
 ):
     """Images to codes: `depth` strided convolutions, each with `blocks` residual blocks behind it, then dense heads.
 
     Args:
         blocks: int. Residual blocks a level. Defaults to 1.
-        image_shape, latent_dim, width, depth, activation, normalization, heads, name: as in `conv_encoder`.
+        image_shape, latent_dim, width, depth, activation, normalization, heads, spectral, name: as in `conv_encoder`.
 
     Returns:
         A built `keras.Model`, images to float32 `(batch, latent_dim)`, or a tuple of these for several heads.
@@ -40,12 +41,12 @@ def residual_encoder(
     positive(width=width, depth=depth, blocks=blocks)
     inputs = x = keras.Input(image_size(image_shape), name="image")
     for level in range(depth):
-        x = layers.Conv2D(width * 2**level, 4, strides=2, padding="same", name=f"down{level + 1}")(x)
+        x = convolution(spectral)(width * 2**level, 4, strides=2, padding="same", name=f"down{level + 1}")(x)
         for block in range(blocks):
-            x = residual_block(x, width * 2**level, activation, normalization, f"down{level + 1}_block{block + 1}")
+            x = residual_block(x, width * 2**level, activation, normalization, f"down{level + 1}_block{block + 1}", spectral)
     x = normalized(x, normalization, activation, "last")
     x = layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, code_heads(x, latent_dim, heads), name=name)
+    return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral), name=name)
 
 
 def residual_decoder(

@@ -1,0 +1,175 @@
+"""Generative adversarial networks (Goodfellow et al. 2014, arXiv:1406.2661): one step for every objective and penalty."""
+
+import keras
+from keras import ops
+
+from keras_genzoo import adversarial
+from keras_genzoo.augmentation import augment, check_kinds
+from keras_genzoo.base import GenerativeModel, check_output, inference
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class GAN(GenerativeModel):
+    """A generator makes images of noise, and a critic learns to tell them from real ones.
+
+    In every step the critic makes `critic_steps` steps, each against a generated batch of its own, and then the generator
+    one, each with its own optimizer:
+
+        critic:     objective.critic_loss(D(x), D(G(z))) + penalties
+        generator:  objective.generator_loss(D(x), D(G(z)))
+
+    with D of augmented images where `augment` is given. None of the losses tells whether the samples get better; look at
+    `real_score` and `fake_score` (probabilities where the objective has them), `diversity` (the mean absolute difference of
+    two samples' pixels, in [0, 1]: it falls towards 0 in a collapse), at the samples and at `val_fd` of
+    `callbacks.FrechetDistanceMonitor`.
+
+    Args:
+        generator: keras.Model. Noise `(batch, latent_dim)` to images `(batch, height, width, channels)` in [-1, 1]; of a
+            conditional model the pair of noise and one-hot labels `(batch, classes)`.
+        critic: keras.Model. Images in [-1, 1], of a conditional model with one-hot labels, to one score `(batch, 1)`, or to
+            features `(batch, units)` where the objective takes these.
+        objective: name or `adversarial.Objective`. Defaults to "non_saturating".
+        penalties: names or `adversarial.Penalty`s, terms of the critic's loss. Defaults to none.
+        critic_steps: int. Steps of the critic before each of the generator, on the same real images. Defaults to 1.
+        augment: names of `augmentation.AUGMENTATIONS`, applied to all that the critic sees (Zhao et al. 2020). Defaults to
+            none.
+        **kwargs: `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
+
+    Example:
+
+    >>> model = gz.build("gan", image_shape=(28, 28, 1))
+    >>> model.fit(images, epochs=1, verbose=0)
+    >>> model.sample(16, seed=0).shape
+    (16, 28, 28, 1)
+    """
+
+    terms = ("critic_loss", "penalty_loss", "real_score", "fake_score", "diversity")
+    diagnostics = ("generator_gradient_norm",)
+    monitor = None
+    optimizers = {"optimizer": ("generator",), "critic_optimizer": ("critic",)}
+    averaged = ("generator",)
+
+    def __init__(self, generator, critic, objective="non_saturating", penalties=(), critic_steps=1, augment=(), **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(critic_steps, int) or critic_steps < 1:
+            raise ValueError(f"critic_steps is {critic_steps!r}, expected a whole number of at least 1.")
+        self.generator = generator
+        self.critic = critic
+        self.objective = adversarial.get_objective(objective)
+        penalties = [penalties] if isinstance(penalties, (str, adversarial.Penalty)) else penalties
+        self.penalties = [adversarial.get_penalty(each) for each in penalties]
+        self.critic_steps = critic_steps
+        self.augment = check_kinds(augment)
+        check_output(critic, "critic", (None if self.objective.features else 1,))
+        check_output(generator, "generator", tuple(self._shape(critic, 0)))
+        self.latent_dim = self._shape(generator, 0)[0]
+        self.num_classes = self._shape(generator, 1)[0] if len(generator.inputs) == 2 else None
+        if len(critic.inputs) != len(generator.inputs):
+            raise ValueError(
+                f"the generator has {len(generator.inputs)} inputs and the critic {len(critic.inputs)}: expected labels into "
+                f"both or into neither."
+            )
+
+    @staticmethod
+    def _shape(network, index):
+        return tuple(network.inputs[index].shape[1:])
+
+    @property
+    def image_shape(self):
+        return self._shape(self.critic, 0)
+
+    @property
+    def conditional(self):
+        return self.num_classes is not None
+
+    # What sampling needs
+
+    def draw_latents(self, n, random):
+        """n times standard normal noise, `(n, latent_dim)`."""
+        return random.normal((n, self.latent_dim))
+
+    @inference
+    def decode(self, z):
+        """Noise, of a conditional model with one-hot labels, to images in [0, 1]."""
+        return ops.clip(0.5 * (self.generator(z, training=False) + 1.0), 0.0, 1.0)
+
+    @inference
+    def call(self, x):
+        """Scores of images by the critic, `(batch, units)`; of a conditional model, of `(images, labels)`."""
+        return self.critic(self._with_labels(*self._real(x)), training=False)
+
+    # Training
+
+    def _real(self, data):
+        labels = ops.one_hot(ops.cast(self.labels_of(data), "int32"), self.num_classes) if self.conditional else None
+        return 2.0 * self.images_of(data) - 1.0, labels
+
+    @staticmethod
+    def _with_labels(x, labels):
+        return x if labels is None else (x, labels)
+
+    def generated(self, n, labels, random, training):
+        return self.generator(self._with_labels(random.normal((n, self.latent_dim)), labels), training=training)
+
+    def judged(self, images, labels, random, training):
+        return self.critic(self._with_labels(augment(images, self.augment, random), labels), training=training)
+
+    def critic_terms(self, real, labels, fakes, random, training):
+        """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
+        outputs = [self.judged(images, labels, random, training) for images in (real, *fakes)]
+        objective = ops.mean(self.objective.critic_loss(*outputs))
+        penalty = 0.0
+        if training and self.penalties:
+            score = lambda x: self.objective.witness(self._score(x, labels, training), *outputs)  # noqa: E731
+            penalty = sum(ops.mean(each(score, real, fakes[0], random)) for each in self.penalties)
+        scores = [self.objective.witness(each, *outputs) for each in outputs[:2]]
+        if self.objective.probability:
+            scores = [ops.sigmoid(each) for each in scores]
+        return {
+            "loss": objective + penalty,
+            "critic_loss": objective,
+            "penalty_loss": penalty,
+            "real_score": ops.mean(scores[0]),
+            "fake_score": ops.mean(scores[1]),
+            "outputs": outputs,
+        }
+
+    def _score(self, images, labels, training):
+        # Penalties may ask for real and generated images at once.
+        if labels is not None:
+            labels = ops.tile(labels, (ops.shape(images)[0] // ops.shape(labels)[0], 1))
+        return self.critic(self._with_labels(images, labels), training=training)
+
+    def generator_terms(self, real, labels, random, training):
+        fakes = [self.generated(ops.shape(real)[0], labels, random, training) for _ in range(1 + self.objective.pairs)]
+        outputs = [self.judged(images, labels, random, training) for images in (real, *fakes)]
+        different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0))) / 2.0
+        return {"loss": ops.mean(self.objective.generator_loss(*outputs)), "diversity": different}
+
+    def train_step(self, data):
+        real, labels = self._real(data)
+        n = ops.shape(real)[0]
+        for _ in range(self.critic_steps):
+            fakes = [self.generated(n, labels, self.random, training=True) for _ in range(1 + self.objective.pairs)]
+            critic = self.minimize(
+                lambda fakes=fakes: self.critic_terms(real, labels, fakes, self.random, training=True),
+                ("critic",),
+                self.critic_optimizer,
+            )
+            self.objective.constrain(self.critic.trainable_variables)
+            self.objective.update(*critic.pop("outputs")[:2])
+        generator = self.minimize(
+            lambda: self.generator_terms(real, labels, self.random, training=True), ("generator",), self.optimizer
+        )
+        return self.track({**critic, **generator})
+
+    def test_step(self, data):
+        real, labels = self._real(data)
+        random = self.random_test
+
+        def terms_of():
+            generator = self.generator_terms(real, labels, random, training=False)
+            fakes = [self.generated(ops.shape(real)[0], labels, random, False) for _ in range(1 + self.objective.pairs)]
+            return {**self.critic_terms(real, labels, fakes, random, training=False), **generator}
+
+        return self.track(self.measure(terms_of, ("generator",)))

@@ -1,0 +1,77 @@
+"""Pairs of a generator and a critic, made of the encoders and decoders, with classes where asked for."""
+
+import keras
+from keras import layers
+
+from keras_genzoo.networks.common import dense, positive
+from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder
+from keras_genzoo.networks.mlp import mlp
+from keras_genzoo.networks.residual import residual_decoder, residual_encoder
+
+# By kind: from codes to images, and from images to codes.
+KINDS = {"dense": (mlp, mlp), "convolutional": (conv_decoder, conv_encoder), "residual": (residual_decoder, residual_encoder)}
+
+
+def _factory(kind, index):
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}.")
+    return KINDS[kind][index]
+
+
+def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", name="generator", **settings):
+    """Noise to images in [-1, 1].
+
+    Args:
+        latent_dim: int. Dimensions of the noise.
+        image_shape: `(height, width, channels)`, any sizes.
+        num_classes: int or None. With classes the network takes the pair of noise and one-hot labels, joined. Defaults to
+            None.
+        kind: "convolutional" (`conv_decoder`), "residual" (`residual_decoder`) or "dense" (`mlp`). Defaults to
+            "convolutional".
+        name: str. Defaults to "generator".
+        **settings: of that factory: `width`, `depth`, `activation`, `normalization`, ...
+
+    Returns:
+        A built `keras.Model`, to float32 `(batch, height, width, channels)`.
+    """
+    positive(latent_dim=latent_dim, num_classes=num_classes or 1)
+    decoder = _factory(kind, 0)
+    if num_classes is None:
+        return decoder(latent_dim, image_shape, output_activation="tanh", name=name, **settings)
+    body = decoder(latent_dim + num_classes, image_shape, output_activation="tanh", name="body", **settings)
+    inputs = keras.Input((latent_dim,), name="noise"), keras.Input((num_classes,), name="labels")
+    return keras.Model(inputs, body(layers.Concatenate(name="noise_and_labels")(inputs)), name=name)
+
+
+def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectral=False, name="critic", **settings):
+    """Images in [-1, 1] to a score, or to features.
+
+    With classes the score is a projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3): a linear function of 128 features
+    phi(x), plus the product of phi(x) with a learned vector of the class.
+
+    Args:
+        image_shape: `(height, width, channels)`, any sizes.
+        units: int. 1, a score, or the number of features for objectives that take these. Defaults to 1.
+        num_classes: int or None. With classes the network takes the pair of images and one-hot labels. Defaults to None.
+        kind: "convolutional" (`conv_encoder`), "residual" (`residual_encoder`) or "dense" (`mlp`). Defaults to
+            "convolutional".
+        spectral: bool. Whether all kernels have spectral norm 1. Defaults to False.
+        name: str. Defaults to "critic".
+        **settings: of that factory: `width`, `depth`, `activation`, `normalization`, ...
+
+    Returns:
+        A built `keras.Model`, to float32 `(batch, units)`.
+    """
+    positive(units=units, num_classes=num_classes or 1)
+    encoder = _factory(kind, 1)
+    settings = {"activation": "leaky_relu", "normalization": None, **settings}
+    if num_classes is None:
+        head = "score" if units == 1 else "features"
+        return encoder(image_shape, units, heads=(head,), spectral=spectral, name=name, **settings)
+    body = encoder(image_shape, 128, heads=("features",), spectral=spectral, name="body", **settings)
+    inputs = keras.Input(body.input_shape[1:], name="image"), keras.Input((num_classes,), name="labels")
+    features = layers.Activation(settings["activation"], dtype="float32", name="phi")(body(inputs[0]))
+    score = dense(spectral)(units, dtype="float32", name="score")(features)
+    of_class = dense(spectral)(128, use_bias=False, dtype="float32", name="class")(inputs[1])
+    projection = layers.Dot(1, dtype="float32", name="projection")([features, of_class])
+    return keras.Model(inputs, layers.Add(dtype="float32", name="total")([score, projection]), name=name)

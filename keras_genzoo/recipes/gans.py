@@ -1,0 +1,93 @@
+"""Recipes of generative adversarial networks."""
+
+from keras_genzoo import adversarial, networks
+from keras_genzoo.models import GAN
+from keras_genzoo.recipes.registry import adam, recipe, variant
+
+
+@recipe("gan", jit_compile=False)
+def gan(
+    image_shape,
+    total_steps,
+    latent_dim=64,
+    width=32,
+    depth=2,
+    kind="convolutional",
+    generator_normalization="batch",
+    critic_normalization=None,
+    spectral=False,
+    objective="non_saturating",
+    clip=None,
+    penalties=("r1",),
+    penalty_weight=None,
+    critic_steps=1,
+    augment=(),
+    num_classes=None,
+    learning_rate=5e-4,
+    critic_learning_rate=5e-4,
+    beta_1=0.0,
+    beta_2=0.99,
+    ema=0.999,
+    seed=None,
+):
+    """GAN with the non-saturating loss, the R1 penalty and averaged weights of the generator."""
+    objective = adversarial.Wasserstein(clip) if clip is not None else adversarial.get_objective(objective)
+    penalties = [adversarial.get_penalty(each) for each in penalties]
+    for each in penalties if penalty_weight is not None else ():
+        each.weight = penalty_weight
+    shared = dict(width=width, depth=depth, num_classes=num_classes, kind=kind)
+    generator = networks.generator(latent_dim, image_shape, normalization=generator_normalization, **shared)
+    units = 64 if objective.features else 1
+    critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
+    model = GAN(generator, critic, objective, penalties, critic_steps, augment, ema=ema, seed=seed)
+    betas = dict(beta_1=beta_1, beta_2=beta_2)
+    return model, {
+        "optimizer": adam(learning_rate, total_steps, **betas),
+        "critic_optimizer": adam(critic_learning_rate, total_steps, **betas),
+    }
+
+
+variant(
+    "dcgan",
+    "gan",
+    "DCGAN: the non-saturating loss, batch normalisation in both networks, no penalty.",
+    penalties=(),
+    critic_normalization="batch",
+    beta_1=0.5,
+    ema=None,
+)
+variant("lsgan", "dcgan", "LSGAN: least squares.", objective="least_squares")
+variant(
+    "wgan",
+    "gan",
+    "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
+    penalties=(),
+    clip=0.01,
+    critic_steps=5,
+)
+variant(
+    "wgan_gp",
+    "gan",
+    "WGAN-GP: the Wasserstein distance with the gradient penalty, five steps of the critic.",
+    objective="wasserstein",
+    penalties=("gp",),
+    critic_steps=5,
+    beta_2=0.9,
+)
+variant(
+    "sngan_hinge",
+    "gan",
+    "SNGAN: the hinge loss, kernels of the critic of spectral norm 1.",
+    objective="hinge",
+    penalties=(),
+    spectral=True,
+    beta_2=0.9,
+)
+variant(
+    "r3gan",
+    "gan",
+    "R3GAN: relativistic pairing with the R1 and R2 penalties.",
+    objective="relativistic",
+    penalties=("r1", "r2"),
+)
+variant("conditional_gan", "gan", "GAN of ten classes, with a projection critic.", num_classes=10)

@@ -1,0 +1,295 @@
+"""Objectives, penalties and augmentations against the formulas of their papers; spectral norms against NumPy's."""
+
+import keras
+import numpy as np
+import pytest
+import sklearn.metrics.pairwise
+import tensorflow as tf
+
+from keras_genzoo import adversarial, augmentation, divergences
+from keras_genzoo.layers import SpectralConv2D, SpectralDense
+from keras_genzoo.randomness import Stream
+
+
+@pytest.fixture
+def random():
+    return Stream(0, keras.Variable(0, dtype="int64", trainable=False))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# Objective, score of a real and of a generated image -> the critic's loss and its slopes in both, the generator's loss and
+# its slope in the generated score, each by the paper's formula.
+R, F = 0.5, -1.2
+D = sigmoid
+TABLE = {
+    "minimax": (-np.log(D(R)) - np.log(1 - D(F)), D(R) - 1, D(F), np.log(1 - D(F)), -D(F)),
+    "non_saturating": (-np.log(D(R)) - np.log(1 - D(F)), D(R) - 1, D(F), -np.log(D(F)), D(F) - 1),
+    "least_squares": (((R - 1) ** 2 + F**2) / 2, R - 1, F, (F - 1) ** 2 / 2, F - 1),
+    "wasserstein": (F - R, -1, 1, -F, -1),
+    "hinge": (max(0, 1 - R) + max(0, 1 + F), -1, 0, -F, -1),
+    "relativistic": (-np.log(D(R - F)), D(R - F) - 1, 1 - D(R - F), -np.log(D(F - R)), D(F - R) - 1),
+    "f_kl": (-R + np.exp(F - 1), -1, np.exp(F - 1), -F, -1),
+    "f_reverse_kl": (np.exp(-R) - 1 + F, -np.exp(-R), 1, np.exp(-F), -np.exp(-F)),
+    "f_pearson": (-R + F**2 / 4 + F, -1, F / 2 + 1, -F, -1),
+    "f_squared_hellinger": (-(1 - np.exp(-R)) + np.exp(F) - 1, -np.exp(-R), np.exp(F), -(1 - np.exp(-F)), -np.exp(-F)),
+    "f_jensen_shannon": (
+        -np.log(2 * D(R)) - np.log(2 - 2 * D(F)),
+        D(R) - 1,
+        D(F),
+        -np.log(2 * D(F)),
+        D(F) - 1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_losses_and_slopes_are_those_of_the_paper(name):
+    objective = adversarial.get_objective(name)
+    real, fake = tf.constant([[R]]), tf.constant([[F]])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([real, fake])
+        critic, generator = objective.critic_loss(real, fake), objective.generator_loss(real, fake)
+    found = [
+        critic,
+        *tape.gradient(critic, [real, fake], unconnected_gradients="zero"),
+        generator,
+        tape.gradient(generator, fake),
+    ]
+    np.testing.assert_allclose([float(np.squeeze(value)) for value in found], TABLE[name], rtol=1e-5, atol=1e-6)
+
+
+def test_least_squares_takes_its_targets():
+    objective = adversarial.LeastSquares(-1.0, 1.0, 0.0)
+    real, fake = tf.constant([[R]]), tf.constant([[F]])
+    assert float(objective.critic_loss(real, fake)[0, 0]) == pytest.approx(((R - 1) ** 2 + (F + 1) ** 2) / 2)
+    assert float(objective.generator_loss(real, fake)[0, 0]) == pytest.approx(F**2 / 2)
+
+
+P, Q = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.1, 0.3, 0.2, 0.4])
+
+
+def value(objective, scores):
+    """What the critic of a distribution on four points reaches with these scores."""
+    scores = tf.constant(scores[:, None], tf.float64)
+    zero = tf.zeros_like(scores)
+    # A loss that is a sum of a term of the real and a term of the generated score, so each can be had alone.
+    real = objective.critic_loss(scores, zero) - objective.critic_loss(zero, zero)
+    total = P @ real.numpy()[:, 0] + Q @ objective.critic_loss(zero, scores).numpy()[:, 0]
+    return -total
+
+
+def test_the_best_critic_reaches_the_jensen_shannon_divergence():
+    m = (P + Q) / 2
+    divergence = (P @ np.log(P / m) + Q @ np.log(Q / m)) / 2
+    for name in ("minimax", "non_saturating"):
+        found = value(adversarial.get_objective(name), np.log(P / Q))  # sigmoid of it is P / (P + Q)
+        assert found == pytest.approx(2 * divergence - np.log(4), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, best, divergence",
+    [  # the critic's best score, T^-1(f'(p / q)), and the divergence sum q f(p / q); Nowozin et al., tables 1, 2 and 6
+        ("kl", 1 + np.log(P / Q), P @ np.log(P / Q)),
+        ("reverse_kl", np.log(P / Q), Q @ np.log(Q / P)),
+        ("pearson", 2 * (P / Q - 1), np.sum((P - Q) ** 2 / Q)),
+        ("squared_hellinger", np.log(P / Q) / 2, np.sum((np.sqrt(P) - np.sqrt(Q)) ** 2)),
+        ("jensen_shannon", np.log(P / Q), P @ np.log(2 * P / (P + Q)) + Q @ np.log(2 * Q / (P + Q))),
+    ],
+)
+def test_the_best_critic_reaches_the_f_divergence_and_no_other_goes_beyond(name, best, divergence):
+    objective = adversarial.FDivergence(name)
+    assert value(objective, best) == pytest.approx(divergence, rel=1e-6)
+    for shift in np.random.default_rng(0).normal(size=(20, 4)):
+        assert value(objective, best + 0.3 * shift) < divergence
+    saturating = adversarial.FDivergence(name, saturating=True)
+    scores = tf.constant([[0.3]])
+    zero = tf.zeros_like(scores)
+    assert float(saturating.generator_loss(zero, scores)) == pytest.approx(
+        float(saturating.critic_loss(zero, zero) - saturating.critic_loss(zero, scores) + saturating.generator_loss(zero, zero)),
+        abs=1e-6,
+    )
+
+
+def test_wasserstein_clipping_bounds_every_weight():
+    variables = [keras.Variable(np.linspace(-1, 1, 5)), keras.Variable([0.005])]
+    adversarial.Wasserstein(clip=0.01).constrain(variables)
+    np.testing.assert_allclose(variables[0].numpy(), np.clip(np.linspace(-1, 1, 5), -0.01, 0.01), rtol=1e-6)
+    assert variables[1].numpy()[0] == pytest.approx(0.005)
+    free = keras.Variable([3.0])
+    adversarial.Wasserstein().constrain([free])
+    assert free.numpy()[0] == 3
+
+
+def test_fisher_adds_the_multiplier_and_moves_it():
+    objective = adversarial.Fisher(rho=0.1)
+    objective.multiplier.assign(0.7)
+    real, fake = np.array([[2.0], [1.0]], "float32"), np.array([[-1.0], [0.5]], "float32")
+    moment = (real**2).mean() / 2 + (fake**2).mean() / 2
+    bound = real.mean() - fake.mean() + 0.7 * (1 - moment) - 0.05 * (moment - 1) ** 2  # eq. 9
+    assert float(objective.critic_loss(tf.constant(real), tf.constant(fake))) == pytest.approx(-bound, rel=1e-6)
+    objective.update(tf.constant(real), tf.constant(fake))
+    assert objective.multiplier.numpy() == pytest.approx(0.7 + 0.1 * (moment - 1), rel=1e-6)
+
+
+def test_cramer_is_the_energy_distance_of_features():
+    draws = np.random.default_rng(0)
+    real, fake, other = (draws.normal(size=(20000, 3)) * [1, 1, 2] + shift for shift in ([0, 0, 0], [1, 0, 0], [1, 0, 0]))
+    another = draws.normal(size=(20000, 3)) * [1, 1, 2]
+    found = adversarial.Cramer().generator_loss(*(tf.constant(each) for each in (real, fake, other))).numpy().mean()
+    norm = lambda x, y: np.linalg.norm(x - y, axis=1).mean()  # noqa: E731
+    # E|h(x) - h(x')| is in the energy distance and does not depend on the generator.
+    assert found - norm(real, another) == pytest.approx(2 * norm(real, fake) - norm(real, another) - norm(fake, other), abs=0.03)
+    critic = adversarial.Cramer().critic_loss(*(tf.constant(each) for each in (real, fake, other))).numpy().mean()
+    witness = lambda x: norm(x, other) - np.linalg.norm(x, axis=1).mean()  # noqa: E731
+    assert critic == pytest.approx(witness(fake) - witness(real), rel=1e-6)
+
+
+def test_mmd_is_unbiased_and_of_the_kernels_named():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 3))
+    y = y[:5] + 1
+    rbf = sklearn.metrics.pairwise.rbf_kernel
+    kernel = lambda a, b: sum(rbf(a, b, gamma=1 / (2 * s**2)) for s in (1, 2, 4, 8, 16))  # noqa: E731
+    off = lambda a: (kernel(a, a).sum() - np.trace(kernel(a, a))) / (len(a) * (len(a) - 1))  # noqa: E731
+    expected = off(x) + off(y) - 2 * kernel(x, y).mean()
+    tensors = tf.constant(x, tf.float32), tf.constant(y, tf.float32)
+    objective = adversarial.MMD("gaussian")
+    assert float(objective.generator_loss(*tensors)) == pytest.approx(expected, rel=1e-5)
+    assert float(objective.critic_loss(*tensors)) == pytest.approx(-expected, rel=1e-5)
+    witness = kernel(x, x).mean(axis=1) - kernel(x, y).mean(axis=1)
+    np.testing.assert_allclose(objective.witness(tensors[0], *tensors), witness, rtol=1e-4, atol=1e-5)
+    squares = sklearn.metrics.pairwise.euclidean_distances(x, y, squared=True)
+    quadratic = sum((1 + squares / (2 * a)) ** -a for a in (0.2, 0.5, 1, 2, 5))
+    np.testing.assert_allclose(divergences.rational_quadratic_kernel(*tensors), quadratic, rtol=1e-5)
+
+
+# Penalties
+
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 6, 4, 4, 2)).astype("float32")
+
+
+def linear(slope):
+    direction = np.random.default_rng(1).normal(size=(4, 4, 2)).astype("float32")
+    direction *= slope / np.linalg.norm(direction)
+    return lambda x: tf.reduce_sum(x * direction, axis=(1, 2, 3)) + 3
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("gp", lambda s: 10 * (s - 1) ** 2),
+        ("lp", lambda s: 10 * max(0, s - 1) ** 2),
+        ("dragan", lambda s: 10 * (s - 1) ** 2),
+        ("r1", lambda s: 5 * s**2),
+        ("r2", lambda s: 5 * s**2),
+        ("alp", lambda s: 100 * max(0, s - 1) ** 2),
+    ],
+)
+def test_penalties_on_a_critic_of_one_slope_have_a_closed_form(name, expected, random):
+    penalty = adversarial.get_penalty(name)
+    for slope in (1.0, 0.5, 3.0):
+        found = np.mean(penalty(linear(slope), *(tf.constant(each) for each in IMAGES), random))
+        assert found == pytest.approx(expected(slope), rel=1e-3, abs=1e-4)
+
+
+def test_slopes_are_taken_where_the_penalty_says(random):
+    real, fake = (tf.constant(each) for each in IMAGES)
+    places = {
+        at: adversarial.SlopePenalty(at=at).places(real, fake, random).numpy() for at in ("between", "around", "real", "fake")
+    }
+    np.testing.assert_array_equal(places["real"], IMAGES[0])
+    np.testing.assert_array_equal(places["fake"], IMAGES[1])
+    position = (places["between"] - IMAGES[0]) / (IMAGES[1] - IMAGES[0])
+    np.testing.assert_allclose(position, position[:, :1, :1, :1] * np.ones_like(position), atol=1e-3)  # one line an image
+    assert np.all((position > -1e-4) & (position < 1)) and np.ptp(position[:, 0, 0, 0]) > 0.1
+    noise = (places["around"] - IMAGES[0]) / IMAGES[0].std()
+    assert noise.min() >= 0 and 0.45 < noise.max() < 0.5
+
+
+def test_a_penalty_reaches_the_weights_of_the_critic(random):
+    critic = keras.Sequential(
+        [keras.Input((4, 4, 2)), keras.layers.Flatten(), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)]
+    )
+    for name in adversarial.PENALTIES:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(adversarial.get_penalty(name)(lambda x: critic(x)[:, 0], *map(tf.constant, IMAGES), random))
+        gradient = tape.gradient(loss, critic.trainable_variables[0])
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, name
+
+
+def test_consistency_compares_an_image_with_its_augmentation(random):
+    penalty = adversarial.Consistency(weight=2.0, kinds="color")
+    brightness = lambda x: tf.reduce_mean(x, axis=(1, 2, 3))  # noqa: E731
+    real = tf.zeros((2000, 4, 4, 1))
+    # Brightness moves by a uniform number of [-1/2, 1/2], whose square is 1/12 on average; contrast leaves flat images alone.
+    assert np.mean(penalty(brightness, real, None, random)) == pytest.approx(2 / 12, rel=0.1)
+
+
+# Augmentations
+
+
+def test_translation_shifts_by_an_eighth_at_most_and_black_comes_in(random):
+    image = np.random.default_rng(0).uniform(-0.9, 0.9, (16, 24, 1)).astype("float32")
+    moved = augmentation.augment(tf.constant(np.stack([image] * 200)), ("translation",), random).numpy()
+    padded = np.pad(image, ((2, 2), (3, 3), (0, 0)), constant_values=-1)
+    windows = [padded[i : i + 16, j : j + 24] for i in range(5) for j in range(7)]
+    which = [next(k for k, window in enumerate(windows) if np.allclose(window, each, atol=1e-6)) for each in moved]
+    assert len(set(which)) == 35  # and every shift comes
+
+
+def test_cutout_clears_a_square_of_half_the_sides_or_what_of_it_is_inside(random):
+    cut = augmentation.augment(tf.ones((300, 16, 16, 3)), ("cutout",), random).numpy()
+    assert set(np.unique(cut)) == {0, 1}
+    area = (cut[..., 0] == 0).sum(axis=(1, 2))
+    assert area.max() == 64 and area.min() < 40
+
+
+def test_colour_keeps_the_shape_of_an_image_and_gradients_pass(random):
+    images = tf.constant(IMAGES[0])
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(augmentation.augment(images, ("color", "translation", "cutout"), random) ** 2)
+    assert np.abs(tape.gradient(total, images)).max() > 0
+    gray = augmentation.augment(tf.constant(IMAGES[0][..., :1]), ("color",), random).numpy()
+    for before, after in zip(IMAGES[0][..., 0], gray[..., 0], strict=True):
+        assert np.corrcoef(before.ravel(), after.ravel())[0, 1] == pytest.approx(1, abs=1e-4)
+
+
+# Spectral norm
+
+
+@pytest.mark.parametrize("layer, shape", [(SpectralDense(5), (3, 7)), (SpectralConv2D(6, 3), (2, 8, 8, 4))])
+def test_kernels_have_spectral_norm_one_and_gradients_see_it(layer, shape):
+    x = tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
+    for _ in range(200):
+        y = layer(x, training=True)
+    kernel = layer._kernel.numpy()
+    sigma = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+    plain = keras.layers.Dense(5) if len(shape) == 2 else keras.layers.Conv2D(6, 3)
+    plain.build(shape)
+    plain._kernel.assign(kernel / sigma)
+    np.testing.assert_allclose(y, plain(x), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(layer(x), y, rtol=1e-4, atol=1e-5)  # the same at inference
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(x, training=False) ** 2)
+    gradient = tape.gradient(total, layer._kernel.value)
+    # The output does not change when the kernel is scaled, so the gradient stands at right angles to it.
+    assert abs(np.sum(gradient * kernel)) < 1e-3 * np.linalg.norm(gradient) * np.linalg.norm(kernel)
+
+
+def test_wrong_arguments_get_one_sentence():
+    for call, sentence in [
+        (lambda: adversarial.get_objective("wgan"), "objective is 'wgan', expected one of minimax, non_saturating"),
+        (lambda: adversarial.get_penalty("r3"), "penalty is 'r3', expected one of gp, lp"),
+        (lambda: adversarial.FDivergence("total"), "divergence is 'total'"),
+        (lambda: adversarial.SlopePenalty(0), "weight is 0, expected a number above 0"),
+        (lambda: adversarial.SlopePenalty(at="here"), "at is 'here'"),
+        (lambda: adversarial.Wasserstein(clip=-1), "clip is -1"),
+        (lambda: adversarial.MMD("linear"), "kernel is 'linear'"),
+        (lambda: augmentation.check_kinds("flip"), "no augmentation 'flip', expected some of color"),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert sentence in str(caught.value)
