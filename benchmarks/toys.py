@@ -118,10 +118,10 @@ def main(seeds, toys, out):
             f"# Toys\n\nBy `python -m benchmarks.toys`, {seeds} seeds; 10,000 generated points each.\n\n{table}\n"
         )
     if shown:
-        figure = Figure((3 * seeds, 3 * -(-len(shown) // seeds)), layout="constrained")
-        for axes, (title, points) in zip(
-            figure.subplots(-(-len(shown) // seeds), seeds, squeeze=False).flat, shown, strict=False
-        ):
+        rows = -(-len(shown) // seeds)
+        figure = Figure((3 * seeds, 3 * rows), layout="constrained")
+        places = figure.subplots(rows, seeds, squeeze=False).flat
+        for axes, (title, points) in zip(places, shown, strict=False):
             axes.plot(*points[:2000].T, ".", markersize=1)
             axes.set(title=title, xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
         with replacing(out.with_suffix(".png")) as temporary:

@@ -60,6 +60,14 @@ class _Spectral:
 
     _sigma = None  # of the call that is being traced
 
+    # Keras's own of these layers know of kernels and biases alone.
+
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
 
 def _unit(v):
     return v / (ops.norm(v) + 1e-12)

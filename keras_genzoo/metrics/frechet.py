@@ -15,9 +15,9 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
 
         |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2))
 
-    With A = sigma1^(1/2), symmetric, the trace of the last term is the sum of the square roots of the eigenvalues of
-    A sigma2 A, which is symmetric and positive; both roots come from `eigh` in float64 and negative eigenvalues, rounding
-    errors all, count as 0. So nothing is complex or NaN when a covariance has no full rank.
+    The trace of the root is the sum of the square roots of the eigenvalues of sigma1 sigma2. LAPACK has them, in float64, of
+    the symmetric L' sigma2 L with sigma1 = L L', or where a covariance has no full rank of A sigma2 A with A = sigma1^(1/2).
+    Negative ones, rounding errors all, count as 0: nothing is ever complex or NaN.
 
     Args:
         mu1, mu2: arrays `(dim,)`. Means.
@@ -41,19 +41,21 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
         raise ValueError(f"{shapes} do not fit together: expected (dim,) twice and (dim, dim) twice.")
     if not all(np.isfinite(each).all() for each in (mu1, mu2, sigma1, sigma2)):
         raise ValueError("means and covariances hold NaN or infinite values.")
-    return _distance(mu1, sqrtm_psd(sigma1), mu2, sigma2)
-
-
-def sqrtm_psd(sigma):
-    """The square root of a symmetric positive semidefinite matrix, `(dim, dim)`, itself such a matrix."""
-    values, vectors = np.linalg.eigh(sigma)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-
-
-def _distance(mu1, root1, mu2, sigma2):
-    cross = np.linalg.eigvalsh(root1 @ sigma2 @ root1).clip(min=0)
-    distance = np.sum((mu1 - mu2) ** 2) + np.sum(root1**2) + np.trace(sigma2) - 2 * np.sqrt(cross).sum()
+    distance = np.sum((mu1 - mu2) ** 2) + np.trace(sigma1) + np.trace(sigma2)
+    distance -= 2 * np.sqrt(_eigenvalues_of_product(sigma1, sigma2).clip(min=0)).sum()
     return max(float(distance), 0.0)
+
+
+def _eigenvalues_of_product(sigma1, sigma2):
+    """Eigenvalues of the product of two symmetric positive semidefinite matrices."""
+    import scipy.linalg
+
+    try:
+        return scipy.linalg.eigh(sigma2, sigma1, type=2, eigvals_only=True, check_finite=False)
+    except scipy.linalg.LinAlgError:  # sigma1 has no full rank, so no Cholesky factor
+        values, vectors = np.linalg.eigh(sigma1)
+        root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+        return np.linalg.eigvalsh(root @ sigma2 @ root)
 
 
 class GaussianStatistics:
@@ -68,57 +70,43 @@ class GaussianStatistics:
 
     def __init__(self, dim):
         self.dim, self.n = dim, 0
-        self._mean = tf.zeros(dim, tf.float64)
-        self._scatter = tf.zeros((dim, dim), tf.float64)  # sum of (x - mean)(x - mean)^T
-        self._root = None
+        self._mean = np.zeros(dim)
+        self._scatter = np.zeros((dim, dim))  # sum of (x - mean)(x - mean)^T
 
     def update(self, features):
         """Take in features `(n, dim)`."""
-        if n := len(features):
-            self._mean, self._scatter = _merged(
-                tf.constant(self.n, tf.float64), self._mean, self._scatter, tf.convert_to_tensor(features)
-            )
-            self.n += n
-            self._root = None
+        if not (n := len(features)):
+            return
+        # On a CPU NumPy's product of a matrix with its own transpose takes half the work of TensorFlow's.
+        numpy = tf.experimental.numpy if tf.config.get_visible_devices("GPU") else np
+        features = numpy.asarray(features, np.float64)
+        mean = numpy.mean(features, axis=0)
+        centred = features - mean
+        shift = mean - self._mean
+        gram = numpy.matmul(numpy.transpose(centred), centred)
+        self._scatter = self._scatter + gram + numpy.outer(shift, shift) * (self.n * n / (self.n + n))
+        self._mean = self._mean + shift * (n / (self.n + n))
+        self.n += n
 
     @property
     def mean(self):
-        return self._mean.numpy()
+        return np.asarray(self._mean)
 
     @property
     def covariance(self):
-        return self._scatter.numpy() / (self.n - 1)
-
-    @property
-    def root(self):
-        """The square root of the covariance, computed once for all that is compared with these features."""
-        if self._root is None:
-            self._root = sqrtm_psd(self.covariance)
-        return self._root
+        return np.asarray(self._scatter) / (self.n - 1)
 
     def arrays(self):
         """All that is known, as a dict of arrays."""
-        return {"n": np.array(self.n), "mean": self.mean, "scatter": self._scatter.numpy(), "root": self.root}
+        return {"n": np.array(self.n), "mean": self.mean, "scatter": np.asarray(self._scatter)}
 
     @classmethod
     def from_arrays(cls, arrays):
         """The statistics that `arrays()` described."""
         statistics = cls(len(arrays["mean"]))
         statistics.n = int(arrays["n"])
-        statistics._mean, statistics._scatter = tf.constant(arrays["mean"]), tf.constant(arrays["scatter"])
-        statistics._root = arrays["root"]
+        statistics._mean, statistics._scatter = arrays["mean"], arrays["scatter"]
         return statistics
-
-
-@tf.function(reduce_retracing=True)
-def _merged(n, mean, scatter, features):
-    features = tf.cast(features, tf.float64)
-    more = tf.cast(tf.shape(features)[0], tf.float64)
-    batch_mean = tf.reduce_mean(features, axis=0)
-    centred = features - batch_mean
-    shift = batch_mean - mean
-    scatter += tf.matmul(centred, centred, transpose_a=True) + tf.tensordot(shift, shift, 0) * (n * more / (n + more))
-    return mean + shift * (more / (n + more)), scatter
 
 
 class FrechetDistance(StreamingDistance):
@@ -181,4 +169,4 @@ def statistics_distance(real, generated, name):
             f"images, or the kernel distance, which has no such bias.",
             stacklevel=3,
         )
-    return _distance(real.mean, real.root, generated.mean, generated.covariance)
+    return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)

@@ -64,14 +64,15 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
     """
     positive(units=units, num_classes=num_classes or 1)
     encoder = _factory(kind, 1)
-    settings = {"activation": "leaky_relu", "normalization": None, **settings}
+    # A score without a bias: most objectives look at differences of scores alone, and would never train it.
+    settings = {"activation": "leaky_relu", "normalization": None, "head_bias": False, **settings}
     if num_classes is None:
         head = "score" if units == 1 else "features"
         return encoder(image_shape, units, heads=(head,), spectral=spectral, name=name, **settings)
-    body = encoder(image_shape, 128, heads=("features",), spectral=spectral, name="body", **settings)
+    body = encoder(image_shape, 128, heads=("features",), spectral=spectral, name="body", **settings | {"head_bias": True})
     inputs = keras.Input(body.input_shape[1:], name="image"), keras.Input((num_classes,), name="labels")
     features = layers.Activation(settings["activation"], dtype="float32", name="phi")(body(inputs[0]))
-    score = dense(spectral)(units, dtype="float32", name="score")(features)
+    score = dense(spectral)(units, use_bias=False, dtype="float32", name="score")(features)
     of_class = dense(spectral)(128, use_bias=False, dtype="float32", name="class")(inputs[1])
     projection = layers.Dot(1, dtype="float32", name="projection")([features, of_class])
     return keras.Model(inputs, layers.Add(dtype="float32", name="total")([score, projection]), name=name)

@@ -16,6 +16,7 @@ def conv_encoder(
     hidden=0,
     heads=("code",),
     spectral=False,
+    head_bias=True,
     name="encoder",
 ):
     """Images to codes: `depth` strided convolutions that halve the sides and double the channels, then dense heads.
@@ -30,6 +31,7 @@ def conv_encoder(
         hidden: int. Units of a dense layer before the heads; 0 is none. Defaults to 0.
         heads: names of the outputs; "log_variance" is bounded to +-10. Defaults to `("code",)`.
         spectral: bool. Whether the kernels have spectral norm 1 (`layers.SpectralConv2D`). Defaults to False.
+        head_bias: bool. Whether the heads have a bias. Defaults to True.
         name: str. Name of the network. Defaults to "encoder".
 
     Returns:
@@ -49,7 +51,7 @@ def conv_encoder(
     x = layers.Flatten(name="flatten")(x)
     if hidden:
         x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
-    return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral), name=name)
+    return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral, head_bias), name=name)
 
 
 def conv_decoder(

@@ -27,13 +27,14 @@ def residual_encoder(
     normalization="batch",
     heads=("code",),
     spectral=False,
+    head_bias=True,
     name="encoder",
 ):
     """Images to codes: `depth` strided convolutions, each with `blocks` residual blocks behind it, then dense heads.
 
     Args:
         blocks: int. Residual blocks a level. Defaults to 1.
-        image_shape, latent_dim, width, depth, activation, normalization, heads, spectral, name: as in `conv_encoder`.
+        image_shape, latent_dim, width, depth, activation, normalization, heads, spectral, head_bias, name: as in `conv_encoder`.
 
     Returns:
         A built `keras.Model`, images to float32 `(batch, latent_dim)`, or a tuple of these for several heads.
@@ -46,7 +47,7 @@ def residual_encoder(
             x = residual_block(x, width * 2**level, activation, normalization, f"down{level + 1}_block{block + 1}", spectral)
     x = normalized(x, normalization, activation, "last")
     x = layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral), name=name)
+    return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral, head_bias), name=name)
 
 
 def residual_decoder(
