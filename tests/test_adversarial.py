@@ -207,9 +207,9 @@ def test_slopes_are_taken_where_the_penalty_says(random):
 
 
 def test_a_penalty_reaches_the_weights_of_the_critic(random):
-    critic = keras.Sequential(
-        [keras.Input((4, 4, 2)), keras.layers.Flatten(), keras.layers.Dense(5, "tanh"), keras.layers.Dense(1)]
-    )
+    layers = keras.layers.Flatten(), keras.layers.Dense(5, "softplus"), keras.layers.Dense(1)
+    critic = keras.Sequential([keras.Input((4, 4, 2)), *layers])
+    layers[-1].kernel.assign(20 * layers[-1].kernel)  # a slope above 1, below which some penalties rest
     for name in adversarial.PENALTIES:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(adversarial.get_penalty(name)(lambda x: critic(x)[:, 0], *map(tf.constant, IMAGES), random))
