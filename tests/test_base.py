@@ -264,8 +264,8 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 
 LAYERS = [  # imports run from later to earlier lines alone
     {"files"},
-    {"images", "serialization", "randomness", "distances", "divergences"},
-    {"likelihoods", "priors", "layers", "base"},
+    {"images", "serialization", "randomness", "distances", "divergences", "augmentation"},
+    {"likelihoods", "priors", "adversarial", "layers", "base"},
     {"networks", "metrics", "data"},
     {"models"},
     {"recipes"},

@@ -164,7 +164,7 @@ def test_every_recipe_takes_any_image_shape(shape, tmp_path):
     for name in [name for family in gz.recipes.names().values() for name in family]:
         small = {"width": 8, "latent_dim": 2, **({"components": 1} if "autoencoder" in name else {})}
         model = gz.build(name, shape, jit_compile=False, **small)
-        model.fit(x, verbose=0)
+        model.fit(x, np.arange(8) if model.conditional else None, verbose=0)
         if hasattr(model, "fit_prior"):
             model.fit_prior(x)
         model.save(tmp_path / "model.keras")
