@@ -43,7 +43,8 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             `FD[features]`, `KD[features]`, `precision`, `recall`, `density`, `coverage`, `nearest_train[features]` and what
             `metrics.SampleMetrics` says beside them, and `sharpness`: with `sample`. Sharpness is the mean
             `metrics.sharpness` over that of the data.
-            `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`.
+            `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`,
+            of models without classes.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound has its name behind
             the number's, as `bits_per_dim[iw64]`.
             `active_units`: latent units whose posterior mean varies over the data by more than 0.01; with `posterior`.
@@ -79,7 +80,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         samples = model.sample(len(images), seed=seed, batch_size=batch_size)
         scores |= measure(samples) | {"sample_seed": seed}
         scores["sharpness"] = float(sharpness(samples).mean() / real_sharpness)
-        if hasattr(model, "decode") and hasattr(features, "activations"):
+        if hasattr(model, "decode") and model.num_classes is None and hasattr(features, "activations"):
             paths = min(PERCEIVED, len(images))
             codes = np.asarray(model.draw_latents(2 * paths, RowStream(seed, 0)))
             decode = lambda latents: _in_batches(model.generate, latents, batch_size)  # noqa: E731
