@@ -3,8 +3,8 @@
 Features of Inception are timed against torch-fidelity, with the same random weights and images. It needs PyTorch, so it runs
 in an environment of its own:
 
-    python3 -m venv /tmp/reference && /tmp/reference/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
-    python -m benchmarks.speed --peer /tmp/reference/bin/python
+    python3 -m venv ~/reference-venv && ~/reference-venv/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
+    python -m benchmarks.speed --peer ~/reference-venv/bin/python
 """
 
 import runpy

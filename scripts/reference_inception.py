@@ -2,8 +2,8 @@
 
 It needs PyTorch, which the package and its tests do without; so this runs once, in an environment of its own:
 
-    python3 -m venv /tmp/reference && /tmp/reference/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
-    /tmp/reference/bin/python scripts/reference_inception.py
+    python3 -m venv ~/reference-venv && ~/reference-venv/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
+    ~/reference-venv/bin/python scripts/reference_inception.py
 
 The random weights have the names and shapes of the constants in the frozen graph of 2015, so the tests give the package's own
 network the same ones: that proves its architecture, its resize and its reading of the graph without the graph.
