@@ -157,20 +157,22 @@ def run(recipes, seeds, overrides, timeout, out, budget, epochs, steps, **settin
         raise click.UsageError("--budget, --epochs and --steps exclude each other; give one.")
     if not (budget or epochs or steps):
         budget = 60.0
+    for recipe, argument, _ in overrides:
+        if recipe not in recipes:
+            raise click.BadParameter(
+                f"{recipe}.{argument} is of a recipe that does not run; add it to --recipes.", param_hint="--set"
+            )
+    info = check(gz.data.info, "--data", settings["data"], data_dir=settings["data_dir"])
+    if settings["features"] is None:
+        channels = int(settings["channels"] or 0) or (info.image_shape and info.image_shape[-1])
+        settings["features"] = gz.metrics.default_features(settings["data"], channels)
     # By name alone: loading the network here would take the GPU from the processes of the runs.
-    settings["features"] = settings["features"] or gz.metrics.default_features(settings["data"])
     if settings["features"] not in gz.metrics.names():
         raise click.BadParameter(
             f"unknown features {settings['features']!r}; there are {', '.join(gz.metrics.names())}.", param_hint="--features"
         )
     if settings["features"].startswith("inception"):
         check(gz.metrics.fetch_inception, "--features")
-    for recipe, argument, _ in overrides:
-        if recipe not in recipes:
-            raise click.BadParameter(
-                f"{recipe}.{argument} is of a recipe that does not run; add it to --recipes.", param_hint="--set"
-            )
-    check(gz.data.info, "--data", settings["data"], data_dir=settings["data_dir"])
     if Path(settings["data"]).exists():
         settings["data"] = str(Path(settings["data"]).resolve())  # the same from everywhere
     settings["channels"] = settings["channels"] and int(settings["channels"])

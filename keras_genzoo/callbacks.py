@@ -99,8 +99,9 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
         images = self.model.validation_data if self.images is None else self.images
         if images is None:
             raise ValueError("FrechetDistanceMonitor has no images to compare with: give fit validation_data=, or it images=.")
-        features = default_features(data_module.name_of(images)) if self.features is None else self.features
-        self.distance = FrechetDistance(features)
+        name, channels = data_module.name_of(images), self.model.image_shape[-1]
+        self.distance = FrechetDistance(default_features(name, channels) if self.features is None else self.features)
+        self.value = None  # of an earlier training
         images = data_module.as_array(images, self.n)
         self.distance.set_real(images[0] if isinstance(images, tuple) else images)
 

@@ -58,8 +58,8 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     >>> sorted(scores)[:2]
     ['FD[fashion-cnn]', 'IS[fashion-cnn]']
     """
-    features = default_features(data_module.name_of(data)) if features is None else features
     images = _array(data, "test images")
+    features = default_features(data_module.name_of(data), images.shape[-1]) if features is None else features
     if n is not None and not 2 <= n <= len(images):
         raise ValueError(f"n is {n}, but there are {len(images)} test images; give n between 2 and that, or None for all.")
     images = images[:n]

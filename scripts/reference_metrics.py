@@ -3,8 +3,8 @@
 They need PyTorch, which the package and its tests do without; so this runs once, in an environment of its own:
 
     python3 -m venv ~/reference-venv && ~/reference-venv/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
-    git clone https://github.com/layer6ai-labs/dgm-eval /tmp/dgm-eval && git -C /tmp/dgm-eval checkout 74c79f7
-    ~/reference-venv/bin/python scripts/reference_metrics.py /tmp/dgm-eval
+    git clone https://github.com/layer6ai-labs/dgm-eval ~/dgm-eval && git -C ~/dgm-eval checkout 74c79f7
+    ~/reference-venv/bin/python scripts/reference_metrics.py ~/dgm-eval
 
 The distances and the inception score are torch-fidelity's, precision to coverage prdc's; authenticity and C_T are those of
 two files of dgm-eval, which are run where they lie.

@@ -116,6 +116,10 @@ def test_offline_one_sentence_says_where_the_weights_go_and_what_to_use_meanwhil
     message = str(caught.value)
     assert inception.ARCHIVE in message and str(tmp_path / "genzoo") in message and "efficientnet-lite0" in message
     assert metrics.default_features() == "efficientnet-lite0"
+    monkeypatch.setattr(inception, "available", lambda: True)
+    found = [metrics.default_features(channels=channels) for channels in (None, 1, 3, 5)]
+    assert found == ["inception", "inception", "inception", "efficientnet-lite0"]  # which sees gray and RGB alone
+    assert metrics.default_features("fashion_mnist_mini", 1) == "fashion-cnn"
 
 
 def test_a_torn_download_is_not_read(tmp_path, monkeypatch):

@@ -242,11 +242,12 @@ def names():
     return list(SHIPPED)
 
 
-def default_features(data=None):
+def default_features(data=None, channels=None):
     """The name of the features to look at images with, where none are asked for.
 
     Args:
         data: str or None. Name of the data set, if it has one.
+        channels: int or None. Of the images, if known: Inception sees gray and RGB ones alone.
 
     Returns:
         "fashion-cnn" for Fashion-MNIST, which it knows; else "inception" where its weights are on this machine, so that the
@@ -256,7 +257,7 @@ def default_features(data=None):
 
     if data in GARMENTS:
         return "fashion-cnn"
-    return "inception" if network.available() else "efficientnet-lite0"
+    return "inception" if channels in (None, 1, 3) and network.available() else "efficientnet-lite0"
 
 
 def score_name(symbol, features):
