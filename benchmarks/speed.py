@@ -1,7 +1,8 @@
-"""How fast scores are computed, beside the usual ways, in turns within one run: `python -m benchmarks.speed`.
+"""How fast training and scores are, beside the usual ways, in turns within one run: `python -m benchmarks.speed`.
 
-Features of Inception are timed against torch-fidelity, with the same random weights and images. It needs PyTorch, so it runs
-in an environment of its own:
+The recipe dcgan trains by `fit` against a bare loop over a `tf.function`, with the same networks. Features of Inception are
+timed against torch-fidelity, with the same random weights and images; that needs PyTorch, so it runs in an environment of its
+own:
 
     python3 -m venv ~/reference-venv && ~/reference-venv/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
     python -m benchmarks.speed --peer ~/reference-venv/bin/python
@@ -100,6 +101,55 @@ def distance_seconds():
     return tuple(map(list, zip(*rounds, strict=True)))
 
 
+def bare_step(model):
+    """Algorithm 1 of Goodfellow et al. 2014 for the networks and the optimizers of a model, and nothing else."""
+    import tensorflow as tf
+
+    generator, critic = model.generator, model.critic
+
+    def fakes(n):
+        return generator(tf.random.normal((n, model.latent_dim)), training=True)
+
+    def descend(optimizer, network, tape, loss):
+        variables = [variable.value for variable in network.trainable_variables]
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), network.trainable_variables, strict=True))
+
+    @tf.function(jit_compile=model.jit_compile)
+    def step(images):
+        real, n = tf.cast(images, tf.float32) / 127.5 - 1.0, tf.shape(images)[0]
+        with tf.GradientTape() as tape:
+            scores = critic(real, training=True), critic(fakes(n), training=True)
+            loss = tf.reduce_mean(tf.nn.softplus(-scores[0])) + tf.reduce_mean(tf.nn.softplus(scores[1]))
+        descend(model.critic_optimizer, critic, tape, loss)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.nn.softplus(-critic(fakes(n), training=True)))
+        descend(model.optimizer, generator, tape, loss)
+
+    return step
+
+
+def training_seconds(recipe="dcgan", steps=200, batch_size=64):
+    """Seconds of `fit` and of the bare loop for as many steps, a list each."""
+    import keras_genzoo as gz
+
+    data = gz.data.load("fashion_mnist_mini", "train", batch_size=batch_size).repeat()
+    models = [gz.build(recipe, (28, 28, 1), total_steps=10**6, seed=0) for _ in range(2)]
+    step = bare_step(models[1])
+
+    def bare():
+        for images in data.take(steps):
+            step(images)
+        models[1].generator.weights[0].numpy()  # waits for the device
+
+    def fit():
+        models[0].fit(data, steps_per_epoch=steps, verbose=0)
+
+    for work in (fit, bare):
+        work()  # compiles
+    rounds = [(seconds(fit), seconds(bare)) for _ in range(3 * ROUNDS)]
+    return tuple(map(list, zip(*rounds, strict=True)))
+
+
 def main():
     import click
 
@@ -107,13 +157,13 @@ def main():
     @click.option("--peer", "python", help="Python with torch-fidelity; without it that comparison is left out.")
     @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/speed.md"))
     def command(python, out):
-        """Time scores beside the usual ways and write a table."""
+        """Time training and scores beside the usual ways and write a table."""
         import pandas as pd
 
         from benchmarks.worker import environment
         from keras_genzoo.files import replacing
 
-        timed = {}
+        timed = {"200 steps of dcgan by fit, against a bare loop with the same networks": training_seconds()}
         if python:
             timed[f"Inception's features of {IMAGES} images, against torch-fidelity"] = feature_seconds(python)
         timed[f"statistics and Frechet distance of {N:,} x {DIM} features, against scipy's sqrtm"] = distance_seconds()
@@ -121,13 +171,13 @@ def main():
         for what, pair in timed.items():
             ours, theirs = (statistics.median(each) for each in pair)
             ratios = [b / a for a, b in zip(*pair, strict=True)]
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             lines.append({"what": what, "s": f"{ours:.2f}", "theirs, s": f"{theirs:.2f}", "times as fast": spread})
         machine = environment()
         text = (
-            f"# Speed of scores\n\n{machine['cpu']}, {machine['cores']} cores, {machine['device']}; TensorFlow "
-            f"{machine['tensorflow']}; {ROUNDS} rounds in turns, medians, and the range of the ratio; made by "
-            f"`python -m benchmarks.speed`.\n\n{pd.DataFrame(lines).to_markdown(index=False)}\n"
+            f"# Speed\n\n{machine['cpu']}, {machine['cores']} cores, {machine['device']}; TensorFlow "
+            f"{machine['tensorflow']}; rounds in turns, medians, and the range of the ratio; made "
+            f"by `python -m benchmarks.speed`.\n\n{pd.DataFrame(lines).to_markdown(index=False)}\n"
         )
         with replacing(out) as temporary:
             temporary.write_text(text)

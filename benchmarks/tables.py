@@ -51,6 +51,7 @@ def sample_columns(distance, scores):
         Column(f"precision / recall, k {scores.get('k_pr', '?')}", ("precision", "recall")),
         Column(f"density / coverage, k {scores.get('k_dc', '?')}", ("density", "coverage")),
         Column("classes met, of those of the data", ("modes", "modes_real"), whole=True),
+        Column("share of the rarest class", ("rarest_mode",)),
         Column("sharpness, data 1", ("sharpness",)),
         *named(scores, "path_length"),
     ]

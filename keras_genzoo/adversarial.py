@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.augmentation import augment, check_kinds, per_image
-from keras_genzoo.serialization import Part
+from keras_genzoo.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -214,7 +214,9 @@ class Fisher(Objective):
     def __init__(self, rho=1e-6, **kwargs):
         super().__init__(**kwargs)
         self.rho = rho
-        self.multiplier = self.add_weight(shape=(), dtype="float32", initializer="zeros", trainable=False, name="multiplier")
+        self.multiplier = self.add_weight(
+            shape=(), dtype="float32", initializer="zeros", trainable=False, aggregation="mean", name="multiplier"
+        )
 
     def moment(self, real, fake):
         return 0.5 * ops.mean(ops.square(real)) + 0.5 * ops.mean(ops.square(fake))
@@ -437,19 +439,11 @@ PENALTIES = {
 }
 
 
-def _get(value, named, kind, what):
-    if isinstance(value, kind):
-        return value
-    if isinstance(value, str) and value in named:
-        return named[value]()
-    raise ValueError(f"{what} is {value!r}, expected one of {', '.join(named)}, or a {kind.__name__}.")
-
-
 def get_objective(objective):
     """An `Objective` by name, or the one given."""
-    return _get(objective, OBJECTIVES, Objective, "objective")
+    return named(objective, OBJECTIVES, Objective, "objective")
 
 
 def get_penalty(penalty):
     """A `Penalty` by name, or the one given."""
-    return _get(penalty, PENALTIES, Penalty, "penalty")
+    return named(penalty, PENALTIES, Penalty, "penalty")

@@ -74,6 +74,7 @@ class GenerativeModel(Configured, keras.Model):
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
         conditional: whether the model needs labels.
+        keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
         num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
             `draw_latents` drew and one-hot labels `(batch, num_classes)`.
         log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64".
@@ -85,6 +86,7 @@ class GenerativeModel(Configured, keras.Model):
     optimizers = {"optimizer": ()}
     averaged = ()
     conditional = False
+    keyed = False
     num_classes = None
     log_prob_label = None
 
@@ -100,6 +102,7 @@ class GenerativeModel(Configured, keras.Model):
         self.random_test = randomness.Stream(self.seed + 1, self._counters["random_test"])
         self._prepared = randomness.counter(self, "prepared")
         self.validation_data = None
+        self._as_trained = False  # whether the averages are left out for now
 
     def finish(self):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
@@ -352,7 +355,7 @@ class GenerativeModel(Configured, keras.Model):
     @contextlib.contextmanager
     def averaged_weights(self):
         """Inside the block the networks compute with the averages of their weights, where the model keeps any."""
-        if not self._average_pairs:
+        if not self._average_pairs or self._as_trained:
             yield
             return
         with keras.StatelessScope(state_mapping=self._average_pairs) as scope:
@@ -369,17 +372,19 @@ class GenerativeModel(Configured, keras.Model):
     # Sampling and inference
 
     @available_if(lambda self: hasattr(self, "draw_latents"), "it has no distribution to draw from")
-    def sample(self, n, seed=None, batch_size=256, labels=None):
+    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
         """Draw images.
 
         Args:
             n: int. Number of images.
             seed: int or None. The same seed gives the same images; image i starts from noise that depends on the seed and
                 i alone. None draws a seed from Keras's global state. Defaults to None.
-            batch_size: int. Images computed at a time; fewer images than that run as one batch of the next power of two,
-                so that few sizes are ever compiled. Defaults to 256.
+            batch_size: int. Images computed at a time. Defaults to 256.
             labels: int array `(n,)` of classes, for conditional models alone; None draws them uniformly, by the seed too
                 (`draw_labels` says which). Defaults to None.
+            averaged: bool. Whether to use the averages of the weights, where the model keeps any, or the weights as trained.
+                Defaults to True.
+            **settings: of the family's `generate`.
 
         Returns:
             float32 array `(n, height, width, channels)` in [0, 1].
@@ -390,15 +395,15 @@ class GenerativeModel(Configured, keras.Model):
         n, batch_size = _positive(n, "n"), _positive(batch_size, "batch_size")
         seed = randomness.random_seed() if seed is None else seed
         labels = self._labels(n, seed, labels)
-        size = min(batch_size, 1 << (n - 1).bit_length())
         images = np.empty((n, *self.image_shape), np.float32)
-        for start in range(0, n, size):
-            latents = self.draw_latents(size, randomness.RowStream(seed, start))
+        for start in range(0, n, batch_size):
+            random = randomness.RowStream(seed, start)
+            latents = self.draw_latents(min(batch_size, n - start), random)
             if labels is not None:
-                some = np.zeros((size, self.num_classes), np.float32)
-                some[np.arange(min(size, n - start)), labels[start : start + size]] = 1
-                latents = (latents, tf.constant(some))
-            images[start : start + size] = self._generate(latents)[: n - start]
+                latents = (latents, tf.one_hot(labels[start : start + batch_size], self.num_classes))
+            if self.keyed:
+                settings["key"] = random.key()
+            images[start : start + batch_size] = self._generate(latents, averaged, settings)
         return images
 
     @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
@@ -421,9 +426,23 @@ class GenerativeModel(Configured, keras.Model):
             )
         return labels
 
+    def _generate(self, *arguments):
+        # Of any number of rows (and of steps): one graph however many images are asked for.
+        specs = tf.nest.map_structure(
+            lambda x: tf.TensorSpec([None, *x.shape[1:]] if x.shape.rank else [], x.dtype) if tf.is_tensor(x) else x, arguments
+        )
+        return self._compiled_generate.get_concrete_function(*specs)(*arguments)
+
     @functools.cached_property
-    def _generate(self):
-        return tf.function(self.generate, reduce_retracing=True)
+    def _compiled_generate(self):
+        def generate(latents, averaged, settings):
+            self._as_trained = not averaged
+            try:
+                return self.generate(latents, **settings)
+            finally:
+                self._as_trained = False
+
+        return tf.function(generate)
 
     @inference
     def generate(self, latents):

@@ -24,6 +24,8 @@ class SampleGrid(keras.callbacks.Callback):
         every: int. Epochs between sheets. Defaults to 1.
         seed: int. Of the noise. Defaults to 0.
         tensorboard: str, Path or None. A log folder of TensorBoard that gets the same sheets. Defaults to None.
+        raw: bool. Whether to show samples of the weights as trained too, as `samples-raw-0001.png`, beside those of their
+            averages. Defaults to False.
 
     Raises:
         ValueError: at the start of training, if there would be nothing to show.
@@ -33,8 +35,9 @@ class SampleGrid(keras.callbacks.Callback):
     >>> model.fit(train, epochs=2, callbacks=[SampleGrid("runs/vae")])
     """
 
-    def __init__(self, folder, n=64, images=None, every=1, seed=0, tensorboard=None):
+    def __init__(self, folder, n=64, images=None, every=1, seed=0, tensorboard=None, raw=False):
         super().__init__()
+        self.raw = raw
         self.folder, self.n, self.images, self.every, self.seed = Path(folder), n, images, every, seed
         self.writer = None if tensorboard is None else tf.summary.create_file_writer(str(tensorboard))
 
@@ -43,11 +46,15 @@ class SampleGrid(keras.callbacks.Callback):
             raise ValueError(
                 f"{type(self.model).__name__} cannot sample before its prior is fitted; give SampleGrid images= to reconstruct."
             )
+        if self.raw and self.model.ema is None:
+            raise ValueError(f"raw=True was given, but {type(self.model).__name__} keeps no averages; build it with ema=0.999.")
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             if hasattr(self.model, "sample"):
                 self._show("samples", epoch, self.model.sample(self.n, seed=self.seed), None)
+                if self.raw:
+                    self._show("samples-raw", epoch, self.model.sample(self.n, seed=self.seed, averaged=False), None)
             if self.images is not None:
                 self._show("reconstructions", epoch, *pairs(self.model, self.images))
 

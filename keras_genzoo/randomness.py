@@ -14,7 +14,11 @@ BLOCK = 64  # rows of a RowStream that are drawn together
 
 def make_key(*numbers):
     """A key, `(2,)` int64, from integers or integer tensors; other numbers or another order give an unrelated key."""
-    key = tf.constant([0, 0], tf.int64)
+    return fold(tf.constant([0, 0], tf.int64), *numbers)
+
+
+def fold(key, *numbers):
+    """A key from a key and further integers or integer tensors."""
     for number in numbers:
         key = tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int64), alg=ALGORITHM)
     return key
@@ -89,6 +93,10 @@ class RowStream:
     def _key(self, block):
         # Of numbers that Python knows: NumPy mixes them far faster than a chain of TensorFlow operations.
         return np.random.SeedSequence([self.seed, self.draws, block]).generate_state(2, "uint64").view("int64")
+
+    def key(self):
+        """The key of noise that depends on the seed and on where the batch begins; for the pure functions of this module."""
+        return make_key(self.seed, 3, self.start)
 
     def normal(self, shape):
         return self._rows(normal, shape)

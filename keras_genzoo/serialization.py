@@ -58,3 +58,19 @@ class Part(Configured, keras.layers.Layer):
 
     def finish(self):
         self.built = True
+
+
+def named(value, makers, kind, what):
+    """A part by its name, or the one given.
+
+    Args:
+        value: name or instance of `kind`.
+        makers: dict from names to functions that make one.
+        kind: class.
+        what: str. What the part is called where it is asked for.
+    """
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str) and value in makers:
+        return makers[value]()
+    raise ValueError(f"{what} is {value!r}, expected one of {', '.join(makers)}, or a {kind.__name__}.")

@@ -144,3 +144,15 @@ def test_a_sheet_of_the_same_noise_is_written_after_every_second_epoch(some_imag
     assert names == [f"{kind}-{epoch:04d}.png" for kind in ("reconstructions", "samples") for epoch in (2, 4)]
     assert Image.open(tmp_path / "samples-0004.png").size == (34, 34)  # 2 x 2 images of 8 and a line, twice as large
     assert list((tmp_path / "logs").glob("events*"))
+
+
+def test_grids_show_the_weights_as_trained_if_asked(some_images, tmp_path):
+    model = gz.build("gan", (8, 8, 1), width=4, depth=1, ema=0.999, seed=0)
+    model.fit(some_images, epochs=2, batch_size=10, verbose=0, callbacks=[SampleGrid(tmp_path, n=4, raw=True)])
+    averaged, raw = (np.asarray(Image.open(tmp_path / f"{name}-0002.png")) for name in ("samples", "samples-raw"))
+    assert not np.array_equal(averaged, raw)
+    for variable, average in model._average_pairs:
+        average.assign(variable)
+    np.testing.assert_allclose(model.sample(4, seed=0), model.sample(4, seed=0, averaged=False), atol=1e-6)
+    with pytest.raises(ValueError, match="raw=True was given, but VAE keeps no averages; build it with ema"):
+        vae(ema=None).fit(some_images, verbose=0, callbacks=[SampleGrid(tmp_path, raw=True)])

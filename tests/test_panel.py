@@ -162,7 +162,12 @@ def test_modes_are_counted_and_their_shares_compared():
     real = np.eye(6)[[0] * 4 + [1] * 2 + [2] * 2]
     generated = np.eye(6)[[0] * 3 + [1]]
     expected = 3 / 4 * np.log((3 / 4) / (1 / 2)) + 1 / 4 * np.log((1 / 4) / (1 / 4))
-    assert metrics.mode_count(real, generated) == {"modes": 2, "modes_real": 3, "mode_kl": pytest.approx(expected)}
+    assert metrics.mode_count(real, generated) == {
+        "modes": 2,
+        "modes_real": 3,
+        "rarest_mode": 0,
+        "mode_kl": pytest.approx(expected),
+    }
     assert metrics.mode_count(real, real)["mode_kl"] == pytest.approx(0, abs=1e-12)
     assert metrics.mode_count(generated, real)["mode_kl"] == np.inf
 

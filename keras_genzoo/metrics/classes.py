@@ -64,9 +64,10 @@ def mode_count(real_logits, generated_logits):
         real_logits, generated_logits: arrays `(n, classes)`.
 
     Returns:
-        dict: `modes` and `modes_real`, the numbers of classes with a generated and with a real image, and `mode_kl` in nats:
-        0 for equal shares, log(modes_real / modes) for even shares of some of them, infinite if a generated image falls in a
-        class that no real one does.
+        dict: `modes` and `modes_real`, the numbers of classes with a generated and with a real image; `rarest_mode`, the smallest
+        share of generated images among the classes of real ones, 0 where one is missing; and `mode_kl` in nats: 0 for equal
+        shares, log(modes_real / modes) for even shares of some of them, infinite if a generated image falls in a class that no
+        real one does.
 
     Raises:
         ValueError: logits that are not finite or not `(n, classes)`, no images on a side, other numbers of classes.
@@ -74,7 +75,7 @@ def mode_count(real_logits, generated_logits):
     Example:
 
     >>> keras_genzoo.metrics.mode_count(np.eye(4), np.eye(4)[:2])
-    {'modes': 2, 'modes_real': 4, 'mode_kl': 0.693147...}
+    {'modes': 2, 'modes_real': 4, 'rarest_mode': 0.0, 'mode_kl': 0.693147...}
     """
     from scipy.stats import entropy
 
@@ -88,6 +89,7 @@ def mode_count(real_logits, generated_logits):
     return {
         "modes": int(np.sum(generated > 0)),
         "modes_real": int(np.sum(real > 0)),
+        "rarest_mode": float(generated[real > 0].min() / generated.sum()),
         "mode_kl": float(entropy(generated, real)),
     }
 

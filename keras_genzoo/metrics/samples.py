@@ -49,7 +49,7 @@ def sample_scores(
             `KD[X]` (`KD_normalised[X]`), `kd_subsets`, `kd_subset_size`, and with 20 images `kd_low`, `kd_high`: the distance
             and the 95 % interval of its mean over disjoint blocks.
             `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`, `n_generated`.
-            `modes`, `modes_real`, `mode_kl`, and with 10 images `IS[X]`, `is_std`: with logits.
+            `modes`, `modes_real`, `rarest_mode`, `mode_kl`, and with 10 images `IS[X]`, `is_std`: with logits.
             `nearest_train[X]`, `train_ratio`, `authenticity`, `data_copying`, `n_train`: with `train`.
             `FD[X]_by_class`: dict by class, with `labels`.
 

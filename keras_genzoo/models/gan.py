@@ -20,8 +20,8 @@ class GAN(GenerativeModel):
 
     with D of augmented images where `augment` is given. None of the losses tells whether the samples get better; look at
     `real_score` and `fake_score` (probabilities where the objective has them), `diversity` (the mean absolute difference of
-    two samples' pixels, in [0, 1]: it falls towards 0 in a collapse), at the samples and at `val_fd` of
-    `callbacks.FrechetDistanceMonitor`.
+    two samples' pixels, in [0, 1]: it falls towards 0 in a collapse; `val_diversity` is always of the same noise), at the
+    samples and at `val_fd` of `callbacks.FrechetDistanceMonitor`. docs/reading-gan-curves.md shows what they look like.
 
     Args:
         generator: keras.Model. Noise `(batch, latent_dim)` to images `(batch, height, width, channels)` in [-1, 1]; of a

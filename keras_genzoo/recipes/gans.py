@@ -13,18 +13,19 @@ def gan(
     width=32,
     depth=2,
     kind="convolutional",
+    hidden=256,
     generator_normalization="batch",
     critic_normalization=None,
     spectral=False,
     objective="non_saturating",
     clip=None,
     penalties=("r1",),
-    penalty_weight=None,
+    penalty_weight=0.5,
     critic_steps=1,
     augment=(),
     num_classes=None,
-    learning_rate=5e-4,
-    critic_learning_rate=5e-4,
+    learning_rate=1e-3,
+    critic_learning_rate=1e-3,
     beta_1=0.0,
     beta_2=0.99,
     ema=0.999,
@@ -33,9 +34,11 @@ def gan(
     """GAN with the non-saturating loss, the R1 penalty and averaged weights of the generator."""
     objective = adversarial.Wasserstein(clip) if clip is not None else adversarial.get_objective(objective)
     penalties = [adversarial.get_penalty(each) for each in penalties]
-    for each in penalties if penalty_weight is not None else ():
+    for each in penalties:
         each.weight = penalty_weight
     shared = dict(width=width, depth=depth, num_classes=num_classes, kind=kind)
+    if kind == "convolutional":
+        shared["hidden"] = hidden
     generator = networks.generator(latent_dim, image_shape, normalization=generator_normalization, **shared)
     units = 64 if objective.features else 1
     critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
@@ -53,6 +56,8 @@ variant(
     "DCGAN: the non-saturating loss, batch normalisation in both networks, no penalty.",
     penalties=(),
     critic_normalization="batch",
+    learning_rate=2e-4,
+    critic_learning_rate=2e-4,
     beta_1=0.5,
     ema=None,
 )
@@ -71,6 +76,7 @@ variant(
     "WGAN-GP: the Wasserstein distance with the gradient penalty, five steps of the critic.",
     objective="wasserstein",
     penalties=("gp",),
+    penalty_weight=10.0,
     critic_steps=5,
     beta_2=0.9,
 )
