@@ -1,6 +1,22 @@
 """keras_genzoo: generative image models for Keras 3 behind one contract."""
 
-from keras_genzoo import callbacks, data, distances, divergences, likelihoods, metrics, models, networks, priors, recipes
+from keras_genzoo import (
+    adversarial,
+    augmentation,
+    callbacks,
+    data,
+    distances,
+    divergences,
+    likelihoods,
+    metrics,
+    models,
+    networks,
+    priors,
+    recipes,
+    samplers,
+    schedules,
+    weightings,
+)
 from keras_genzoo.base import GenerativeModel, load
 from keras_genzoo.evaluation import evaluate
 from keras_genzoo.recipes import build
@@ -9,6 +25,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GenerativeModel",
+    "adversarial",
+    "augmentation",
     "build",
     "callbacks",
     "data",
@@ -22,4 +40,7 @@ __all__ = [
     "networks",
     "priors",
     "recipes",
+    "samplers",
+    "schedules",
+    "weightings",
 ]

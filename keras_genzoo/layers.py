@@ -1,5 +1,7 @@
 """Small layers that the network factories share."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -93,3 +95,27 @@ class ChannelNormalization(keras.layers.LayerNormalization):
         mean, variance = ops.moments(x32, axes, keepdims=True)
         y = (x32 - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
         return ops.cast(y, self.compute_dtype)
+
+
+@_registered
+class TimeEmbedding(keras.layers.Layer):
+    """Sines and cosines of times, of geometric frequencies (Vaswani et al. 2017, arXiv:1706.03762, section 3.5), `(batch, dim)`.
+
+    Args:
+        dim: int.
+        scale: float. What times are multiplied with first, so that times of 0 to 1 are told apart as well as DDPM's 1,000
+            steps. Defaults to 1000.
+    """
+
+    def __init__(self, dim, scale=1000.0, **kwargs):
+        super().__init__(dtype="float32", **{key: value for key, value in kwargs.items() if key != "dtype"})
+        self.dim, self.scale = dim, scale
+
+    def call(self, t):
+        half = (self.dim + 1) // 2
+        frequencies = ops.exp(-math.log(10000.0) * ops.arange(half, dtype="float32") / max(half - 1, 1))
+        angles = self.scale * ops.cast(t, "float32")[:, None] * frequencies
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[:, : self.dim]
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim, "scale": self.scale}

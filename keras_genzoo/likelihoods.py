@@ -7,6 +7,7 @@ one of 256 levels; "binary", 0 or 1. `parameters` has `parameters_per_channel` t
 import math
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import images
@@ -148,6 +149,35 @@ class DiscretizedLogistic(Likelihood):
     def mean(self, parameters):
         """The location, which for the truncated distribution stands in for the mean, clipped to [0, 1]."""
         return ops.clip(self._split(parameters)[0], 0.0, 1.0)
+
+
+def log_normal_cdf(x):
+    """log Phi(x), far into the tail too: below -5, where erfc runs out of digits, by its asymptotic series."""
+    far = ops.minimum(x, -5.0)
+    square = 1.0 / ops.square(far)
+    series = ops.log1p(-square + 3.0 * ops.square(square) - 15.0 * square**3)
+    tail = -0.5 * ops.square(far) - ops.log(-far * math.sqrt(2.0 * math.pi)) + series
+    return ops.where(x < -5.0, tail, ops.log(0.5 * tf.math.erfc(-ops.maximum(x, -5.0) / math.sqrt(2.0))))
+
+
+def gaussian_level_log_prob(x, mean, std):
+    """log of the mass that N(mean, std^2) puts on the level of x, the first and the last reaching to infinity (Ho et al. 2020,
+    arXiv:2006.11239, eq. 13).
+
+    Args:
+        x: images in [0, 1] that stand on one of 256 levels.
+        mean, std: likewise in units of [0, 1]; tensors that broadcast against x.
+
+    Returns:
+        Nats, of x's shape.
+    """
+    half = 0.5 / (images.LEVELS - 1)
+    upper, lower = (x + half - mean) / std, (x - half - mean) / std
+    # Both in the lower tail: no difference of numbers near 1.
+    flipped = upper + lower > 0
+    high, low = (log_normal_cdf(each) for each in (ops.where(flipped, -lower, upper), ops.where(flipped, -upper, lower)))
+    inside = high + ops.log(-ops.expm1(ops.minimum(low - high, -1e-6)))
+    return ops.where(x < half, log_normal_cdf(upper), ops.where(x > 1 - half, log_normal_cdf(-lower), inside))
 
 
 NAMED = {

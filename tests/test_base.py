@@ -265,7 +265,7 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 LAYERS = [  # imports run from later to earlier lines alone
     {"files"},
     {"images", "serialization", "randomness", "distances", "divergences", "augmentation"},
-    {"likelihoods", "priors", "adversarial", "layers", "base"},
+    {"likelihoods", "priors", "adversarial", "schedules", "weightings", "samplers", "layers", "base"},
     {"networks", "metrics", "data"},
     {"models"},
     {"recipes"},

@@ -14,6 +14,7 @@ import keras_genzoo as gz
 SHAPE = (8, 8, 1)
 DENSE = {"width": 16, "depth": 1, "latent_dim": 3}
 CONVOLUTIONAL = {"width": 4, "depth": 2, "latent_dim": 3}
+UNET = {"width": 8, "multipliers": (1, 2), "steps": 3}
 TINY = {
     "autoencoder": {**CONVOLUTIONAL, "components": 2},
     "dense_autoencoder": {**DENSE, "components": 2},
@@ -21,8 +22,9 @@ TINY = {
     "beta_vae": DENSE,
     "laplace_vae": DENSE,
     **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "r3gan", "conditional_gan"), CONVOLUTIONAL),
+    **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion"), UNET),
 }
-FULL = ("toy", "autoencoder", "vae", "gan")
+FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching")
 MODES = {
     "graph": {"jit_compile": False, "steps_per_execution": 1},
     "eager": {"run_eagerly": True},
@@ -101,7 +103,8 @@ def test_fit_works_in_every_mode(name, mode, images, request):
     assert {key[4:] for key in history if key.startswith("val_")} == trained - set(model.diagnostics)
     assert forward(model, images).dtype == tf.float32
     if mode == "bfloat16":
-        computing = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dense)}
+        kinds = keras.layers.Dense, keras.layers.Conv2D
+        computing = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, kinds)}
         assert "bfloat16" in computing and "float32" in computing  # hidden layers and heads
     if mode == "xla":
         assert model.jit_compile is True

@@ -1,0 +1,129 @@
+"""The U-Net of diffusion models (Ronneberger et al. 2015; as in Ho et al. 2020, arXiv:2006.11239, appendix B)."""
+
+import keras
+from keras import layers
+
+from keras_genzoo.layers import TimeEmbedding
+from keras_genzoo.networks.common import crop, image_size, positive
+
+
+def _norm(x, groups, name):
+    # The largest number of groups up to `groups` that divides the channels and leaves four in each: a group of one channel
+    # forgets what time added to it.
+    groups = next(count for count in range(max(min(groups, x.shape[-1] // 4), 1), 0, -1) if x.shape[-1] % count == 0)
+    return layers.GroupNormalization(groups, epsilon=1e-6, name=name)(x)
+
+
+def _convolution(filters, kernel, name, **settings):
+    return layers.Conv2D(filters, kernel, padding="same", name=name, **settings)
+
+
+def _block(x, embedded, filters, groups, dropout, name):
+    """Norm, activation, convolution, twice, the time added in between; with a 1x1 convolution on a shortcut that changes
+    channels. The second convolution begins at zero, so that a fresh block is its shortcut."""
+    shortcut = x
+    x = layers.Activation("silu", name=f"{name}_act1")(_norm(x, groups, f"{name}_norm1"))
+    x = _convolution(filters, 3, f"{name}_conv1")(x)
+    shift = layers.Dense(filters, name=f"{name}_time")(embedded)
+    x = layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)])
+    x = layers.Activation("silu", name=f"{name}_act2")(_norm(x, groups, f"{name}_norm2"))
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    x = _convolution(filters, 3, f"{name}_conv2", kernel_initializer="zeros")(x)
+    if shortcut.shape[-1] != filters:
+        shortcut = _convolution(filters, 1, f"{name}_shortcut")(shortcut)
+    return layers.Add(name=name)([shortcut, x])
+
+
+def _attention(x, heads, groups, name):
+    """Every pixel looks at every other; begins as the identity."""
+    rows, columns, channels = x.shape[1:]
+    y = layers.Reshape((rows * columns, channels), name=f"{name}_flat")(_norm(x, groups, f"{name}_norm"))
+    attend = layers.MultiHeadAttention(heads, channels // heads, output_shape=channels, name=f"{name}_heads")
+    y = attend(y, y)
+    y = layers.Reshape((rows, columns, channels), name=f"{name}_pixels")(y)
+    return layers.Add(name=name)([x, y])
+
+
+def unet(
+    image_shape,
+    width=32,
+    multipliers=(1, 2, 2),
+    blocks=1,
+    attention=(),
+    heads=1,
+    groups=8,
+    dropout=0.0,
+    num_classes=None,
+    name="unet",
+):
+    """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
+
+    Args:
+        image_shape: `(height, width, channels)`, any sizes; sides that do not halve are padded inside.
+        width: int. Channels of the first level. Defaults to 32.
+        multipliers: ints. Channels of each level over `width`; each level but the first halves the sides. Defaults to
+            (1, 2, 2).
+        blocks: int. Residual blocks a level on the way down; one more on the way up. Defaults to 1.
+        attention: ints. Levels, from 0, at which every block is followed by self-attention; the middle has one whenever there
+            are any. Defaults to none.
+        heads: int. Heads of the attention. Defaults to 1.
+        groups: int. Groups of the normalisation, at most; of at least four channels. Defaults to 8.
+        dropout: float. Rate of dropout inside the blocks. Defaults to 0.
+        num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
+        name: str. Defaults to "unet".
+
+    Returns:
+        A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, with times `(batch,)` of about 0 to 1, to
+        float32 `(batch, height, width, channels)`. A fresh one puts out zeros.
+
+    Example:
+
+    >>> unet((33, 21, 5), width=16, multipliers=(1, 2), attention=(1,))
+    """
+    positive(width=width, blocks=blocks, heads=heads, groups=groups, num_classes=num_classes or 1)
+    height, columns, channels = image_size(image_shape)
+    levels = len(multipliers)
+    if not levels or not set(attention) <= set(range(levels)):
+        raise ValueError(f"attention is {attention} and multipliers {multipliers}, expected levels from 0 to {levels - 1}.")
+    inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
+    embedded = layers.Dense(4 * width, "silu", name="time_1")(TimeEmbedding(width, name="time_embedding")(inputs[1]))
+    embedded = layers.Dense(4 * width, name="time_2")(embedded)
+    if num_classes is not None:
+        inputs.append(keras.Input((num_classes,), name="labels"))
+        of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[2])
+        embedded = layers.Add(name="time_and_class")([embedded, of_class])
+    embedded = layers.Activation("silu", name="condition")(embedded)
+
+    def stage(x, level, name):
+        x = _block(x, embedded, width * multipliers[level], groups, dropout, name)
+        return _attention(x, heads, groups, f"{name}_attention") if level in attention else x
+
+    x = inputs[0]
+    rows_over, columns_over = (-size % 2 ** (levels - 1) for size in (height, columns))
+    if rows_over or columns_over:
+        padding = ((rows_over // 2, rows_over - rows_over // 2), (columns_over // 2, columns_over - columns_over // 2))
+        x = layers.ZeroPadding2D(padding, name="pad")(x)
+    x = _convolution(width, 3, "first")(x)
+    skips = [x]
+    for level in range(levels):
+        for index in range(blocks):
+            x = stage(x, level, f"down{level}_{index}")
+            skips.append(x)
+        if level < levels - 1:
+            x = _convolution(x.shape[-1], 3, f"down{level}_halve", strides=2)(x)
+            skips.append(x)
+    last = width * multipliers[-1]
+    x = _block(x, embedded, last, groups, dropout, "middle_1")
+    x = _attention(x, heads, groups, "middle_attention") if attention else x
+    x = _block(x, embedded, last, groups, dropout, "middle_2")
+    for level in reversed(range(levels)):
+        for index in range(blocks + 1):
+            x = layers.Concatenate(name=f"up{level}_{index}_skip")([x, skips.pop()])
+            x = stage(x, level, f"up{level}_{index}")
+        if level:
+            x = layers.UpSampling2D(name=f"up{level}_double")(x)
+            x = _convolution(x.shape[-1], 3, f"up{level}_conv")(x)
+    x = layers.Activation("silu", name="last_act")(_norm(x, groups, "last_norm"))
+    x = _convolution(channels, 3, "last", kernel_initializer="zeros", dtype="float32")(x)
+    return keras.Model(inputs, crop(x, height, columns), name=name)

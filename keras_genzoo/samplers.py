@@ -1,0 +1,265 @@
+"""Samplers of diffusion models: from noise to images, step by step, each a pure function of its state.
+
+`state = init(x, steps)`, then `state = step(state, denoise, schedule, t, t_next, key)` from time to time; `state[0]` is x_t.
+`denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t. t is a scalar.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo import randomness
+from keras_genzoo.serialization import Part
+
+_registered = keras.saving.register_keras_serializable("keras_genzoo")
+
+
+class Sampler(Part):
+    """Base.
+
+    Class attributes:
+        stochastic: whether noise is added on the way, so that more than the first noise decides on the image.
+    """
+
+    stochastic = False
+
+    def times(self, schedule, steps):
+        """The times of `steps` steps, `(steps + 1,)` float64, from the schedule's `t_max` to 0."""
+        return schedule.times(steps)
+
+    def evaluations(self, schedule, steps):
+        """How often the network is evaluated in `steps` steps."""
+        return steps
+
+    def init(self, x, steps):
+        """The state from which the first of `steps` steps begins."""
+        return (x,)
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        """The state at `t_next` of that at t.
+
+        Args:
+            state: tuple of tensors.
+            denoise: callable of x_t `(batch, ...)` and scalar t to the image and the noise in it.
+            schedule: `Schedule`.
+            t, t_next: float32 scalars.
+            key: int64 `(2,)`, see `randomness`, of this step.
+        """
+        raise NotImplementedError
+
+
+def _velocity(denoise, schedule, x, t):
+    """dx / dt of the probability-flow equation (Song et al. 2021, arXiv:2011.13456, eq. 13)."""
+    image, noise = denoise(x, t)
+    return schedule.signal_slope(t) * image + schedule.noise_slope(t) * noise
+
+
+def _jump(schedule, t, t_next):
+    """Of q(x_next | x_t) before the image is known: the ratio of the signals, and the variance that t has over t_next."""
+    ratio = schedule.signal(t) / schedule.signal(t_next)
+    return ratio, ops.maximum(ops.square(schedule.noise(t)) - ops.square(ratio * schedule.noise(t_next)), 0.0)
+
+
+@_registered
+class Ancestral(Sampler):
+    """DDPM's (Ho et al. 2020, arXiv:2006.11239, algorithm 2): a draw from q(x_next | x_t, image), with the image that is seen.
+
+    Args:
+        variance: "small", the variance of q(x_next | x_t, image), or "large", that of q(x_t | x_next). Defaults to "small".
+    """
+
+    stochastic = True
+
+    def __init__(self, variance="small", **kwargs):
+        super().__init__(**kwargs)
+        if variance not in ("small", "large"):
+            raise ValueError(f"variance is {variance!r}, expected 'small' or 'large'.")
+        self.variance = variance
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x = state[0]
+        image, _ = denoise(x, t)
+        mean, small, large = posterior(schedule, x, image, t, t_next)
+        variance = small if self.variance == "small" else ops.where(schedule.noise(t_next) > 0, large, 0.0)
+        return (mean + ops.sqrt(variance) * randomness.normal(key, tf.shape(x)),)
+
+
+def posterior(schedule, x, image, t, t_next):
+    """q(x_next | x_t, image) for t_next < t (Ho et al. 2020, eq. 6 and 7; Kingma et al. 2021, arXiv:2107.00630, appendix A).
+
+    Returns:
+        Its mean, its variance, and the variance of q(x_t | x_next) that DDPM takes in its place.
+    """
+    ratio, excess = _jump(schedule, t, t_next)
+    total, rest = ops.square(schedule.noise(t)), ops.square(schedule.noise(t_next))
+    mean = (ratio * rest / total) * x + (schedule.signal(t_next) * excess / total) * image
+    return mean, excess * rest / total, excess
+
+
+@_registered
+class DDIM(Sampler):
+    """Song et al. 2021 (arXiv:2010.02502, eq. 12 and 16).
+
+    Args:
+        eta: float in [0, 1]. Share of the noise that is drawn anew: 0 is deterministic, 1 is `Ancestral`. Defaults to 0.
+    """
+
+    def __init__(self, eta=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta is {eta}, expected a number between 0 and 1.")
+        self.eta = eta
+
+    @property
+    def stochastic(self):
+        return self.eta > 0
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x = state[0]
+        image, noise = denoise(x, t)
+        signal, sigma = schedule.signal(t_next), schedule.noise(t_next)
+        if not self.eta:
+            return (signal * image + sigma * noise,)
+        variance = self.eta**2 * posterior(schedule, x, image, t, t_next)[1]
+        old = ops.sqrt(ops.maximum(ops.square(sigma) - variance, 0.0))
+        return (signal * image + old * noise + ops.sqrt(variance) * randomness.normal(key, tf.shape(x)),)
+
+
+@_registered
+class Euler(Sampler):
+    """Straight steps along the probability-flow equation, of first order."""
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x = state[0]
+        return (x + (t_next - t) * _velocity(denoise, schedule, x, t),)
+
+
+@_registered
+class Heun(Sampler):
+    """The trapezoidal rule on the probability-flow equation, of second order (Karras et al. 2022, arXiv:2206.00364,
+    algorithms 1 and 2). The last step, to no noise, is Euler's.
+
+    Args:
+        churn: float. S_churn: noise that is added at every step, up to a factor of sqrt(2) of that at hand, for schedules whose
+            time is the noise (`EDM`); 0 is deterministic. Defaults to 0.
+        churn_range: pair of floats. S_tmin and S_tmax, the times between which noise is added. Defaults to (0, inf).
+        churn_scale: float. S_noise, the added noise's standard deviation. Defaults to 1.
+    """
+
+    def __init__(self, churn=0.0, churn_range=(0.0, math.inf), churn_scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.churn, self.churn_range, self.churn_scale = churn, tuple(churn_range), churn_scale
+
+    @property
+    def stochastic(self):
+        return self.churn > 0
+
+    def times(self, schedule, steps):
+        if self.churn and type(schedule).__name__ != "EDM":
+            raise ValueError(f"churn is {self.churn}, which needs the schedule EDM and was given {type(schedule).__name__}.")
+        return super().times(schedule, steps)
+
+    def evaluations(self, schedule, steps):
+        return 2 * steps - 1
+
+    def init(self, x, steps):
+        return x, ops.minimum(self.churn / ops.cast(steps, "float32"), math.sqrt(2) - 1)
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x, gamma = state
+        if self.churn:
+            low, high = self.churn_range
+            more = t * ops.where((t >= low) & (t <= high), 1.0 + gamma, 1.0)
+            added = ops.sqrt(ops.square(more) - ops.square(t)) * self.churn_scale
+            x, t = x + added * randomness.normal(key, tf.shape(x)), more
+        slope = _velocity(denoise, schedule, x, t)
+        there = x + (t_next - t) * slope
+
+        def corrected():
+            return x + 0.5 * (t_next - t) * (slope + _velocity(denoise, schedule, there, t_next))
+
+        return tf.cond(schedule.noise(t_next) > 0, corrected, lambda: there), gamma
+
+
+@_registered
+class DPMSolver(Sampler):
+    """DPM-Solver++(2M), a multistep method of second order with one evaluation a step (Lu et al. 2022, arXiv:2211.01095,
+    algorithm 2). First and last step are of first order, DDIM's."""
+
+    def init(self, x, steps):
+        return x, ops.zeros_like(x), tf.constant(math.inf)
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x, before, width_before = state
+        image, _ = denoise(x, t)
+        width = 0.5 * (schedule.log_snr(t_next) - schedule.log_snr(t))
+        finite = tf.math.is_finite(width) & tf.math.is_finite(width_before)
+        weight = ops.where(finite, 0.5 * width / ops.where(finite, width_before, 1.0), 0.0)
+        extrapolated = (1.0 + weight) * image - weight * before
+        signal, shrink = schedule.signal(t_next), schedule.noise(t_next) / schedule.noise(t)
+        # signal_next (1 - e^-h), with e^-h from the noises, finite at both ends.
+        left = signal - shrink * schedule.signal(t)
+        return shrink * x + left * extrapolated, image, width
+
+
+@_registered
+class AnnealedLangevin(Sampler):
+    """Langevin dynamics at one noise level after the other (Song and Ermon 2019, arXiv:1907.05600, algorithm 1), and at last the
+    image that is seen (Song and Ermon 2020, arXiv:2006.09011, algorithm 1).
+
+    Args:
+        repeats: int. Steps at each level. Defaults to 5.
+        step_size: float. Size of a step as a share of the level's variance. Defaults to 0.1.
+    """
+
+    stochastic = True
+
+    def __init__(self, repeats=5, step_size=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.repeats, self.step_size = repeats, step_size
+
+    def evaluations(self, schedule, steps):
+        return self.repeats * steps + 1
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x = state[0]
+        sigma = schedule.noise(t)
+        for repeat in range(self.repeats):
+            _, noise = denoise(x, t)  # the score is -noise / sigma
+            fresh = randomness.normal(randomness.fold(key, repeat), tf.shape(x))
+            x = x - self.step_size * sigma * noise + math.sqrt(2 * self.step_size) * sigma * fresh
+        return (tf.cond(schedule.noise(t_next) > 0, lambda: x, lambda: denoise(x, t)[0]),)
+
+
+def solve(sampler, denoise, schedule, x, times, key):
+    """All steps of a sampler as one loop on the device.
+
+    Args:
+        sampler: `Sampler`.
+        denoise, schedule: as in `Sampler.step`.
+        x: float32 `(batch, ...)`, at the first of the times.
+        times: float32 `(steps + 1,)`. Their number may differ from call to call without a new graph.
+        key: int64 `(2,)`. Of all noise that is added on the way.
+
+    Returns:
+        x at the last of the times.
+    """
+
+    def step(index, *state):
+        new = sampler.step(state, denoise, schedule, times[index], times[index + 1], randomness.fold(key, index))
+        return index + 1, *new
+
+    steps = tf.shape(times)[0] - 1
+    return tf.while_loop(lambda index, *_: index < steps, step, (0, *sampler.init(x, steps)))[1]
+
+
+SAMPLERS = {
+    "ddpm": Ancestral,
+    "ddim": DDIM,
+    "euler": Euler,
+    "heun": Heun,
+    "dpm_solver": DPMSolver,
+    "langevin": AnnealedLangevin,
+}

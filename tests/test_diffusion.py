@@ -1,0 +1,439 @@
+"""Schedules, predictions, samplers and bounds against closed forms: for Gaussian data everything is known."""
+
+import itertools
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+import keras_genzoo as gz
+from keras_genzoo import randomness, samplers, schedules, weightings
+from keras_genzoo.likelihoods import gaussian_level_log_prob
+from keras_genzoo.models import Diffusion
+
+REFERENCE = json.loads((Path(__file__).parent / "data" / "diffusion_reference.json").read_text())
+SCHEDULES = {**schedules.SCHEDULES, "zero_snr": lambda: schedules.ZeroTerminalSNR(schedules.Linear())}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Optimal(keras.layers.Layer):
+    """The best a network can put out for data N(0, std^2): the mean of its target given x_t."""
+
+    def __init__(self, schedule, prediction, std, **kwargs):
+        super().__init__(**kwargs)
+        self.schedule, self.prediction, self.std = schedule, prediction, std
+
+    def call(self, x, told):
+        t = tf.exp(4.0 * told) if isinstance(self.schedule, schedules.EDM) else told
+        t = t[:, None, None, None]
+        x_t = x / self.prediction.scale(self.schedule, t)
+        signal, noise = self.schedule.signal(t), self.schedule.noise(t)
+        total = signal**2 * self.std**2 + noise**2
+        return self.prediction.target(self.schedule, signal * self.std**2 / total * x_t, noise / total * x_t, t)
+
+
+def gaussian_model(schedule, prediction="v", std=0.5, shape=(1, 1, 1), **settings):
+    schedule = SCHEDULES[schedule]() if isinstance(schedule, str) else schedule
+    prediction = schedules.PREDICTIONS[prediction]()
+    inputs = keras.Input(shape), keras.Input(())
+    network = keras.Model(inputs, Optimal(schedule, prediction, std)(*inputs))
+    return Diffusion(network, schedule, prediction, seed=0, **settings)
+
+
+def numbers(schedule, t):
+    t = tf.constant(t, tf.float32)
+    return schedule.signal(t).numpy().astype(float), schedule.noise(t).numpy().astype(float)
+
+
+# Schedules
+
+
+def test_signals_are_those_of_the_papers():
+    t = np.linspace(0.01, 0.99, 50)
+    linear = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    np.testing.assert_allclose(numbers(schedules.Linear(), np.arange(1, 1001) / 1000)[0] ** 2, linear, rtol=2e-5)
+    f = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2  # noqa: E731
+    np.testing.assert_allclose(numbers(schedules.Cosine(), t)[0] ** 2, f(t) / f(0), rtol=1e-4)
+    s = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    np.testing.assert_allclose(numbers(schedules.Sigmoid(), t)[0] ** 2, (s(3) - s(6 * t - 3)) / (s(3) - s(-3)), rtol=1e-4)
+    root = np.sqrt(linear)
+    shifted = (root - root[-1]) / (
+        1 - root[-1]
+    )  # Lin et al. scale by what keeps the first; here the one before the first stays 1
+    np.testing.assert_allclose(numbers(SCHEDULES["zero_snr"](), np.arange(1, 1001) / 1000)[0], shifted, atol=1e-5)
+    sigmas = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(schedules.EDM().times(18), [*sigmas, 0], rtol=1e-9)
+    geometric = schedules.EDM(0.01, 50, rho=np.inf)
+    np.testing.assert_allclose(geometric.grid(7), np.geomspace(50, 0.01, 7), rtol=1e-9)
+    np.testing.assert_allclose(geometric.position(tf.constant([0.01, 0.5])), [0, np.log(50) / np.log(5000)], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_slopes_are_derivatives_and_variance_is_kept_where_it_should_be(name):
+    schedule = SCHEDULES[name]()
+    t = tf.constant(schedule.at(np.linspace(0.05, 0.95, 9)) + 3e-4, tf.float32)
+    for value, slope in ((schedule.signal, schedule.signal_slope), (schedule.noise, schedule.noise_slope)):
+        with tf.GradientTape() as tape:
+            tape.watch(t)
+            y = value(t)
+        np.testing.assert_allclose(slope(t), tape.gradient(y, t) if name != "edm" or y is t else slope(t), rtol=2e-3, atol=1e-5)
+    if name not in ("edm", "rectified_flow"):
+        np.testing.assert_allclose(schedule.signal(t) ** 2 + schedule.noise(t) ** 2, 1, atol=1e-5)
+    np.testing.assert_allclose(schedule.at(schedule.position(t)), t, rtol=1e-4)
+    first, last = numbers(schedule, [schedule.t_min, schedule.t_max])
+    assert first[0] > 0.99 and last[1] > 0.99 * first[1]  # the image at one end, noise at the other
+
+
+def test_a_chain_of_steps_has_the_marginals_of_the_schedule():
+    for schedule in (schedules.Linear(), schedules.Cosine(), schedules.RectifiedFlow()):
+        times = np.linspace(0, schedule.t_max, 21)
+        signal, variance = 1.0, 0.0
+        for before, t in itertools.pairwise(times[:-1]):
+            ratio, excess = samplers._jump(schedule, *(tf.constant(each, tf.float32) for each in (t, before)))
+            signal, variance = signal * float(ratio), variance * float(ratio) ** 2 + float(excess)
+            assert (signal, variance**0.5) == pytest.approx(tuple(float(v) for v in numbers(schedule, t)), rel=1e-4)
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("prediction", schedules.PREDICTIONS)
+def test_predictions_give_back_image_and_noise(schedule, prediction):
+    schedule, prediction = SCHEDULES[schedule](), schedules.PREDICTIONS[prediction]()
+    x, epsilon = np.random.default_rng(0).normal(size=(2, 7, 5)).astype("float32")
+    t = tf.constant(schedule.at(np.linspace(0.1, 0.8, 7))[:, None], tf.float32)
+    x_t = schedule.signal(t) * x + schedule.noise(t) * epsilon
+    output = prediction.target(schedule, x, epsilon, t)
+    again = prediction.image_and_noise(schedule, x_t, output, t)
+    scale = float(tf.reduce_max(tf.abs(output)))
+    np.testing.assert_allclose(again[0], x, atol=2e-4 * scale)
+    np.testing.assert_allclose(again[1], epsilon, atol=2e-4 * scale)
+
+
+def test_targets_are_those_of_the_papers():
+    t, x, epsilon = tf.constant(0.3), 0.7, -1.1
+    cosine, line, edm = schedules.Cosine(), schedules.RectifiedFlow(), schedules.EDM()
+    signal, noise = (float(v) for v in numbers(cosine, 0.3))
+    assert float(schedules.V().target(cosine, x, epsilon, t)) == pytest.approx(signal * epsilon - noise * x, rel=1e-5)
+    assert float(schedules.Velocity().target(line, x, epsilon, t)) == pytest.approx(epsilon - x, rel=1e-6)
+    skip, out = 0.25 / (0.09 + 0.25), 0.3 * 0.5 / np.sqrt(0.09 + 0.25)
+    expected = (x - skip * (x + 0.3 * epsilon)) / out  # F of eq. 7
+    assert float(schedules.Preconditioned().target(edm, x, epsilon, t)) == pytest.approx(expected, rel=1e-5)
+    assert float(schedules.Preconditioned().scale(edm, t)) == pytest.approx(1 / np.sqrt(0.09 + 0.25), rel=1e-6)
+
+
+def test_a_prediction_that_does_not_tell_the_image_is_refused():
+    for schedule in ("cosine", "zero_snr", "rectified_flow"):
+        with pytest.raises(ValueError, match=r"Epsilon does not tell the image at time 1 .*take the prediction 'v'"):
+            gaussian_model(schedule, "epsilon")
+    with pytest.raises(ValueError, match="Image does not tell the image at time 0"):
+        gaussian_model("rectified_flow", "image")
+    gaussian_model(schedules.Cosine(t_max=0.99), "epsilon")
+
+
+# Weights and times
+
+
+def test_weights_are_those_of_the_papers_in_units_of_the_output():
+    t = tf.constant([0.1, 0.4, 0.8])
+    snr = lambda model: np.exp(model.schedule.log_snr(t).numpy())  # noqa: E731
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    for schedule, prediction, weight, expected in [
+        ("linear", "epsilon", "simple", lambda snr: np.ones(3)),
+        ("linear", "epsilon", "min_snr", lambda snr: np.minimum(snr, 5) / snr),  # Hang et al., section 3.4
+        ("linear", "v", "min_snr", lambda snr: np.minimum(snr, 5) / (snr + 1)),
+        ("edm", "edm", "edm", lambda snr: np.ones(3)),  # lambda c_out^2 = 1 (Karras et al., table 1)
+        ("linear", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr))),
+    ]:
+        model = gaussian_model(schedule, prediction, loss_weight=weight)
+        np.testing.assert_allclose(model.weight(t), expected(snr(model)), rtol=1e-3)
+
+
+def test_times_have_the_densities_they_claim():
+    uniform = tf.constant((np.arange(1000) + 0.5) / 1000, tf.float32)
+    line, edm = schedules.RectifiedFlow(), schedules.EDM()
+    np.testing.assert_allclose(weightings.Uniform().draw(uniform, line)[0], uniform)
+    found, _ = weightings.LogitNormal(0.3, 1.2).draw(uniform, line)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-scipy.stats.norm(0.3, 1.2).ppf(uniform))), rtol=1e-3)
+    found, _ = weightings.LogNormal().draw(uniform, edm)
+    np.testing.assert_allclose(found, np.exp(scipy.stats.norm(-1.2, 1.2).ppf(uniform)), rtol=1e-3)
+
+
+def test_importance_draws_where_losses_are_large_and_stays_unbiased():
+    sampling, line = weightings.Importance(bins=10, decay=0.5), schedules.RectifiedFlow()
+    uniform = tf.constant((np.arange(20000) + 0.5) / 20000, tf.float32)
+    for _ in range(40):
+        t, factor = sampling.draw(uniform, line)
+        sampling.update(t, tf.where(t < 0.2, 3.0, 1.0), line)
+    np.testing.assert_allclose(sampling.squares, [9, 9, *[1] * 8], rtol=1e-3)
+    t, factor = sampling.draw(uniform, line)
+    assert np.mean(t < 0.2) == pytest.approx(0.99 * 6 / 14 + 0.01 * 0.2, abs=1e-3)  # root mean squares, a hundredth even
+    for power in (0, 1, 3):
+        assert np.mean(factor * t**power) == pytest.approx(1 / (power + 1), rel=1e-3)
+
+
+# Samplers
+
+
+def walk(model, sampler, times, x, seed=0):
+    times = tf.constant(times, tf.float32)
+    key = randomness.make_key(seed)
+    compiled = tf.function(lambda x: samplers.solve(sampler, model.denoiser(), model.schedule, x, times, key))
+    return compiled(tf.constant(x, tf.float32)).numpy()
+
+
+@pytest.mark.parametrize("schedule", ["rectified_flow", "cosine", "edm"])
+@pytest.mark.parametrize("name, order", [("euler", 1), ("ddim", 1), ("heun", 2), ("dpm_solver", 2)])
+def test_deterministic_samplers_have_the_order_they_claim(schedule, name, order):
+    model = gaussian_model(schedule, std=0.3)
+    high, low = (5.0, 0.1) if schedule == "edm" else (0.9, 0.1)
+    times = lambda steps: np.linspace(high**0.5, low**0.5, steps + 1) ** 2  # noqa: E731
+    (signal, last_signal), (noise, last_noise) = numbers(model.schedule, [high, low])
+    # Along the probability-flow equation x keeps its quantile. From far out, for the sake of float32: the network is linear.
+    exact = 1000 * np.hypot(0.3 * last_signal, last_noise) / np.hypot(0.3 * signal, noise)
+    start = np.full((1, 1, 1, 1), 1000.0)
+    errors = [abs(walk(model, samplers.SAMPLERS[name](), times(steps), start).item() - exact) for steps in (40, 80, 160)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert orders[-1] == pytest.approx(order, abs=0.25), (errors, orders)
+
+
+def moments(model, times, step):
+    """Variance after all steps, by float64 algebra: `step(t, t_next)` gives the factor of x and the variance added."""
+    variance = 1.0
+    for t, t_next in itertools.pairwise(times):
+        factor, added = step(t, t_next)
+        variance = factor**2 * variance + added
+    return variance
+
+
+def test_stochastic_samplers_have_the_exact_variance():
+    std, times = 0.5, np.append(np.linspace(1, 0.05, 12), 0)
+    model = gaussian_model("linear", "epsilon", std=std)
+    value = lambda t: tuple(float(v) for v in numbers(model.schedule, t))  # noqa: E731
+
+    def seen(t):  # factors of x_t in the image and the noise that the best network sees
+        signal, noise = value(t)
+        total = signal**2 * std**2 + noise**2
+        return signal * std**2 / total, noise / total
+
+    def bayes(t, t_next):  # q(x_next | x_t, image) by adding precisions
+        (signal, noise), (signal_next, noise_next) = value(t), value(t_next)
+        if noise_next == 0:
+            return 0.0, 1.0, 0.0
+        ratio = signal / signal_next
+        excess = noise**2 - ratio**2 * noise_next**2
+        precision = 1 / noise_next**2 + ratio**2 / excess
+        return ratio / excess / precision, signal_next / noise_next**2 / precision, 1 / precision
+
+    def ancestral(t, t_next):
+        of_x, of_image, variance = bayes(t, t_next)
+        return of_x + of_image * seen(t)[0], variance
+
+    def ddim(t, t_next):
+        image, noise = seen(t)
+        variance = 0.7**2 * bayes(t, t_next)[2]
+        return value(t_next)[0] * image + np.sqrt(value(t_next)[1] ** 2 - variance) * noise, variance
+
+    def langevin(t, t_next):
+        image, noise = seen(t)
+        sigma, factor, added = value(t)[1], 1.0, 0.0
+        for _ in range(3):
+            keep = 1 - 0.2 * sigma * noise
+            factor, added = factor * keep, added * keep**2 + 2 * 0.2 * sigma**2
+        return (factor * image, added * image**2) if t_next == 0 else (factor, added)
+
+    x = np.random.default_rng(0).normal(size=(200_000, 1, 1, 1))
+    for sampler, step in [
+        (samplers.Ancestral(), ancestral),
+        (samplers.DDIM(0.7), ddim),
+        (samplers.AnnealedLangevin(3, 0.2), langevin),
+    ]:
+        assert walk(model, sampler, times, x).var() == pytest.approx(moments(model, times, step), rel=0.02), sampler
+    # And of data N(0, 1), whose steps are kept by the larger variance.
+    model = gaussian_model("linear", "epsilon", std=1.0)
+    assert walk(model, samplers.Ancestral("large"), times[:-1], x).var() == pytest.approx(1, rel=0.02)
+
+
+def test_churn_adds_the_noise_of_the_paper():
+    model = gaussian_model("edm", "edm", std=0.5)
+    sampler, times, std = samplers.Heun(churn=4.0, churn_range=(0.05, 3.0), churn_scale=1.01), np.geomspace(5, 0.02, 9), 0.5
+    slope = lambda t: t / (std**2 + t**2)  # noqa: E731  dx/dt = (x - D(x; t)) / t
+
+    def step(t, t_next):
+        more = t * (1 + (min(4 / 8, np.sqrt(2) - 1) if 0.05 <= t <= 3 else 0))
+        added = (more**2 - t**2) * 1.01**2
+        width = t_next - more
+        factor = 1 + 0.5 * width * (slope(more) + (1 + width * slope(more)) * slope(t_next))
+        return factor, factor**2 * added
+
+    x = np.random.default_rng(0).normal(size=(200_000, 1, 1, 1))
+    assert walk(model, sampler, times, x).var() == pytest.approx(moments(model, times, step), rel=0.02)
+    with pytest.raises(ValueError, match=r"churn is 4\.0, which needs the schedule EDM and was given Linear"):
+        sampler.times(schedules.Linear(), 5)
+
+
+class Stub:
+    """The stand-in for a network of scripts/reference_diffusion.py."""
+
+    schedule = schedules.Linear()
+
+    def denoiser(self):
+        def denoise(x, t):
+            noise = 0.5 * tf.tanh(x) + 0.1 * x + 0.2 * tf.cos(10.0 * t)
+            return (x - self.schedule.noise(t) * noise) / self.schedule.signal(t), noise
+
+        return denoise
+
+
+def test_ddim_and_dpm_solver_give_what_diffusers_gives(monkeypatch):
+    x = np.reshape(REFERENCE["x"], (2, 1, 2, 3))
+    alphas = numbers(schedules.Linear(), (np.array([0, 1, 9, 99, 499, 998, 999]) + 1) / 1000)[0] ** 2
+    np.testing.assert_allclose(alphas, REFERENCE["alphas_cumprod"], rtol=3e-5)
+    times = np.linspace(1, 0, 11)
+    for name in ("ddim", "dpm_solver"):
+        found = walk(Stub(), samplers.SAMPLERS[name](), times, x)
+        np.testing.assert_allclose(found.ravel(), REFERENCE[name], rtol=2e-4, atol=2e-4, err_msg=name)
+    noise = tf.constant(np.reshape(REFERENCE["noise"], x.shape), tf.float32)
+    monkeypatch.setattr(randomness, "normal", lambda key, shape: noise)
+    found = walk(Stub(), samplers.DDIM(0.7), [0.5, 0.4], x)
+    np.testing.assert_allclose(found.ravel(), REFERENCE["ddim eta 0.7 from 499"], rtol=1e-4, atol=1e-4)
+
+
+def test_encoding_and_decoding_come_back_the_closer_the_more_steps():
+    images = np.random.default_rng(0).uniform(0.2, 0.8, (3, 4, 4, 1)).astype("float32")
+    for schedule in ("rectified_flow", "linear", "edm"):
+        model = gaussian_model(schedule, shape=(4, 4, 1), std=0.3)
+        errors = [float(np.abs(model.decode(model.encode(images, steps), steps) - images).max()) for steps in (4, 16, 64)]
+        assert errors[2] < 0.3 * errors[1] < 0.1 * errors[0] and errors[2] < 5e-3, (schedule, errors)
+        assert np.std(model.encode(images, 64)) == pytest.approx(np.std(2 * images - 1) / 0.3, rel=0.1)
+
+
+def test_one_graph_serves_every_number_of_images_and_steps_and_every_guidance(monkeypatch):
+    traces = []
+    generate = Diffusion.generate
+    monkeypatch.setattr(Diffusion, "generate", lambda self, *args, **kw: traces.append(1) or generate(self, *args, **kw))
+    model = gz.build("conditional_diffusion", (8, 8, 1), width=8, multipliers=(1,), seed=0)
+    for n, steps, guidance in [(3, 2, 1.0), (5, 4, 1.0), (17, 3, 2.5), (300, 1, 0.0)]:
+        assert model.sample(n, seed=0, steps=steps, guidance=guidance, sampler="ddim").shape == (n, 8, 8, 1)
+    assert len(traces) == 1
+    model.sample(3, seed=0, steps=2, sampler="ddim")
+    model.sample(4, seed=0, steps=3, sampler="ddim")
+    assert len(traces) == 2  # without guidance there is half the work
+
+
+def test_guidance_moves_from_the_output_without_labels_to_the_one_with_them():
+    model = gz.build("conditional_diffusion", (8, 8, 1), width=8, multipliers=(1,), seed=0, ema=None)
+    model.network.set_weights(
+        [w + 0.1 * np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(model.network.get_weights())]
+    )
+    x, t = tf.random.normal((4, 8, 8, 1), seed=0), tf.constant(0.6)
+    labels = tf.one_hot([1, 2, 3, 1], 10)
+    image = lambda labels, guidance=None: model.denoiser(labels, guidance)(x, t)[0].numpy()  # noqa: E731
+    with_labels, without = image(labels), image(tf.zeros_like(labels))
+    assert np.abs(with_labels - without).max() > 1e-3
+    for guidance in (0.0, 1.0, 3.0):
+        np.testing.assert_allclose(image(labels, guidance), without + guidance * (with_labels - without), atol=1e-4)
+
+
+# Likelihood
+
+
+def test_the_mass_of_a_level_is_the_normal_distributions():
+    levels = np.arange(256) / 255
+    for mean, std in ((0.3, 0.2), (0.99, 0.004), (-0.2, 0.05)):
+        found = gaussian_level_log_prob(tf.constant(levels, tf.float32), mean, std).numpy()
+        edges = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
+        normal = scipy.stats.norm(mean, std)
+        inside = np.where(
+            edges[:-1] < mean, normal.cdf(edges[1:]) - normal.cdf(edges[:-1]), normal.sf(edges[:-1]) - normal.sf(edges[1:])
+        )
+        assert np.exp(found).sum() == pytest.approx(1, abs=1e-4)
+        sure = inside > 1e-200
+        np.testing.assert_allclose(found[sure], np.log(inside[sure]), rtol=2e-3, atol=2e-3)
+
+
+def bound(model, x, variance="large"):
+    """Minus all terms of the bound on the log density at x, mean over x."""
+    total = model.prior_term(x)
+    for index in range(1, model.timesteps + 1):
+        total += model.bound_terms(x, tf.fill((len(x),), index), randomness.make_key(7, index), variance, levels=False)
+    return -float(tf.reduce_mean(total))
+
+
+def test_the_bound_is_the_likelihood_of_standard_normal_data():
+    model = gaussian_model(schedules.Linear(1e-3, 0.3, 20), "epsilon", std=1.0, timesteps=20)
+    x = np.random.default_rng(0).normal(size=(20_000, 1, 1, 1)).astype("float32")
+    assert bound(model, x) == pytest.approx(scipy.stats.norm.logpdf(x).mean(), abs=0.02)
+
+
+def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_number():
+    std, gaps = 0.6, []
+    x = std * np.random.default_rng(0).normal(size=(20_000, 1, 1, 1)).astype("float32")
+    for steps in (20, 80):
+        model = gaussian_model(schedules.Linear(0.02 / steps, 6 / steps, steps), "epsilon", std=std, timesteps=steps)
+        kl = lambda ratio: 0.5 * (ratio - 1 - np.log(ratio))  # noqa: E731  of two normals with one mean
+        signal, noise = numbers(model.schedule, np.arange(steps + 1) / steps)
+        marginal = signal**2 * std**2 + noise**2
+        gap = kl(marginal[-1])
+        for i in range(1, steps + 1):
+            ratio = signal[i] / signal[i - 1]
+            excess = noise[i] ** 2 - ratio**2 * noise[i - 1] ** 2
+            gap += kl(1 / (1 / marginal[i - 1] + ratio**2 / excess) / excess)
+        found = scipy.stats.norm(0, std).logpdf(x).mean() - bound(model, x)
+        assert found == pytest.approx(gap, abs=0.02)
+        gaps.append(gap)
+    assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.35)
+
+
+def test_the_estimate_of_the_bound_is_unbiased_and_knows_its_error(images):
+    model = gz.build("ddpm", (8, 8, 1), width=8, multipliers=(1,), seed=0, schedule=schedules.Linear(1e-3, 0.2, 50), timesteps=50)
+    model.fit(images, epochs=5, verbose=0)
+    exact, nothing = model.variational_bound(images[:4], samples=None)
+    assert np.all(nothing.numpy() == 0)
+    found = [model.variational_bound(images[:4], samples=8, seed=seed) for seed in range(40)]
+    estimates, errors = (np.array([each[i] for each in found]) for i in (0, 1))
+    spread = estimates.std(axis=0)
+    np.testing.assert_array_less(np.abs(estimates.mean(axis=0) - exact), 5 * spread / np.sqrt(40) + 1)
+    assert np.all(spread < 1.5 * errors.mean(axis=0))
+    np.testing.assert_allclose(model.log_prob(images[:4], samples=8, seed=3), estimates[3], rtol=1e-5)
+    assert not hasattr(gz.build("flow_matching", (8, 8, 1), width=8, multipliers=(1,)), "log_prob")
+
+
+# Networks
+
+
+def test_the_u_net_of_ddpm_has_its_number_of_parameters():
+    network = gz.networks.unet((32, 32, 3), width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(1,), groups=32, dropout=0.1)
+    assert network.count_params() == 35_746_307  # of Ho et al.'s published checkpoint for CIFAR-10
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 2), (16, 16, 1), (1, 5, 4)])
+def test_the_u_net_takes_any_size_and_a_fresh_one_puts_out_nothing(shape):
+    network = gz.networks.unet(shape, width=8, multipliers=(1, 2, 3), attention=(2,), num_classes=3)
+    output = network([np.ones((2, *shape)), np.array([0.1, 0.7]), np.eye(3)[:2]])
+    assert output.shape == (2, *shape) and not np.any(output)
+
+
+def test_bad_arguments_get_one_sentence():
+    for call, sentence in [
+        (lambda: gaussian_model("linear", schedule_name=1), "schedule_name"),
+        (lambda: gz.build("ddpm", (8, 8, 1), schedule="quadratic"), "schedule is 'quadratic', expected one of linear, cosine"),
+        (lambda: gz.build("ddpm", (8, 8, 1), timesteps=1), "timesteps is 1, expected None or a whole number of at least 2"),
+        (lambda: gz.build("flow_matching", (8, 8, 1), steps=0), "steps is 0, expected a whole number of at least 1"),
+        (lambda: gz.build("flow_matching", (8, 8, 1), width=8, attention=(3,)), "expected levels from 0 to 2"),
+        (lambda: gz.build("flow_matching", (8, 8, 1), width=8).sample(1, guidance=2.0), "has no classes to guide to"),
+        (
+            lambda: gz.build("flow_matching", (8, 8, 1), width=8).sample(1, sampler="rk4"),
+            "sampler is 'rk4', expected one of ddpm",
+        ),
+        (lambda: samplers.DDIM(2.0), "eta is 2.0, expected a number between 0 and 1"),
+        (lambda: schedules.EDM(1.0, 0.5), "expected 0 < sigma_min < sigma_max"),
+    ]:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call()
+        assert sentence in str(caught.value)
