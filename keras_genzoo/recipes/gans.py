@@ -54,6 +54,7 @@ variant(
     "dcgan",
     "gan",
     "DCGAN: the non-saturating loss, batch normalisation in both networks, no penalty.",
+    hidden=0,
     penalties=(),
     critic_normalization="batch",
     learning_rate=2e-4,
@@ -66,9 +67,12 @@ variant(
     "wgan",
     "gan",
     "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
+    hidden=0,
     penalties=(),
     clip=0.01,
     critic_steps=5,
+    learning_rate=5e-4,
+    critic_learning_rate=5e-4,
 )
 variant(
     "wgan_gp",
