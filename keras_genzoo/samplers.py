@@ -224,12 +224,14 @@ class AnnealedLangevin(Sampler):
         return self.repeats * steps + 1
 
     def step(self, state, denoise, schedule, t, t_next, key):
-        x = state[0]
         sigma = schedule.noise(t)
-        for repeat in range(self.repeats):
+
+        def langevin(repeat, x):
             _, noise = denoise(x, t)  # the score is -noise / sigma
             fresh = randomness.normal(randomness.fold(key, repeat), tf.shape(x))
-            x = x - self.step_size * sigma * noise + math.sqrt(2 * self.step_size) * sigma * fresh
+            return repeat + 1, x - self.step_size * sigma * noise + math.sqrt(2 * self.step_size) * sigma * fresh
+
+        _, x = tf.while_loop(lambda repeat, _: repeat < self.repeats, langevin, (0, state[0]))
         return (tf.cond(schedule.noise(t_next) > 0, lambda: x, lambda: denoise(x, t)[0]),)
 
 
@@ -257,6 +259,7 @@ def solve(sampler, denoise, schedule, x, times, key):
 
 SAMPLERS = {
     "ddpm": Ancestral,
+    "ddpm_large": lambda: Ancestral("large"),
     "ddim": DDIM,
     "euler": Euler,
     "heun": Heun,

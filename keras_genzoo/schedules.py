@@ -362,5 +362,12 @@ class Preconditioned(Prediction):
         return 1.0 / (schedule.signal(t) * ops.sqrt(self._constants(schedule, t)[1]))
 
 
-SCHEDULES = {"linear": Linear, "cosine": Cosine, "sigmoid": Sigmoid, "rectified_flow": RectifiedFlow, "edm": EDM}
+SCHEDULES = {
+    "linear": Linear,
+    "cosine": Cosine,
+    "sigmoid": Sigmoid,
+    "rectified_flow": RectifiedFlow,
+    "edm": EDM,
+    "geometric": lambda: EDM(0.01, 50.0, rho=math.inf),  # NCSN's
+}
 PREDICTIONS = {"epsilon": Epsilon, "image": Image, "v": V, "velocity": Velocity, "edm": Preconditioned}

@@ -1,8 +1,8 @@
 """The families of generative models, one file each."""
 
 from keras_genzoo.models.autoencoder import Autoencoder
-from keras_genzoo.models.diffusion import Diffusion
+from keras_genzoo.models.diffusion import Diffusion, LatentDiffusion
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
 
-__all__ = ["GAN", "VAE", "Autoencoder", "Diffusion"]
+__all__ = ["GAN", "VAE", "Autoencoder", "Diffusion", "LatentDiffusion"]

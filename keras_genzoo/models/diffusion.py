@@ -103,6 +103,11 @@ class Diffusion(GenerativeModel):
     def support(self):
         return "levels"
 
+    @property
+    def evaluations_per_sample(self):
+        """How often `sample` evaluates the network for an image unless told otherwise."""
+        return self.sampler.evaluations(self.schedule, self.steps)
+
     # What the network sees
 
     def outputs(self, x_t, t, labels, training=False):
@@ -139,13 +144,14 @@ class Diffusion(GenerativeModel):
 
     def call(self, x):
         """What the network sees of images without noise at `t_min`: the images again, if it is trained."""
-        labels = self._one_hot(self.labels_of(x)) if self.conditional else None
+        labels = self.one_hot(self.labels_of(x)) if self.conditional else None
         x = 2.0 * self.images_of(x) - 1.0
         with self.averaged_weights():
             image, _ = self.denoiser(labels)(x, tf.constant(max(self.schedule.t_min, 1e-3)))
         return self._to_images(image)
 
-    def _one_hot(self, labels):
+    def one_hot(self, labels):
+        """Classes as the network takes them."""
         return ops.one_hot(ops.cast(labels, "int32"), self.num_classes)
 
     @staticmethod
@@ -160,12 +166,12 @@ class Diffusion(GenerativeModel):
         uniform = (random.uniform(()) + ops.arange(n, dtype="float32") / ops.cast(n, "float32")) % 1.0
         t, factor = self.time_sampling.draw(uniform, self.schedule)
         if self.timesteps is not None:
-            last = self.schedule.t_max
-            t = ops.clip(ops.ceil(t / last * self.timesteps), 1, self.timesteps) * (last / self.timesteps)
+            index = ops.clip(ops.floor(self.schedule.position(t) * self.timesteps) + 1.0, 1, self.timesteps)
+            t = index * (self.schedule.t_max / self.timesteps)
         return t, factor
 
-    def losses(self, x, labels, random, training):
-        """The loss of every image, `(batch,)`, and its time."""
+    def errors(self, x, labels, random, training):
+        """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
         n = ops.shape(x)[0]
         t, factor = self.draw_times(n, random)
         epsilon = random.normal(ops.shape(x))
@@ -186,20 +192,20 @@ class Diffusion(GenerativeModel):
         return weight * ops.square(self.schedule.noise(t) / self.prediction.determinant(self.schedule, t))
 
     def train_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self._one_hot(self.labels_of(data)) if self.conditional else None
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot(self.labels_of(data)) if self.conditional else None
 
         def terms_of():
-            error, factor, t = self.losses(x, labels, self.random, training=True)
+            error, factor, t = self.errors(x, labels, self.random, training=True)
             self.time_sampling.update(t, ops.stop_gradient(error), self.schedule)
             return {"loss": factor * error}
 
         return self.track(self.minimize(terms_of, ("network",), self.optimizer))
 
     def test_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self._one_hot(self.labels_of(data)) if self.conditional else None
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot(self.labels_of(data)) if self.conditional else None
 
         def terms_of():
-            error, factor, _ = self.losses(x, labels, self.random_test, training=False)
+            error, factor, _ = self.errors(x, labels, self.random_test, training=False)
             return {"loss": factor * error}
 
         return self.track(self.measure(terms_of, ("network",)))
@@ -242,27 +248,34 @@ class Diffusion(GenerativeModel):
         Raises:
             ValueError: an unknown sampler, steps below 1, guidance of a model without classes.
         """
+        settings = self.sampling_settings(steps, sampler, guidance)
+        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+
+    def sampling_settings(self, steps=None, sampler=None, guidance=None):
+        """Arguments of `generate` for those of `sample`: what changes from call to call as tensors."""
         if guidance is not None and not self.conditional:
             raise ValueError(f"guidance is {guidance}, but {type(self).__name__} {self.name!r} has no classes to guide to.")
         sampler = self._get_sampler(sampler)
         times = sampler.times(self.schedule, self.steps if steps is None else self._checked(steps))
         settings = {"times": tf.constant(times, tf.float32), "sampler": sampler}
-        if guidance is not None:
-            settings["guidance"] = tf.constant(guidance, tf.float32)
-        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+        return settings if guidance is None else {**settings, "guidance": tf.constant(guidance, tf.float32)}
 
     def draw_latents(self, n, random):
         """n times standard normal noise of the images' shape."""
         return random.normal((n, *self.image_shape))
 
     @inference
-    def generate(self, latents, key=None, times=None, sampler=None, guidance=None):
+    def generate(self, latents, **settings):
+        return self._to_images(self.walk(latents, **settings))
+
+    def walk(self, latents, key=None, times=None, sampler=None, guidance=None):
+        """From noise, or the pair of noise and one-hot labels, to what the network was trained on."""
         z, labels = latents if isinstance(latents, tuple) else (latents, None)
         sampler = self.sampler if sampler is None else sampler
         times = tf.constant(sampler.times(self.schedule, self.steps), tf.float32) if times is None else times
         key = randomness.make_key(0) if key is None else key
         denoise = self.denoiser(labels, guidance, self.clip)
-        return self._to_images(samplers.solve(sampler, denoise, self.schedule, self.prior_scale * z, times, key))
+        return samplers.solve(sampler, denoise, self.schedule, self.prior_scale * z, times, key)
 
     # The probability-flow equation, there and back
 
@@ -386,3 +399,122 @@ class Diffusion(GenerativeModel):
             Nats per image, float32 `(batch,)`.
         """
         return self.variational_bound(x, samples, seed)[0]
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class LatentDiffusion(GenerativeModel):
+    """A diffusion model of the codes of an autoencoder (Rombach et al. 2022, arXiv:2112.10752).
+
+    Codes are brought to mean 0 and variance 1 by running averages. The autoencoder comes trained, or learns in the same steps
+    by its own loss and optimizer; no gradient of the diffusion model's loss reaches it.
+
+    Args:
+        autoencoder: `Autoencoder`, without `ema` of its own.
+        diffusion: `Diffusion` of images of shape `(1, 1, latent_dim)`, not clipped, without `ema` of its own.
+        train_autoencoder: bool. Whether the autoencoder learns along. Defaults to True.
+        **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
+
+    Raises:
+        ValueError: a diffusion model of another shape than the codes, or one that clips.
+
+    Example:
+
+    >>> model = gz.build("latent_diffusion", image_shape=(28, 28, 1))
+    >>> model.fit(images, epochs=1, verbose=0)
+    >>> model.sample(4, seed=0, steps=20).shape
+    (4, 28, 28, 1)
+    """
+
+    terms = ("reconstruction_loss",)
+    optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
+    averaged = ("autoencoder", "diffusion")
+    keyed = True
+
+    def __init__(self, autoencoder, diffusion, train_autoencoder=True, **kwargs):
+        super().__init__(**kwargs)
+        self.autoencoder = autoencoder
+        self.diffusion = diffusion
+        self.train_autoencoder = train_autoencoder
+        codes = autoencoder.decoder.input_shape[1]
+        if diffusion.image_shape != (1, 1, codes) or diffusion.clip:
+            raise ValueError(
+                f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
+                f"the autoencoder's codes, which have no bounds, and clip=False."
+            )
+        for part in (autoencoder, diffusion):
+            if part.ema is not None:
+                raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
+        self.normalize = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
+        self.normalize.build((None, codes))
+        self.num_classes = diffusion.num_classes
+
+    @property
+    def image_shape(self):
+        return self.autoencoder.image_shape
+
+    @property
+    def conditional(self):
+        return self.diffusion.conditional
+
+    @property
+    def evaluations_per_sample(self):
+        """How often `sample` evaluates the network for an image unless told otherwise."""
+        return self.diffusion.evaluations_per_sample
+
+    @inference
+    def encode(self, x):
+        """Images to the autoencoder's codes, `(batch, latent_dim)`."""
+        return self.autoencoder.encode(x)
+
+    @inference
+    def decode(self, z):
+        """Codes to images in [0, 1]."""
+        return self.autoencoder.decode(z)
+
+    def call(self, x):
+        """The autoencoder's reconstruction of `x`."""
+        return self.reconstruct(self.images_of(x))
+
+    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None):
+        """Draw images; arguments as in `Diffusion.sample`."""
+        settings = self.diffusion.sampling_settings(steps, sampler, guidance)
+        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+
+    def draw_latents(self, n, random):
+        """n times standard normal noise of the codes' shape, `(n, 1, 1, latent_dim)`."""
+        return self.diffusion.draw_latents(n, random)
+
+    @inference
+    def generate(self, latents, **settings):
+        codes = self.diffusion.walk(latents, **settings)[:, 0, 0]
+        spread = ops.sqrt(self.normalize.moving_variance + self.normalize.epsilon)
+        return self.autoencoder.decode(codes * spread + self.normalize.moving_mean)
+
+    def _diffusion_terms(self, x, labels, random, training):
+        codes = ops.stop_gradient(self.autoencoder.encoder(x, training=False))
+        codes = self.normalize(codes, training=training)[:, None, None, :]
+        error, factor, t = self.diffusion.errors(codes, labels, random, training)
+        if training:
+            self.diffusion.time_sampling.update(t, ops.stop_gradient(error), self.diffusion.schedule)
+        return {"loss": factor * error}
+
+    def _parts(self, data):
+        return self.images_of(data), self.diffusion.one_hot(self.labels_of(data)) if self.conditional else None
+
+    def train_step(self, data):
+        x, labels = self._parts(data)
+        distance = lambda training: self.autoencoder.distance_terms(x, training)  # noqa: E731
+        if self.train_autoencoder:
+            reconstruction = self.minimize(lambda: distance(True), ("autoencoder",), self.autoencoder_optimizer)
+        else:
+            reconstruction = distance(False)
+        terms = self.minimize(lambda: self._diffusion_terms(x, labels, self.random, True), ("diffusion",), self.optimizer)
+        return self.track({**reconstruction, **terms})
+
+    def test_step(self, data):
+        x, labels = self._parts(data)
+
+        def terms_of():
+            return {**self.autoencoder.distance_terms(x, False), **self._diffusion_terms(x, labels, self.random_test, False)}
+
+        return self.track(self.measure(terms_of, ("autoencoder", "diffusion")))

@@ -2,8 +2,18 @@
 
 from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder
-from keras_genzoo.networks.mlp import mlp
+from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 from keras_genzoo.networks.unet import unet
 
-__all__ = ["conv_decoder", "conv_encoder", "critic", "generator", "mlp", "residual_decoder", "residual_encoder", "unet"]
+__all__ = [
+    "conv_decoder",
+    "conv_encoder",
+    "critic",
+    "dense_denoiser",
+    "generator",
+    "mlp",
+    "residual_decoder",
+    "residual_encoder",
+    "unet",
+]

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import layers
 
+from keras_genzoo.layers import TimeEmbedding
 from keras_genzoo.networks.common import code_heads, dense, normalized, positive
 
 
@@ -58,3 +59,37 @@ def mlp(
     x = layers.Dense(math.prod(output_shape), activation=output_activation, dtype="float32", name="output")(x)
     x = layers.Reshape(tuple(output_shape), dtype="float32", name="image")(x)
     return keras.Model(inputs, x, name=name)
+
+
+def dense_denoiser(image_shape, width=512, depth=3, num_classes=None, name="denoiser"):
+    """Noisy images or codes and times to outputs of their shape: a fully connected stand-in for `unet`.
+
+    Args:
+        image_shape: `(height, width, channels)`; of codes `(1, 1, latent_dim)`.
+        width: int. Units of the layers. Defaults to 512.
+        depth: int. Number of residual blocks. Defaults to 3.
+        num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
+        name: str. Defaults to "denoiser".
+
+    Returns:
+        A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, as `unet`. A fresh one puts out zeros.
+
+    Example:
+
+    >>> dense_denoiser((1, 1, 64), width=256)
+    """
+    positive(width=width, depth=depth, num_classes=num_classes or 1)
+    inputs = [keras.Input(tuple(image_shape), name="image"), keras.Input((), name="time")]
+    told = layers.Dense(width, "silu", name="time_1")(TimeEmbedding(128, name="time_embedding")(inputs[1]))
+    if num_classes is not None:
+        inputs.append(keras.Input((num_classes,), name="labels"))
+        told = layers.Add(name="time_and_class")([told, layers.Dense(width, use_bias=False, name="class")(inputs[2])])
+    x = layers.Dense(width, name="first")(layers.Flatten(name="flatten")(inputs[0]))
+    for index in range(1, depth + 1):
+        y = layers.Dense(width, name=f"block{index}_in")(layers.LayerNormalization(name=f"block{index}_norm")(x))
+        y = layers.Add(name=f"block{index}_told")([y, layers.Dense(width, name=f"block{index}_time")(told)])
+        y = layers.Dense(width, name=f"block{index}_out")(layers.Activation("silu", name=f"block{index}_act")(y))
+        x = layers.Add(name=f"block{index}")([x, y])
+    x = layers.Activation("silu", name="last_act")(layers.LayerNormalization(name="last_norm")(x))
+    x = layers.Dense(math.prod(image_shape), kernel_initializer="zeros", dtype="float32", name="last")(x)
+    return keras.Model(inputs, layers.Reshape(tuple(image_shape), dtype="float32", name="output")(x), name=name)

@@ -1,7 +1,7 @@
 """Recipes of diffusion models."""
 
 from keras_genzoo import networks
-from keras_genzoo.models import Diffusion
+from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
 from keras_genzoo.recipes.registry import adam, recipe, variant
 
 
@@ -57,3 +57,72 @@ variant(
     time_sampling="log_normal",
 )
 variant("conditional_diffusion", "flow_matching", "Flow matching of ten classes, with guidance if asked.", num_classes=10)
+variant(
+    "ncsn",
+    "flow_matching",
+    "NCSN: denoising score matching at noise levels of a geometric sequence, annealed Langevin dynamics.",
+    schedule="geometric",
+    prediction="epsilon",
+    sampler="langevin",
+    steps=100,
+)
+variant(
+    "ddpm/cifar10",
+    "ddpm",
+    "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps.",
+    width=128,
+    multipliers=(1, 2, 2, 2),
+    blocks=2,
+    attention=(1,),
+    groups=32,
+    dropout=0.1,
+    sampler="ddpm_large",
+    steps=1000,
+    learning_rate=2e-4,
+    ema=0.9999,
+)
+variant(
+    "edm/cifar10",
+    "edm",
+    "EDM's settings for CIFAR-10 with the U-Net of DDPM at its width and depth: Heun's rule, 18 steps.",
+    width=128,
+    multipliers=(2, 2, 2),
+    blocks=4,
+    attention=(1,),
+    groups=32,
+    dropout=0.13,
+    steps=18,
+    learning_rate=1e-3,
+    ema=0.9999,
+)
+
+
+@recipe("diffusion", jit_compile=True, steps_per_execution=10)
+def latent_diffusion(
+    image_shape,
+    total_steps,
+    latent_dim=32,
+    width=512,
+    depth=3,
+    autoencoder_width=512,
+    autoencoder_depth=2,
+    num_classes=None,
+    time_sampling="uniform",
+    sampler="heun",
+    steps=15,
+    learning_rate=1e-3,
+    autoencoder_learning_rate=2e-3,
+    ema=0.999,
+    seed=None,
+):
+    """Flow matching in the codes of a fully connected autoencoder that learns along."""
+    shared = dict(width=autoencoder_width, depth=autoencoder_depth, activation="silu")
+    encoder = networks.mlp(image_shape, latent_dim, name="encoder", **shared)
+    decoder = networks.mlp(latent_dim, image_shape, output_activation="sigmoid", name="decoder", **shared)
+    network = networks.dense_denoiser((1, 1, latent_dim), width, depth, num_classes)
+    diffusion = Diffusion(network, time_sampling=time_sampling, sampler=sampler, steps=steps, seed=0)
+    model = LatentDiffusion(Autoencoder(encoder, decoder, seed=0), diffusion, ema=ema, seed=seed)
+    return model, {
+        "optimizer": adam(learning_rate, total_steps),
+        "autoencoder_optimizer": adam(autoencoder_learning_rate, total_steps),
+    }
