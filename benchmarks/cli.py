@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks run | report | list`."""
+"""The command line: `python -m benchmarks run | sweep | report | list`."""
 
 import ast
 import re
@@ -203,6 +203,42 @@ def run(recipes, seeds, overrides, timeout, out, budget, epochs, steps, **settin
         click.echo(f"{len(failed)} of {len(missing)} rows failed; the same command tries them again.", err=True)
     click.echo(f"Results are in {out}; `python -m benchmarks report {out}` writes the page.")
     raise SystemExit(1 if failed else 0)
+
+
+class Counts(click.ParamType):
+    """Whole numbers between commas."""
+
+    name = "counts"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str) and not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
+            self.fail(f"{value!r} is no list of counts, expected one as 5,10,20.", param, ctx)
+        return [int(count) for count in value.split(",")]
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--evaluations", type=Counts(), default="5,10,20,50,100", help="Most calls of the network for an image.")
+@click.option("--n", type=click.IntRange(min=100), default=1000, help="Test images compared with as many samples.")
+def sweep(folder, evaluations, n):
+    """Measure how distances depend on the sampler and its steps, of the trained diffusion models in FOLDER.
+
+    \b
+    Example:
+      python -m benchmarks sweep runs/first
+    """
+    from benchmarks import sweep as sweeping
+    from benchmarks.results import Folder, FolderError
+
+    try:
+        folder_ = Folder(folder)
+        with folder_.lock():
+            count = sweeping.sweep(folder_, evaluations, n)
+    except FolderError as error:
+        raise click.BadParameter(str(error), param_hint="FOLDER") from None
+    if not count:
+        raise click.BadParameter(f"{folder} holds no trained model that is sampled in steps.", param_hint="FOLDER")
+    click.echo(f"Added to the results of {count} models; `python -m benchmarks report {folder}` draws them.")
 
 
 @main.command()

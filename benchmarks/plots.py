@@ -92,3 +92,15 @@ def distance_against_speed(ranking, colours):
         axes.set(xlabel="images sampled a second, 256 at a time", ylabel=f"{name}, test split", xscale="log", yscale="log")
 
     return drawn(draw)
+
+
+def distance_against_evaluations(points, name):
+    """Distance on the test split against calls of the network for an image, a line a sampler."""
+
+    def draw(axes):
+        for sampler in dict.fromkeys(point["sampler"] for point in points):
+            line = [point for point in points if point["sampler"] == sampler and point["distance"] is not None]
+            axes.plot([p["evaluations"] for p in line], [p["distance"] for p in line], marker="o", markersize=3, label=sampler)
+        axes.set(xlabel="network calls an image", ylabel=f"{name}, test split", xscale="log", yscale="log")
+
+    return drawn(draw, 4.2, 2.8)

@@ -103,6 +103,10 @@ def describe(folder, rows):
         }
         if not entry.control:
             section["curve"] = plot(f"{files.name}-curve", plots.learning_curve(row["curve"]))
+            if row.get("sweep"):
+                section["sweep_n"] = row["sweep_n"]
+                svg = plots.distance_against_evaluations(row["sweep"], row["distance_name"])
+                section["sweep"] = plot(f"{files.name}-sweep", svg)
         sections.append(section)
 
     seeds = max((len(entry.rows) for entry in models), default=0)

@@ -1,10 +1,12 @@
 """How fast training and scores are, beside the usual ways, in turns within one run: `python -m benchmarks.speed`.
 
 The recipe dcgan trains by `fit` against a bare loop over a `tf.function`, with the same networks. Features of Inception are
-timed against torch-fidelity, with the same random weights and images; that needs PyTorch, so it runs in an environment of its
+timed against torch-fidelity, with the same random weights and images, sampling by a U-Net against the pipeline of diffusers with
+a U-Net of the same size, and a Glow against the same one of normflows. These need PyTorch, so they run in an environment of their
 own:
 
-    python3 -m venv ~/reference-venv && ~/reference-venv/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2
+    python3 -m venv ~/reference-venv
+    ~/reference-venv/bin/pip install torch==2.13.0 torch-fidelity==0.4.0 prdc==0.2 diffusers==0.42.1 normflows==1.7.3
     python -m benchmarks.speed --peer ~/reference-venv/bin/python
 """
 
@@ -12,6 +14,7 @@ import runpy
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +25,10 @@ SCRIPT = ROOT / "scripts" / "reference_inception.py"
 ROUNDS = 3
 IMAGES, BATCH = 500, 50  # of 32x32, as CIFAR-10's; torch-fidelity's batches are 64, of which 500 is no multiple
 N, DIM = 10_000, 2048
+GLOW, FLOW_STEPS, FLOW_BATCH = {"levels": 2, "steps": 4, "width": 64, "depth": 1}, 200, 64
+FLOW_IMAGES = Path(tempfile.gettempdir()) / "keras_genzoo_flow_images.npz"
+SAMPLES, EVALUATIONS = 256, 30  # images and calls of the network for each
+CHANNELS, U_NET_PARAMETERS = (16, 32, 64), 619_697  # of a U-Net without attention
 
 
 def images():
@@ -34,8 +41,17 @@ def seconds(work):
     return time.perf_counter() - started
 
 
-def peer():
+def peer(what):
     """In the process with PyTorch: a line read is a round of work, a line written its seconds."""
+    work = {"features": torch_fidelity_features, "sampling": diffusers_sampling, "flow": normflows_training}[what]()
+    work()
+    for _ in sys.stdin:
+        print(seconds(work), flush=True)
+    if hasattr(work, "score"):
+        print(work.score())
+
+
+def torch_fidelity_features():
     import torch
 
     script = runpy.run_path(str(SCRIPT))
@@ -46,9 +62,78 @@ def peer():
         with torch.no_grad():
             return torch.cat([network(batch)[0] for batch in batches])
 
-    work()
-    for _ in sys.stdin:
-        print(seconds(work), flush=True)
+    return work
+
+
+def diffusers_sampling():
+    from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+
+    network = UNet2DModel(
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=CHANNELS,
+        down_block_types=("DownBlock2D",) * len(CHANNELS),
+        up_block_types=("UpBlock2D",) * len(CHANNELS),
+        add_attention=False,
+        norm_num_groups=4,
+    )
+    assert sum(p.numel() for p in network.parameters()) == U_NET_PARAMETERS
+    pipeline = DDIMPipeline(network, DDIMScheduler(1000))
+    pipeline.set_progress_bar_config(disable=True)
+    return lambda: pipeline(batch_size=SAMPLES, num_inference_steps=EVALUATIONS, output_type="np")
+
+
+def normflows_training():
+    import normflows
+    import torch
+
+    steps = []
+    for channels in (8, 4):  # the last level first
+        blocks = [
+            normflows.flows.GlowBlock(channels, GLOW["width"], split_mode="channel", scale=True) for _ in range(GLOW["steps"])
+        ]
+        steps.append([*blocks, normflows.flows.Squeeze()])
+    priors = [normflows.distributions.DiagGaussian(shape, trainable=False) for shape in ((8, 7, 7), (2, 14, 14))]
+    model = normflows.MultiscaleFlow(priors, steps, [normflows.flows.Merge()], normflows.transforms.Logit(0.05))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with np.load(FLOW_IMAGES) as arrays:
+        train, test = (torch.from_numpy(arrays[split]).permute(0, 3, 1, 2) for split in ("train", "test"))
+    order = iter(torch.randint(len(train), (FLOW_STEPS * (ROUNDS + 1), FLOW_BATCH), generator=torch.Generator().manual_seed(0)))
+
+    def cube(levels):
+        return (levels.float() + torch.rand(levels.shape)) / 256
+
+    def work():
+        for _ in range(FLOW_STEPS):
+            optimizer.zero_grad()
+            model.forward_kld(cube(train[next(order)])).backward()
+            optimizer.step()
+
+    def score():
+        with torch.no_grad():
+            nats = torch.cat([model.log_prob(cube(batch), None) for batch in test.split(250)]).mean().item()
+        return -nats / (784 * np.log(2))
+
+    work.score = score
+    return work
+
+
+def in_turns(python, what, ours, scores=None):
+    """Seconds of a function and of a peer's work, a list each; a score that the peer has in the end joins the list `scores`."""
+    mine, theirs = [], []
+    ours()
+    with subprocess.Popen([python, __file__, "peer", what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(ROUNDS):
+            mine.append(seconds(ours))
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            theirs.append(float(process.stdout.readline()))
+        process.stdin.close()
+        if scores is not None:
+            scores.append(float(process.stdout.readline()))
+    return mine, theirs
 
 
 def feature_seconds(python):
@@ -61,16 +146,31 @@ def feature_seconds(python):
     inception.set_constants(model, script["constants"](script["SEED"]))
     features = FeatureExtractor(model, "pool_3", inception.preprocess, batch_size=BATCH)
     batch = images()
-    features(batch)
-    ours, theirs = [], []
-    with subprocess.Popen([python, __file__, "peer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        for _ in range(ROUNDS):
-            ours.append(seconds(lambda: features(batch)))
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            theirs.append(float(process.stdout.readline()))
-        process.stdin.close()
-    return ours, theirs
+    return in_turns(python, "features", lambda: features(batch))
+
+
+def sampling_seconds(python):
+    """Seconds of sampling by the recipe flow_matching and by diffusers' pipeline, a list each."""
+    import keras_genzoo as gz
+
+    width = CHANNELS[0]
+    model = gz.build("flow_matching", (28, 28, 1), width=width, multipliers=[count // width for count in CHANNELS], seed=0)
+    assert model.network.count_params() == U_NET_PARAMETERS
+    return in_turns(python, "sampling", lambda: model.sample(SAMPLES, seed=0, sampler="ddim", steps=EVALUATIONS))
+
+
+def flow_seconds(python):
+    """Seconds of so many steps of Glow here and in normflows, a list each, and the bits/dim of test images after all of them."""
+    import keras_genzoo as gz
+
+    arrays = {split: gz.data.as_array(gz.data.load("fashion_mnist_mini", split, shuffle=False)) for split in ("train", "test")}
+    np.savez(FLOW_IMAGES, **arrays)
+    model = gz.build("glow", (28, 28, 1), **GLOW, alpha=0.05, learning_rate=1e-3, clipnorm=None, ema=None, seed=0)
+    data = gz.data.load("fashion_mnist_mini", "train", batch_size=FLOW_BATCH).repeat()
+    fit = lambda: model.fit(data, steps_per_epoch=FLOW_STEPS, verbose=0)  # noqa: E731
+    scores = []
+    times = in_turns(python, "flow", fit, scores)
+    return times, float(np.mean(model.bits_per_dim(arrays["test"]))), scores[0]
 
 
 def distance_seconds():
@@ -154,7 +254,7 @@ def main():
     import click
 
     @click.command(context_settings={"show_default": True})
-    @click.option("--peer", "python", help="Python with torch-fidelity; without it that comparison is left out.")
+    @click.option("--peer", "python", help="Python with the peers; without it what compares with them is left out.")
     @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/speed.md"))
     def command(python, out):
         """Time training and scores beside the usual ways and write a table."""
@@ -166,6 +266,11 @@ def main():
         timed = {"200 steps of dcgan by fit, against a bare loop with the same networks": training_seconds()}
         if python:
             timed[f"Inception's features of {IMAGES} images, against torch-fidelity"] = feature_seconds(python)
+            what = f"{SAMPLES} samples of {EVALUATIONS} calls of a U-Net, against diffusers' DDIMPipeline, sizes equal"
+            timed[what] = sampling_seconds(python)
+            times, ours, theirs = flow_seconds(python)
+            bits = f"{ours:.2f} bits/dim after {FLOW_STEPS * (ROUNDS + 1)} of them and {theirs:.2f} there"
+            timed[f"{FLOW_STEPS} steps of Glow, against normflows ({bits})"] = times
         timed[f"statistics and Frechet distance of {N:,} x {DIM} features, against scipy's sqrtm"] = distance_seconds()
         lines = []
         for what, pair in timed.items():
@@ -187,7 +292,7 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["peer"]:
-        peer()
+    if sys.argv[1:2] == ["peer"]:
+        peer(sys.argv[2])
     else:
         main()

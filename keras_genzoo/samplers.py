@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import randomness
+from keras_genzoo.schedules import EDM
 from keras_genzoo.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -21,17 +22,32 @@ class Sampler(Part):
 
     Class attributes:
         stochastic: whether noise is added on the way, so that more than the first noise decides on the image.
+        needs_edm: whether it works with the schedule `EDM` alone, where the image keeps its size and time is the noise.
     """
 
     stochastic = False
+    needs_edm = False
 
     def times(self, schedule, steps):
-        """The times of `steps` steps, `(steps + 1,)` float64, from the schedule's `t_max` to 0."""
+        """The times of `steps` steps, `(steps + 1,)` float64, from the schedule's `t_max` to 0.
+
+        Raises:
+            ValueError: the sampler `needs_edm` and is given another schedule.
+        """
+        if self.needs_edm and not isinstance(schedule, EDM):
+            raise ValueError(
+                f"the sampler {type(self).__name__}, as it is set, needs the schedule EDM and was given "
+                f"{type(schedule).__name__}; take another sampler."
+            )
         return schedule.times(steps)
 
-    def evaluations(self, schedule, steps):
+    def evaluations(self, steps):
         """How often the network is evaluated in `steps` steps."""
         return steps
+
+    def steps(self, evaluations):
+        """The most steps for which so many evaluations of the network suffice."""
+        return evaluations
 
     def init(self, x, steps):
         """The state from which the first of `steps` steps begins."""
@@ -156,13 +172,15 @@ class Heun(Sampler):
     def stochastic(self):
         return self.churn > 0
 
-    def times(self, schedule, steps):
-        if self.churn and type(schedule).__name__ != "EDM":
-            raise ValueError(f"churn is {self.churn}, which needs the schedule EDM and was given {type(schedule).__name__}.")
-        return super().times(schedule, steps)
+    @property
+    def needs_edm(self):
+        return self.churn > 0
 
-    def evaluations(self, schedule, steps):
+    def evaluations(self, steps):
         return 2 * steps - 1
+
+    def steps(self, evaluations):
+        return (evaluations + 1) // 2
 
     def init(self, x, steps):
         return x, ops.minimum(self.churn / ops.cast(steps, "float32"), math.sqrt(2) - 1)
@@ -214,14 +232,17 @@ class AnnealedLangevin(Sampler):
         step_size: float. Size of a step as a share of the level's variance. Defaults to 0.1.
     """
 
-    stochastic = True
+    stochastic = needs_edm = True
 
     def __init__(self, repeats=5, step_size=0.1, **kwargs):
         super().__init__(**kwargs)
         self.repeats, self.step_size = repeats, step_size
 
-    def evaluations(self, schedule, steps):
+    def evaluations(self, steps):
         return self.repeats * steps + 1
+
+    def steps(self, evaluations):
+        return (evaluations - 1) // self.repeats
 
     def step(self, state, denoise, schedule, t, t_next, key):
         sigma = schedule.noise(t)

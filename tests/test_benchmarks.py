@@ -494,3 +494,32 @@ def test_ctrl_c_ends_the_process_and_keeps_what_is_done(finished, command, tmp_p
     assert "Stopped. What is finished is in" in errors and "Traceback" not in errors
     assert Folder(out).rows() == before
     assert json.loads((out / "settings.json").read_text())["steps"] == 20
+
+
+def test_a_sweep_measures_every_sampler_at_the_calls_asked_for(finished, tmp_path):
+    import keras_genzoo as gz
+
+    folder = Folder(shutil.copytree(finished[1], tmp_path / "copy"))
+    result = invoke("sweep", folder.path)
+    assert result.exit_code == 2 and "holds no trained model that is sampled in steps" in result.output
+    first = next(row for row in folder.rows() if row["recipe"] == "dense_autoencoder")
+    row = {**first, "recipe": "latent_diffusion", "family": "diffusion", "overrides": {}}
+    folder.add(row)
+    folder.files(row).mkdir()
+    small = {"latent_dim": 3, "width": 8, "autoencoder_width": 8}
+    gz.build("latent_diffusion", (11, 7, 5), **small, jit_compile=False).save(folder.files(row) / "model.keras")
+    result = invoke("sweep", folder.path, "--evaluations", "3,4", "--n", 100)
+    assert result.exit_code == 0, (result.output, result.exception)
+    (row,) = [row for row in folder.rows() if "sweep" in row]
+    # Heun's rule needs two calls a step, and one for the last; annealed Langevin is not of this schedule.
+    points = [(point["sampler"], point["steps"], point["evaluations"]) for point in row["sweep"]]
+    assert points == [
+        *((name, calls, calls) for name in ("ddpm", "ddpm_large", "ddim", "euler") for calls in (3, 4)),
+        ("heun", 2, 3),
+        ("dpm_solver", 3, 3),
+        ("dpm_solver", 4, 4),
+    ]
+    assert row["sweep_n"] == 40 and all(point["distance"] > 0 for point in row["sweep"])
+    write_report(folder)
+    assert "Every sampler at several numbers of steps, 40 images" in (folder.path / "report.html").read_text()
+    assert invoke("sweep", folder.path, "--evaluations", "5;6").exit_code == 2

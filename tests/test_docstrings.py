@@ -1,8 +1,10 @@
-"""The examples in docstrings run, and give what they say."""
+"""The examples in docstrings run, and give what they say; so do those of the pages in docs/."""
 
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -56,3 +58,15 @@ def test_the_example_runs(example, names):
     report = []
     runner.run(example, out=report.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("page", ["diffusion.md"])
+def test_the_code_of_the_page_runs(page, names):
+    text = (Path(__file__).parents[1] / "docs" / page).read_text()
+    names["model"] = gz.build("flow_matching", (28, 28, 1), width=8, multipliers=(1,), ema=None, seed=0)
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    # What was kept is kept, and the rest is made anew.
+    kept, made = names["mask"] == 1, names["restored"]
+    np.testing.assert_allclose(made[kept], names["photos"][kept], atol=1e-3)
+    assert made.shape == names["photos"].shape and np.abs(made - names["photos"])[~kept].max() > 0.1

@@ -106,7 +106,7 @@ class Diffusion(GenerativeModel):
     @property
     def evaluations_per_sample(self):
         """How often `sample` evaluates the network for an image unless told otherwise."""
-        return self.sampler.evaluations(self.schedule, self.steps)
+        return self.sampler.evaluations(self.steps)
 
     # What the network sees
 
@@ -237,7 +237,7 @@ class Diffusion(GenerativeModel):
         Args:
             n, seed, batch_size, labels, averaged: as in `GenerativeModel.sample`.
             steps: int or None. Steps of the sampler; None is the model's own number. The network is evaluated
-                `sampler.evaluations(schedule, steps)` times.
+                `sampler.evaluations(steps)` times.
             sampler: name of `samplers.SAMPLERS`, a `Sampler`, or None, the model's own.
             guidance: float or None. Above 1, images are more typical of their labels and less varied; of conditional models.
                 Defaults to None, no guidance.

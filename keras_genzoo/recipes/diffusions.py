@@ -64,7 +64,7 @@ variant(
     schedule="geometric",
     prediction="epsilon",
     sampler="langevin",
-    steps=100,
+    steps=20,
 )
 variant(
     "ddpm/cifar10",
