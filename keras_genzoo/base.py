@@ -107,8 +107,7 @@ class GenerativeModel(Configured, keras.Model):
     def finish(self):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
         for name in constructor_arguments(type(self)):
-            part = getattr(self, name)
-            if isinstance(part, keras.layers.Layer):
+            for part in self._layers_of([name]):
                 _check_network(part, name)
         self._trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.terms, *self.diagnostics)]
         self._average_pairs = []
@@ -122,9 +121,14 @@ class GenerativeModel(Configured, keras.Model):
                     self._average_pairs.append((variable, average))
         self.built = True  # the networks are
 
+    def _layers_of(self, names):
+        """The layers among arguments of these names; of lists, those in them."""
+        values = [getattr(self, name) for name in names]
+        parts = [part for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
+        return [part for part in parts if isinstance(part, keras.layers.Layer)]
+
     def _variables_of(self, names, kind):
-        parts = [getattr(self, name) for name in names]
-        variables = [v for part in parts if isinstance(part, keras.layers.Layer) for v in getattr(part, kind)]
+        variables = [v for part in self._layers_of(names) for v in getattr(part, kind)]
         return list({id(v): v for v in variables}.values())  # a layer that two networks share counts once
 
     # Images at the border
@@ -216,8 +220,7 @@ class GenerativeModel(Configured, keras.Model):
         self._compile_settings = {**settings, "jit_compile": jit_compile}
 
     def _computes_in_float16(self, names):
-        networks = [getattr(self, name) for name in names]
-        layers = [layer for network in networks if isinstance(network, keras.layers.Layer) for layer in network._flatten_layers()]
+        layers = [layer for part in self._layers_of(names) for layer in part._flatten_layers()]
         return any(layer.compute_dtype == "float16" for layer in layers)
 
     def get_compile_config(self):
@@ -264,9 +267,8 @@ class GenerativeModel(Configured, keras.Model):
 
     def _regularised(self, terms_of, networks):
         terms = dict(terms_of())
-        parts = [getattr(self, name) for name in networks]
-        for part in parts:
-            for loss in part.losses if isinstance(part, keras.layers.Layer) else ():
+        for part in self._layers_of(networks):
+            for loss in part.losses:
                 terms["loss"] = terms["loss"] + tf.cast(loss, tf.float32)
         return terms
 

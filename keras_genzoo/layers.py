@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -119,3 +120,27 @@ class TimeEmbedding(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "dim": self.dim, "scale": self.scale}
+
+
+@_registered
+class MaskedDense(keras.layers.Dense):
+    """`keras.layers.Dense` of which unit j sees input i only where `inputs[i] <= outputs[j]` (Germain et al. 2015,
+    arXiv:1502.03509, eq. 12).
+
+    Args:
+        units: int.
+        inputs, outputs: lists of ints, the degrees of inputs and units.
+        **kwargs: of `keras.layers.Dense`.
+    """
+
+    def __init__(self, units, inputs, outputs, **kwargs):
+        super().__init__(units, **kwargs)
+        self.degrees = inputs, outputs
+        self._mask = (np.asarray(inputs)[:, None] <= np.asarray(outputs)[None]).astype("float32")
+
+    def call(self, x, training=None):
+        y = ops.matmul(x, self.kernel * ops.cast(self._mask, self.compute_dtype))
+        return self.activation(y + self.bias if self.use_bias else y)
+
+    def get_config(self):
+        return {**super().get_config(), "inputs": self.degrees[0], "outputs": self.degrees[1]}

@@ -14,6 +14,7 @@ import keras_genzoo as gz
 SHAPE = (8, 8, 1)
 DENSE = {"width": 16, "depth": 1, "latent_dim": 3}
 CONVOLUTIONAL = {"width": 4, "depth": 2, "latent_dim": 3}
+FLOW = {"width": 8, "steps": 2}
 UNET = {"width": 8, "multipliers": (1, 2), "steps": 3}
 TINY = {
     "autoencoder": {**CONVOLUTIONAL, "components": 2},
@@ -23,9 +24,15 @@ TINY = {
     "laplace_vae": DENSE,
     **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "r3gan", "conditional_gan"), CONVOLUTIONAL),
     **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion", "ncsn"), UNET),
+    "planar_vae": {**DENSE, "flow_layers": 2},
+    "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},
+    **dict.fromkeys(("glow", "realnvp", "spline_flow"), FLOW),
+    "nice": {"width": 16, "depth": 1},
+    "maf": {"width": 16, "layers": 2},
+    "planar_flow": {"layers": 3},
     "latent_diffusion": {**DENSE, "autoencoder_width": 16, "steps": 3},
 }
-FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching")
+FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching", "glow")
 MODES = {
     "graph": {"jit_compile": False, "steps_per_execution": 1},
     "eager": {"run_eagerly": True},

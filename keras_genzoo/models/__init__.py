@@ -2,7 +2,8 @@
 
 from keras_genzoo.models.autoencoder import Autoencoder
 from keras_genzoo.models.diffusion import Diffusion, LatentDiffusion
+from keras_genzoo.models.flow import Flow
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.vae import VAE
 
-__all__ = ["GAN", "VAE", "Autoencoder", "Diffusion", "LatentDiffusion"]
+__all__ = ["GAN", "VAE", "Autoencoder", "Diffusion", "Flow", "LatentDiffusion"]

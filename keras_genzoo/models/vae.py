@@ -30,10 +30,14 @@ class VAE(GenerativeModel):
         decoder: keras.Model. Codes `(batch, latent_dim)` to the parameters of p(x|z), `(batch, height, width, channels *
             likelihood.parameters_per_channel)`.
         prior: object with `sample(n, random)` and `log_prob(z)`; None is N(0, I). The KL is in closed form for N(0, I) and
-            one draw's estimate for other priors. Defaults to None.
+            one draw's estimate for other priors, and with `posterior_flow`. Defaults to None.
         likelihood: "gaussian", "laplace", "bernoulli", "discretized_logistic" or a `likelihoods.Likelihood`. Defaults to
             "gaussian", of unit variance.
         beta: float, at least 0. Weight of the KL term. Defaults to 1.
+        posterior_flow: `bijectors.Bijector` of vectors or None. Makes of the Gaussian's draw z_0 the code z = f(z_0), whose
+            posterior then is no Gaussian: log q(z|x) = log q(z_0|x) - log |det df/dz_0| (Rezende and Mohamed 2015,
+            arXiv:1505.05770, eq. 13; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output
+            as its context. Defaults to None.
         beta_warmup: int. Steps over which the weight grows linearly from 0 to `beta`; validation uses `beta` throughout.
             Defaults to 0.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
@@ -49,11 +53,13 @@ class VAE(GenerativeModel):
     """
 
     terms = ("reconstruction_loss", "kl_loss")
-    optimizers = {"optimizer": ("encoder", "decoder", "prior", "likelihood")}
-    averaged = ("encoder", "decoder", "prior", "likelihood")
+    optimizers = {"optimizer": ("encoder", "decoder", "prior", "likelihood", "posterior_flow")}
+    averaged = ("encoder", "decoder", "prior", "likelihood", "posterior_flow")
     log_prob_label = "iw64"
 
-    def __init__(self, encoder, decoder, prior=None, likelihood="gaussian", beta=1.0, beta_warmup=0, **kwargs):
+    def __init__(
+        self, encoder, decoder, prior=None, likelihood="gaussian", beta=1.0, beta_warmup=0, posterior_flow=None, **kwargs
+    ):
         super().__init__(**kwargs)
         if beta < 0:
             raise ValueError(f"beta is {beta}, expected a number of at least 0.")
@@ -66,8 +72,9 @@ class VAE(GenerativeModel):
         self.likelihood = likelihoods.get(likelihood)
         self.beta = beta
         self.beta_warmup = beta_warmup
+        self.posterior_flow = posterior_flow
         height, width, channels = self.image_shape
-        check_output(encoder, "encoder", code, code)
+        check_output(encoder, "encoder", *[code] * (2 if posterior_flow is None or not posterior_flow.conditional else 3))
         check_output(decoder, "decoder", (height, width, channels * self.likelihood.parameters_per_channel))
 
     @property
@@ -76,12 +83,14 @@ class VAE(GenerativeModel):
 
     @inference
     def posterior(self, x):
-        """Images to `(mu, log_variance)` of q(z|x), each `(batch, latent_dim)`."""
-        return self.encoder(self.images_of(x), training=False)
+        """Images to `(mu, log_variance)` of q(z|x), or of q(z_0|x), each `(batch, latent_dim)`."""
+        return self.encoder(self.images_of(x), training=False)[:2]
 
+    @inference
     def encode(self, x):
-        """Images to the means of their codes, `(batch, latent_dim)`."""
-        return self.posterior(x)[0]
+        """Images to the means of their codes (with `posterior_flow`, what it makes of the means), `(batch, latent_dim)`."""
+        mu, _, *context = self.encoder(self.images_of(x), training=False)
+        return mu if self.posterior_flow is None else self.posterior_flow.forward(mu, False, *context)[0]
 
     @inference
     def decode(self, z):
@@ -100,19 +109,26 @@ class VAE(GenerativeModel):
         """What the likelihood is a density of: images dequantised for a density on the cube, else images."""
         return images.dequantise(x, uniform) if self.support == "continuous" else x
 
-    def kl(self, mu, log_variance, z):
-        """KL(q(z|x) || p(z)) in nats, `(batch,)`."""
-        if isinstance(self.prior, StandardNormal):
-            return divergences.gaussian_kl(mu, log_variance)
-        return divergences.gaussian_log_prob(z, mu, log_variance) - self.prior.log_prob(z)
+    def draw(self, outputs, noise, training=False):
+        """A code of q(z|x) from the encoder's outputs and standard normal noise, and log q(z|x) in nats, `(batch,)`."""
+        mu, log_variance, *context = outputs
+        z = mu + ops.exp(0.5 * log_variance) * noise  # eq. 10
+        log_q = divergences.gaussian_log_prob(z, mu, log_variance)
+        if self.posterior_flow is None:
+            return z, log_q
+        z, log_det = self.posterior_flow.forward(z, training, *context)
+        return z, log_q - log_det
 
     def negative_elbo(self, x, random, beta, training):
-        mu, log_variance = self.encoder(x, training=training)
-        z = mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu))  # eq. 10
+        outputs = self.encoder(x, training=training)
+        z, log_q = self.draw(outputs, random.normal(ops.shape(outputs[0])), training)
+        if self.posterior_flow is None and isinstance(self.prior, StandardNormal):
+            kl = divergences.gaussian_kl(*outputs)
+        else:
+            kl = log_q - self.prior.log_prob(z)
         parameters = self.decoder(z, training=training)
         log_likelihood = self.likelihood.training_log_prob if training else self.likelihood.log_prob
         reconstruction = -log_likelihood(self.target(x, random.uniform(ops.shape(x))), parameters)
-        kl = self.kl(mu, log_variance, z)
         return {"loss": reconstruction + beta * kl, "reconstruction_loss": reconstruction, "kl_loss": kl}
 
     def train_step(self, data):
@@ -157,12 +173,12 @@ class VAE(GenerativeModel):
 
     def importance_weighted_bound(self, x, target, samples, seed):
         """log 1/k sum_i p(target|z_i) p(z_i) / q(z_i|x), with z_i from q(z|x); `(batch,)`."""
-        mu, log_variance = self.encoder(x, training=False)
+        outputs = self.encoder(x, training=False)
 
         def add_draw(index, total):
-            z = mu + ops.exp(0.5 * log_variance) * randomness.normal(randomness.make_key(seed, 1, index), tf.shape(mu))
+            z, log_q = self.draw(outputs, randomness.normal(randomness.make_key(seed, 1, index), tf.shape(outputs[0])))
             log_joint = self.likelihood.log_prob(target, self.decoder(z, training=False)) + self.prior.log_prob(z)
-            return index + 1, ops.logaddexp(total, log_joint - divergences.gaussian_log_prob(z, mu, log_variance))
+            return index + 1, ops.logaddexp(total, log_joint - log_q)
 
         nothing = tf.fill((tf.shape(x)[0],), -math.inf)
         _, total = tf.while_loop(lambda index, _: index < samples, add_draw, (0, nothing))

@@ -2,16 +2,20 @@
 
 from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder
+from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 from keras_genzoo.networks.unet import unet
 
 __all__ = [
+    "conv_coupling",
     "conv_decoder",
     "conv_encoder",
     "critic",
+    "dense_coupling",
     "dense_denoiser",
     "generator",
+    "made",
     "mlp",
     "residual_decoder",
     "residual_encoder",

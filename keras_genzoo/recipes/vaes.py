@@ -1,8 +1,21 @@
 """Recipes of variational autoencoders."""
 
-from keras_genzoo import likelihoods, networks
+from keras_genzoo import bijectors, likelihoods, networks
 from keras_genzoo.models import VAE
 from keras_genzoo.recipes.registry import adam, recipe, variant
+
+
+def _flow(kind, latent_dim, layers, width):
+    """Layers of a posterior's flow, each told of the image by a context of the code's size."""
+    if kind == "planar":
+        return [bijectors.Planar(latent_dim, context=latent_dim) for _ in range(layers)]
+    if kind != "autoregressive":
+        raise ValueError(f"flow is {kind!r}, expected None, 'planar' or 'autoregressive'.")
+    chain = []
+    for index in range(layers):
+        made = networks.made(latent_dim, 2, width, depth=1, context=latent_dim, name=f"made{index + 1}")
+        chain += [bijectors.Permutation(range(latent_dim)[::-1])] * (index > 0) + [bijectors.Autoregressive(made)]
+    return chain
 
 
 @recipe("vae", jit_compile=True, steps_per_execution=10)
@@ -19,6 +32,9 @@ def vae(
     scale="optimal",
     beta=1.0,
     warmup=0.0,
+    flow=None,
+    flow_layers=4,
+    flow_width=128,
     learning_rate=2e-3,
     ema=None,
     seed=None,
@@ -31,18 +47,31 @@ def vae(
     density = likelihoods.NAMED[likelihood](scale) if scaled else likelihoods.get(likelihood)
     height, columns, channels = image_shape
     output_shape = (height, columns, channels * density.parameters_per_channel)
+    heads = ("mu", "log_variance") if flow is None else ("mu", "log_variance", "context")
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
     head = "sigmoid" if scaled else None
     if network == "dense":
-        encoder = networks.mlp(image_shape, latent_dim, heads=("mu", "log_variance"), name="encoder", **shared)
+        encoder = networks.mlp(image_shape, latent_dim, heads=heads, name="encoder", **shared)
         decoder = networks.mlp(latent_dim, output_shape, output_activation=head, name="decoder", **shared)
     else:
-        encoder = networks.conv_encoder(image_shape, latent_dim, heads=("mu", "log_variance"), **shared)
+        encoder = networks.conv_encoder(image_shape, latent_dim, heads=heads, **shared)
         decoder = networks.conv_decoder(latent_dim, output_shape, output_activation=head, **shared)
     beta_warmup = int(warmup * (total_steps or 0))
-    model = VAE(encoder, decoder, likelihood=density, beta=beta, beta_warmup=beta_warmup, ema=ema, seed=seed)
+    posterior_flow = None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width))
+    model = VAE(
+        encoder,
+        decoder,
+        likelihood=density,
+        beta=beta,
+        beta_warmup=beta_warmup,
+        posterior_flow=posterior_flow,
+        ema=ema,
+        seed=seed,
+    )
     return model, {"optimizer": adam(learning_rate, total_steps)}
 
 
 variant("beta_vae", "vae", "beta-VAE: the KL term weighs four times as much.", beta=4.0)
 variant("laplace_vae", "vae", "Variational autoencoder with a Laplace likelihood.", likelihood="laplace")
+variant("planar_vae", "vae", "VAE whose posterior is bent by planar flows.", flow="planar", flow_layers=8)
+variant("iaf_vae", "vae", "VAE whose posterior is an inverse autoregressive flow.", flow="autoregressive")

@@ -1,0 +1,83 @@
+"""The networks inside of flows. All put out zeros when fresh, so that a fresh flow of couplings changes nothing."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_genzoo.layers import MaskedDense
+from keras_genzoo.networks.common import image_size, positive
+
+
+def conv_coupling(image_shape, outputs, width=64, depth=1, activation="relu", name="coupling"):
+    """Images to the parameters of a coupling: a 3x3 convolution, `depth` 1x1 ones, and a 3x3 one (Kingma and Dhariwal 2018,
+    arXiv:1807.03039, section B).
+
+    Args:
+        image_shape: `(height, width, channels)` of what the network sees.
+        outputs: int. Channels that it puts out.
+        width: int. Channels in between. Defaults to 64.
+        depth: int. Number of 1x1 convolutions. Defaults to 1.
+        activation: name or callable. Defaults to "relu".
+        name: str. Defaults to "coupling".
+
+    Returns:
+        A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
+    """
+    positive(outputs=outputs, width=width, depth=depth)
+    inputs = keras.Input(image_size(image_shape), name="stays")
+    x = layers.Conv2D(width, 3, padding="same", activation=activation, name="first")(inputs)
+    for index in range(1, depth + 1):
+        x = layers.Conv2D(width, 1, activation=activation, name=f"mix{index}")(x)
+    x = layers.Conv2D(outputs, 3, padding="same", kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", name="coupling"):
+    """Vectors `(batch, dimensions)` to the parameters of a coupling, `(batch, outputs)`, by `depth` layers of `width` units."""
+    positive(dimensions=dimensions, outputs=outputs, width=width, depth=depth)
+    inputs = x = keras.Input((dimensions,), name="stays")
+    for index in range(1, depth + 1):
+        x = layers.Dense(width, activation=activation, name=f"hidden{index}")(x)
+    x = layers.Dense(outputs, kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def made(dimensions, parameters, width=256, depth=2, activation="relu", context=None, name="made"):
+    """Vectors to parameters that depend, for each element, on none but the elements before it (MADE, Germain et al. 2015,
+    arXiv:1502.03509, section 4).
+
+    Args:
+        dimensions: int.
+        parameters: int. How many for an element.
+        width: int. Units of a hidden layer; their degrees go evenly through the dimensions. Defaults to 256.
+        depth: int. Number of hidden layers. Defaults to 2.
+        activation: name or callable. Defaults to "relu".
+        context: int or None. Units of a second input that all parameters depend on. Defaults to None.
+        name: str. Defaults to "made".
+
+    Returns:
+        A built `keras.Model`, `(batch, dimensions)`, or a list of this and `(batch, context)`, to `(batch, dimensions *
+        parameters)`, those of an element side by side.
+    """
+    positive(dimensions=dimensions, parameters=parameters, width=width, depth=depth)
+    inputs = x = keras.Input((dimensions,), name="vector")
+    told = None if context is None else keras.Input((context,), name="context")
+    before = np.arange(1, dimensions + 1)  # the element's own number: how many elements what follows may see
+    # A unit of degree d sees the first d elements; none may see the last, on which nothing depends.
+    degrees = 1 + np.arange(width) % max(dimensions - 1, 1)
+    for index in range(1, depth + 1):
+        x = MaskedDense(width, before.tolist(), degrees.tolist(), name=f"hidden{index}")(x)
+        if told is not None and index == 1:
+            x = layers.Add(name="with_context")([x, layers.Dense(width, use_bias=False, name="of_context")(told)])
+        x = layers.Activation(activation, name=f"activation{index}")(x)
+        before = degrees
+    last = np.repeat(np.arange(dimensions), parameters)  # element i sees i elements
+    x = MaskedDense(
+        dimensions * parameters, before.tolist(), last.tolist(), kernel_initializer="zeros", dtype=_head(), name="parameters"
+    )(x)
+    return keras.Model(inputs if told is None else [inputs, told], x, name=name)
+
+
+def _head():
+    """The dtype of densities: float32, also where networks compute in less; more where asked for."""
+    return "float64" if keras.config.dtype_policy().name == "float64" else "float32"

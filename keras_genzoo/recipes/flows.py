@@ -1,0 +1,151 @@
+"""Recipes of normalizing flows."""
+
+import math
+
+from keras_genzoo import bijectors, networks
+from keras_genzoo.models import Flow
+from keras_genzoo.recipes.registry import adam, recipe, variant
+
+
+def _coupling(shape, elementwise, width, depth, flip=False, mask="channels"):
+    """A coupling of images with a small convolutional network."""
+    channels = shape[-1]
+    if mask == "checkerboard":
+        stays, changes = channels, channels
+    else:
+        stays = channels - channels // 2 if flip else channels // 2
+        changes = channels - stays
+    make = bijectors.ELEMENTWISE[elementwise]()
+    network = networks.conv_coupling((*shape[:2], stays), changes * make.parameters, width, depth)
+    return bijectors.Coupling(network, make, mask, flip)
+
+
+def _levels(shape, levels, make_steps):
+    """Levels of images of a shape: odd rows and columns are done with, 2x2 pixels joined, `make_steps(shape)` made, and half of
+    the channels done with."""
+    height, width, channels = shape
+    if not levels:
+        return bijectors.Flatten(shape)
+    for part, odd, kept in (("row", height % 2, (height - 1, width)), ("column", width % 2, (height, width - 1))):
+        if odd and 0 not in kept:
+            return bijectors.FactorOut(shape, _levels((*kept, channels), levels, make_steps), part)
+    if 1 in (height, width):  # a line of pixels has no 2x2
+        return bijectors.Chain([*(make_steps(shape) if channels > 1 else []), bijectors.Flatten(shape)])
+    shape = height // 2, width // 2, 4 * channels
+    rest = _levels((*shape[:2], 2 * channels), levels - 1, make_steps)
+    rest = bijectors.FactorOut(shape, rest) if levels > 1 else bijectors.Flatten(shape)
+    return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape), rest])
+
+
+@recipe("flow", jit_compile=False)
+def glow(
+    image_shape,
+    total_steps,
+    levels=2,
+    steps=4,
+    width=64,
+    depth=1,
+    elementwise="affine",
+    mixing="convolution",
+    checkerboard=0,
+    alpha=0.05,
+    learning_rate=1e-3,
+    clipnorm=None,
+    ema=None,
+    seed=None,
+):
+    """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings."""
+    if mixing not in ("convolution", "flip"):
+        raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
+
+    def make_steps(shape):
+        for index in range(steps):
+            yield bijectors.ActNorm(shape[-1])
+            if mixing == "convolution":
+                yield bijectors.InvertibleConvolution(shape[-1])
+            yield _coupling(shape, elementwise, width, depth, flip=mixing == "flip" and index % 2 == 1)
+
+    first = [_coupling(image_shape, elementwise, width, depth, index % 2 == 1, "checkerboard") for index in range(checkerboard)]
+    chain = [bijectors.Logit(alpha), *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
+    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+
+
+variant(
+    "realnvp",
+    "glow",
+    "RealNVP: affine couplings, by a checkerboard of pixels and by channels, in levels.",
+    mixing="flip",
+    checkerboard=4,
+)
+variant("spline_flow", "glow", "Levels as Glow's, of couplings by rational-quadratic splines.", elementwise="spline")
+variant(
+    "glow/cifar10",
+    "glow",
+    "Glow as published for CIFAR-10: 3 levels of 32 steps, 512 wide.",
+    levels=3,
+    steps=32,
+    width=512,
+)
+
+
+@recipe("flow", jit_compile=True, steps_per_execution=10)
+def nice(
+    image_shape,
+    total_steps,
+    couplings=4,
+    width=512,
+    depth=3,
+    alpha=0.05,
+    learning_rate=1e-3,
+    clipnorm=None,
+    ema=None,
+    seed=None,
+):
+    """NICE: additive couplings of whole images by fully connected networks, and a scale for each dimension."""
+    dimensions = math.prod(image_shape)
+    half = dimensions // 2
+    # Every other pixel stays.
+    chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
+    order = [*range(0, dimensions, 2), *range(1, dimensions, 2)]
+    chain += [bijectors.Permutation(order)]
+    for index in range(couplings):
+        flip = index % 2 == 1
+        stays = dimensions - half if flip else half
+        network = networks.dense_coupling(stays, dimensions - stays, width, depth)
+        chain.append(bijectors.Coupling(network, "additive", flip=flip))
+    chain.append(bijectors.ActNorm(dimensions))
+    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+
+
+@recipe("flow", jit_compile=True, steps_per_execution=10)
+def maf(
+    image_shape,
+    total_steps,
+    layers=3,
+    width=512,
+    depth=1,
+    elementwise="affine",
+    alpha=0.05,
+    learning_rate=1e-3,
+    clipnorm=None,
+    ema=None,
+    seed=None,
+):
+    """Masked autoregressive flow: every pixel by all before it, the order turned round between layers."""
+    dimensions = math.prod(image_shape)
+    chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape)]
+    for index in range(layers):
+        make = bijectors.ELEMENTWISE[elementwise]()
+        chain += [bijectors.ActNorm(dimensions)]
+        chain += [bijectors.Permutation(range(dimensions)[::-1])] * (index > 0)
+        chain += [bijectors.Autoregressive(networks.made(dimensions, make.parameters, width, depth), make)]
+    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+
+
+@recipe("flow", jit_compile=True, steps_per_execution=10)
+def planar_flow(image_shape, total_steps, layers=16, alpha=0.05, learning_rate=1e-3, clipnorm=None, ema=None, seed=None):
+    """Planar flow: bends along single directions, after a scale for each dimension; for few dimensions."""
+    dimensions = math.prod(image_shape)
+    chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
+    chain += [bijectors.Planar(dimensions) for _ in range(layers)]
+    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}

@@ -1,0 +1,277 @@
+"""Bijectors against their own inverses and automatic differentiation; flows against known densities."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import keras_genzoo as gz
+from keras_genzoo import bijectors, networks
+from keras_genzoo.recipes.flows import _levels
+from keras_genzoo.recipes.vaes import _flow
+
+IMAGE, VECTOR = (2, 4, 3), (5,)
+
+
+def conv(elementwise, inputs=1, outputs=2, size=IMAGE):
+    return networks.conv_coupling((*size[:2], inputs), outputs * bijectors.ELEMENTWISE[elementwise]().parameters, 4)
+
+
+def coupling(elementwise, flip=False):
+    stays = 3 - 1 if flip else 1
+    return bijectors.Coupling(conv(elementwise, stays, 3 - stays), elementwise, flip=flip)
+
+
+def checkerboard(elementwise, flip=False):
+    return bijectors.Coupling(conv(elementwise, 3, 3), elementwise, "checkerboard", flip)
+
+
+def autoregressive(elementwise):
+    return bijectors.Autoregressive(networks.made(5, bijectors.ELEMENTWISE[elementwise]().parameters, 16), elementwise)
+
+
+def levels():
+    make_steps = lambda shape: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
+    return _levels((5, 7, 2), 2, make_steps)
+
+
+BIJECTORS = {  # name -> function that makes it, and the shape it takes
+    "additive coupling": (lambda: coupling("additive"), IMAGE),
+    "affine coupling": (lambda: coupling("affine"), IMAGE),
+    "affine coupling, flipped": (lambda: coupling("affine", flip=True), IMAGE),
+    "spline coupling": (lambda: coupling("spline"), IMAGE),
+    "affine checkerboard": (lambda: checkerboard("affine"), IMAGE),
+    "spline checkerboard, flipped": (lambda: checkerboard("spline", flip=True), IMAGE),
+    "dense coupling": (lambda: bijectors.Coupling(networks.dense_coupling(2, 6, 8)), VECTOR),
+    "masked autoregressive": (lambda: autoregressive("affine"), VECTOR),
+    "masked autoregressive spline": (lambda: autoregressive("spline"), VECTOR),
+    "inverse autoregressive": (lambda: bijectors.Inverted(autoregressive("affine")), VECTOR),
+    "activation normalisation": (lambda: bijectors.ActNorm(3), IMAGE),
+    "activation normalisation of vectors": (lambda: bijectors.ActNorm(5), VECTOR),
+    "1x1 convolution": (lambda: bijectors.InvertibleConvolution(3), IMAGE),
+    "1x1 convolution of vectors": (lambda: bijectors.InvertibleConvolution(5), VECTOR),
+    "permutation": (lambda: bijectors.Permutation([2, 0, 1]), IMAGE),
+    "squeeze": (bijectors.Squeeze, IMAGE),
+    "flatten": (lambda: bijectors.Flatten(IMAGE), IMAGE),
+    "channels factored out": (lambda: bijectors.FactorOut(IMAGE, bijectors.Flatten((2, 4, 2))), IMAGE),
+    "a row factored out": (lambda: bijectors.FactorOut(IMAGE, bijectors.Flatten((1, 4, 3)), "row"), IMAGE),
+    "a column factored out": (lambda: bijectors.FactorOut(IMAGE, bijectors.Flatten((2, 3, 3)), "column"), IMAGE),
+    "logit": (lambda: bijectors.Logit(0.05), IMAGE),
+    "scale": (lambda: bijectors.Scale(-3.0, 0.5), IMAGE),
+    "planar": (lambda: bijectors.Planar(5), VECTOR),
+    "radial": (lambda: bijectors.Radial(5), VECTOR),
+    "chain": (lambda: bijectors.Chain([bijectors.ActNorm(3), coupling("affine"), bijectors.Flatten(IMAGE)]), IMAGE),
+    "levels of an odd image": (levels, (5, 7, 2)),
+}
+
+
+def made_with(name, dtype, seed=0):
+    """The bijector in a precision, its weights moved so that it is nobody's identity, and inputs of its domain."""
+    make, shape = BIJECTORS[name]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        bijector = make()
+    finally:
+        keras.config.set_dtype_policy(before)
+    random = np.random.default_rng(seed)
+    for variable in bijector.trainable_variables:
+        variable.assign(variable + 0.3 * random.normal(size=variable.shape))
+    x = random.uniform(size=(4, *shape)) if name == "logit" else 1.5 * random.normal(size=(4, *shape))
+    return bijector, x.astype(dtype)
+
+
+@pytest.mark.parametrize("name", BIJECTORS)
+def test_the_inverse_undoes_and_the_log_determinant_is_that_of_the_jacobian(name):
+    for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-9)):
+        bijector, x = made_with(name, dtype)
+        y, log_det = bijector.forward(tf.constant(x))
+        assert y.dtype == log_det.dtype == dtype and log_det.shape == (4,)
+        np.testing.assert_allclose(bijector.inverse(y), x, atol=tolerance, rtol=tolerance)
+        if dtype == "float64":
+            with tf.GradientTape(persistent=True) as tape:
+                inputs = tf.constant(x)
+                tape.watch(inputs)
+                outputs = tf.reshape(bijector.forward(inputs)[0], (4, -1))
+            jacobian = tf.reshape(tape.batch_jacobian(outputs, inputs, experimental_use_pfor=False), (4, *2 * [x[0].size]))
+            np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-6)
+        for jit_compile in (False, True) if dtype == "float32" else ():
+            compiled = tf.function(lambda x, of=bijector: (of.forward(x), of.inverse(of.forward(x)[0])), jit_compile=jit_compile)
+            (again, same), back = compiled(x)
+            np.testing.assert_allclose(again, y, atol=1e-4, rtol=1e-4)
+            np.testing.assert_allclose(same, log_det, atol=1e-3)
+            np.testing.assert_allclose(back, x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in BIJECTORS if "coupling" in name or "autoregressive" in name])
+def test_a_fresh_coupling_is_the_identity(name):
+    make, shape = BIJECTORS[name]
+    x = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
+    y, log_det = make().forward(x)
+    np.testing.assert_allclose(y, x, atol=1e-5)
+    np.testing.assert_allclose(log_det, 0, atol=1e-4)
+
+
+def test_splines_are_monotone_and_the_identity_in_their_tails():
+    spline = bijectors.Spline(bins=5, bound=2.0)
+    parameters = tf.constant(3 * np.random.default_rng(0).normal(size=(1, spline.parameters)), tf.float64)
+    x = np.linspace(-4, 4, 200_001)
+    y, log_slope = (v.numpy() for v in spline.forward(tf.constant(x), parameters))
+    assert np.all(np.diff(y) > 0)
+    np.testing.assert_array_equal(y[np.abs(x) >= 2], x[np.abs(x) >= 2])
+    np.testing.assert_array_equal(log_slope[np.abs(x) >= 2], 0)
+    middle = np.abs(x) < 1.99
+    np.testing.assert_allclose(np.exp(log_slope)[middle], np.gradient(y, x)[middle], rtol=0.02)
+    np.testing.assert_allclose(spline.inverse(tf.constant(y), parameters), x, atol=1e-9)
+
+
+def test_made_sees_none_but_the_elements_before():
+    network = networks.made(6, 3, width=32, depth=2)
+    network.set_weights([np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(network.get_weights())])
+    with tf.GradientTape(persistent=True) as tape:
+        x = tf.constant(np.random.default_rng(0).normal(size=(1, 6)), tf.float32)
+        tape.watch(x)
+        outputs = tf.reshape(network(x), (1, 6, 3))
+    sees = np.abs(tape.batch_jacobian(outputs, x, experimental_use_pfor=False)[0]).max(axis=1) > 0
+    np.testing.assert_array_equal(sees, np.tril(np.ones((6, 6), bool), -1))
+
+
+def test_activation_normalisation_makes_the_first_batch_standard():
+    norm = bijectors.ActNorm(3)
+    x = np.random.default_rng(0).normal([1, -5, 20], [0.1, 2, 7], size=(64, 4, 4, 3)).astype("float32")
+    y = norm.initialize(tf.constant(x))
+    np.testing.assert_allclose(np.mean(y, axis=(0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(np.std(y, axis=(0, 1, 2)), 1, atol=1e-3)
+
+
+def test_planar_and_radial_stay_invertible_wherever_their_weights_go():
+    x = tf.constant(3 * np.random.default_rng(1).normal(size=(50, 5)), tf.float64)
+    for name in ("planar", "radial"):
+        for seed in range(5):
+            bijector, _ = made_with(name, "float64", seed)
+            for variable in bijector.trainable_variables:
+                variable.assign(5 * np.random.default_rng(seed).normal(size=variable.shape))
+            y, log_det = bijector.forward(x)
+            assert np.isfinite(log_det).all()
+            np.testing.assert_allclose(bijector.inverse(y), x, atol=1e-8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)), st.integers(0, 3))
+def test_levels_take_images_of_any_size(shape, count):
+    make_steps = lambda shape: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
+    bijector = _levels(shape, count, make_steps)
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    y, _ = bijector.forward(tf.constant(x))
+    assert y.shape == (2, math.prod(shape))
+    np.testing.assert_allclose(bijector.inverse(y), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["planar", "autoregressive"])
+def test_a_flow_with_a_context_depends_on_it_and_knows_its_determinant(kind):
+    keras.config.set_dtype_policy("float64")
+    try:
+        chain = bijectors.Chain(_flow(kind, 3, 2, 16))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    random = np.random.default_rng(0)
+    for variable in chain.trainable_variables:
+        variable.assign(variable + 0.5 * random.normal(size=variable.shape))
+    x, context = tf.constant(random.normal(size=(4, 3))), tf.constant(random.normal(size=(4, 3)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, context])
+        y, log_det = chain.forward(x, context=context)
+    of_x, of_context = (tape.batch_jacobian(y, each, experimental_use_pfor=False) for each in (x, context))
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(of_x)[1], atol=1e-5)
+    assert np.abs(of_context).max() > 1e-3
+
+
+# Densities
+
+
+def plane(recipe, **overrides):
+    """A flow of points in the unit square, as images of one pixel and two channels."""
+    return gz.build(recipe, (1, 1, 2), seed=0, **overrides)
+
+
+SMALL = {
+    "nice": {"width": 16},
+    "realnvp": {"width": 16},
+    "glow": {"width": 16},
+    "spline_flow": {"width": 16},
+    "maf": {"width": 16},
+    "planar_flow": {},
+}
+
+
+def square(n, beyond=0.0):
+    """The middles of n x n cells of the unit square and what lies so far around it."""
+    line = (1 + 2 * beyond) * (np.arange(n) + 0.5) / n - beyond
+    return np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 1, 1, 2).astype("float32")
+
+
+@pytest.mark.parametrize("recipe", SMALL)
+def test_densities_integrate_to_one(recipe):
+    model = plane(recipe, **SMALL[recipe])
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 0.1 * random.normal(size=variable.shape))
+    beyond = 0.05 / 0.9  # the logit of alpha + (1 - 2 alpha) x takes a little more than the square
+    density = np.exp(model.log_density(tf.constant(square(400, beyond))))
+    assert np.mean(density) * (1 + 2 * beyond) ** 2 == pytest.approx(1, abs=0.01)
+
+
+def test_a_uniform_model_of_256_levels_has_eight_bits_a_dimension():
+    # The logistic distribution's quantiles are the logits of the unit cube: what is left is uniform.
+    class Logistic(gz.priors.StandardNormal):
+        def log_prob(self, z):
+            return tf.reduce_sum(-z - 2.0 * tf.nn.softplus(-z), axis=-1)
+
+    chain = [bijectors.Scale(1 - 2e-6, 1e-6), bijectors.Logit(1e-7), bijectors.Flatten((4, 4, 3))]
+    model = gz.models.Flow(chain, (4, 4, 3), Logistic(48))
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    np.testing.assert_allclose(model.bits_per_dim(images), 8, atol=1e-3)
+
+
+def test_log_prob_is_that_of_the_change_of_variables():
+    model = gz.models.Flow([bijectors.Scale(4.0, -1.0), bijectors.Flatten((2, 1, 1))], (2, 1, 1))
+    points = np.array([[0.3, 0.9]], np.float32).reshape(1, 2, 1, 1)
+    exact = scipy.stats.norm(0.25, 0.25).logpdf(points).sum()
+    np.testing.assert_allclose(model.log_density(tf.constant(points)), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", SMALL)
+def test_a_trained_flow_comes_back_within_a_thousandth_of_the_range(recipe, images):
+    model = gz.build(recipe, (8, 8, 1), seed=0, **SMALL[recipe], jit_compile=False, steps_per_execution=1)
+    model.fit(images, epochs=5, batch_size=8, verbose=0)
+    np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
+
+
+def test_temperature_draws_nearer_to_the_middle():
+    model = plane("glow", width=16)
+    spread = [np.std(model.sample(500, seed=0, temperature=temperature)) for temperature in (0.5, 1.0)]
+    assert spread[0] < 0.8 * spread[1]
+
+
+def test_bad_arguments_get_one_sentence():
+    for call, sentence in [
+        (
+            lambda: bijectors.Coupling(networks.dense_coupling(2, 6, 8), "cubic"),
+            "elementwise is 'cubic', expected one of",
+        ),
+        (lambda: bijectors.Coupling(networks.dense_coupling(2, 6, 8), mask="rows"), "mask is 'rows'"),
+        (lambda: bijectors.Permutation([0, 2]), "order is [0, 2], expected each number from 0 to 1 once"),
+        (lambda: bijectors.FactorOut((4, 4, 1), bijectors.Flatten((4, 4, 1))), "no channels can be done with"),
+        (lambda: bijectors.Logit(0.5), "alpha is 0.5, expected a number between 0 and 0.5"),
+        (lambda: bijectors.Spline(1), "bins is 1"),
+        (lambda: gz.build("glow", (8, 8, 1), mixing="shuffle"), "mixing is 'shuffle'"),
+        (lambda: plane("glow").sample(1, labels=[0]), "has no classes"),
+    ]:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call()
+        assert sentence in str(caught.value)
