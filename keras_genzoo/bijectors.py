@@ -8,7 +8,6 @@ import math
 
 import keras
 import numpy as np
-import scipy.linalg
 import tensorflow as tf
 from keras import ops
 
@@ -120,6 +119,11 @@ class Elementwise(Part):
         raise NotImplementedError
 
     def inverse(self, y, parameters):
+        """The x of which `forward` makes y."""
+        raise NotImplementedError
+
+    def fit(self, x):
+        """Parameters `(..., parameters)` that make each element of a batch `(batch, ...)` about standard normal."""
         raise NotImplementedError
 
 
@@ -233,6 +237,22 @@ class Spline(Elementwise):
         x = left + width * 2.0 * c / (-b - root)
         return ops.where(inside, x, y)
 
+    def fit(self, x):
+        import scipy.stats
+
+        heights = np.linspace(-self.bound, self.bound, self.bins + 1)
+        knots = np.quantile(np.asarray(x, np.float64), scipy.stats.norm.cdf(heights[1:-1]), axis=0)
+        ends = np.full((1, *knots.shape[1:]), self.bound)
+        widths = np.diff(np.concatenate([-ends, knots.clip(-self.bound, self.bound), ends]), axis=0)
+        shares = np.maximum(widths / (2.0 * self.bound), 2.0 * self.smallest)
+        shares = np.moveaxis(shares / shares.sum(axis=0), 0, -1)
+        steep = 1.0 / (self.bins * shares)
+        slopes = np.sqrt(steep[..., 1:] * steep[..., :-1]).clip(2.0 * self.smallest, 1e3)
+        # The inverses of what `_pieces` makes of parameters.
+        widths = np.log(np.maximum(shares - self.smallest, 1e-12))
+        slopes = np.log(np.expm1(slopes - self.smallest)) - math.log(math.expm1(1.0 - self.smallest))
+        return np.concatenate([widths, np.zeros_like(widths), np.where(np.isfinite(slopes), slopes, 1e3)], axis=-1)
+
 
 ELEMENTWISE = {"additive": Additive, "affine": Affine, "spline": Spline}
 
@@ -332,6 +352,34 @@ class Autoregressive(Bijector):
         return tf.while_loop(lambda index, _: index < y.shape[1], again, (0, tf.zeros_like(y)))[1]
 
 
+@_registered
+class Pointwise(Bijector):
+    """Every element by parameters of its own, which no other element changes; of the first batch, about standard normal.
+
+    Args:
+        shape: tuple, that of an element of the batch, as `(height, width, channels)`.
+        elementwise: name or `Elementwise` that can be fitted. Defaults to "spline".
+    """
+
+    def __init__(self, shape, elementwise="spline", **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+        self.elementwise = named(elementwise, ELEMENTWISE, Elementwise, "elementwise")
+        size = (*self.shape, self.elementwise.parameters)
+        self.values = self.add_weight(shape=size, initializer="zeros", name="values")
+
+    def forward(self, x, training=False):
+        y, log_slope = self.elementwise.forward(x, ops.convert_to_tensor(self.values)[None])
+        return y, _sum(log_slope)
+
+    def inverse(self, y):
+        return self.elementwise.inverse(y, ops.convert_to_tensor(self.values)[None])
+
+    def initialize(self, x):
+        self.values.assign(self.elementwise.fit(x))
+        return super().initialize(x)
+
+
 # On all channels
 
 
@@ -377,6 +425,8 @@ class InvertibleConvolution(Bijector):
     """
 
     def __init__(self, channels, **kwargs):
+        import scipy.linalg
+
         super().__init__(**kwargs)
         self.channels = channels
         rotation = np.linalg.qr(np.random.default_rng(random_seed()).normal(size=(channels, channels)))[0]

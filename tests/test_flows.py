@@ -51,6 +51,7 @@ BIJECTORS = {  # name -> function that makes it, and the shape it takes
     "masked autoregressive": (lambda: autoregressive("affine"), VECTOR),
     "masked autoregressive spline": (lambda: autoregressive("spline"), VECTOR),
     "inverse autoregressive": (lambda: bijectors.Inverted(autoregressive("affine")), VECTOR),
+    "pointwise spline": (lambda: bijectors.Pointwise(IMAGE), IMAGE),
     "activation normalisation": (lambda: bijectors.ActNorm(3), IMAGE),
     "activation normalisation of vectors": (lambda: bijectors.ActNorm(5), VECTOR),
     "1x1 convolution": (lambda: bijectors.InvertibleConvolution(3), IMAGE),
@@ -147,6 +148,15 @@ def test_activation_normalisation_makes_the_first_batch_standard():
     y = norm.initialize(tf.constant(x))
     np.testing.assert_allclose(np.mean(y, axis=(0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(np.std(y, axis=(0, 1, 2)), 1, atol=1e-3)
+
+
+def test_pointwise_splines_make_the_first_batch_normal():
+    random = np.random.default_rng(0)
+    x = np.stack([random.uniform(0, 0.1, 5000), random.beta(0.5, 0.5, 5000), random.normal(size=5000) ** 3 / 20], axis=1)
+    layer = bijectors.Pointwise((3,), bijectors.Spline(16, smallest=1e-4))
+    y = layer.initialize(tf.constant(x - 0.3, tf.float32)).numpy()
+    for level in (0.05, 0.3, 0.5, 0.8, 0.95):
+        np.testing.assert_allclose(np.quantile(y, level, axis=0), scipy.stats.norm.ppf(level), atol=0.1)
 
 
 def test_planar_and_radial_stay_invertible_wherever_their_weights_go():

@@ -8,27 +8,25 @@ from keras_genzoo.layers import MaskedDense
 from keras_genzoo.networks.common import image_size, positive
 
 
-def conv_coupling(image_shape, outputs, width=64, depth=1, activation="relu", name="coupling"):
-    """Images to the parameters of a coupling: a 3x3 convolution, `depth` 1x1 ones, and a 3x3 one (Kingma and Dhariwal 2018,
-    arXiv:1807.03039, section B).
+def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation="relu", name="coupling"):
+    """Images to the parameters of a coupling by a few convolutions (Kingma and Dhariwal 2018, arXiv:1807.03039, appendix B).
 
     Args:
         image_shape: `(height, width, channels)` of what the network sees.
         outputs: int. Channels that it puts out.
         width: int. Channels in between. Defaults to 64.
-        depth: int. Number of 1x1 convolutions. Defaults to 1.
+        kernels: ints. Sizes of the convolutions' kernels. Defaults to (3, 1, 3), Glow's.
         activation: name or callable. Defaults to "relu".
         name: str. Defaults to "coupling".
 
     Returns:
         A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
     """
-    positive(outputs=outputs, width=width, depth=depth)
-    inputs = keras.Input(image_size(image_shape), name="stays")
-    x = layers.Conv2D(width, 3, padding="same", activation=activation, name="first")(inputs)
-    for index in range(1, depth + 1):
-        x = layers.Conv2D(width, 1, activation=activation, name=f"mix{index}")(x)
-    x = layers.Conv2D(outputs, 3, padding="same", kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
+    positive(outputs=outputs, width=width)
+    inputs = x = keras.Input(image_size(image_shape), name="stays")
+    for index, kernel in enumerate(kernels[:-1], 1):
+        x = layers.Conv2D(width, kernel, padding="same", activation=activation, name=f"conv{index}")(x)
+    x = layers.Conv2D(outputs, kernels[-1], padding="same", kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
     return keras.Model(inputs, x, name=name)
 
 

@@ -7,7 +7,7 @@ from keras_genzoo.models import Flow
 from keras_genzoo.recipes.registry import adam, recipe, variant
 
 
-def _coupling(shape, elementwise, width, depth, flip=False, mask="channels"):
+def _coupling(shape, elementwise, width, kernels, flip=False, mask="channels"):
     """A coupling of images with a small convolutional network."""
     channels = shape[-1]
     if mask == "checkerboard":
@@ -16,7 +16,7 @@ def _coupling(shape, elementwise, width, depth, flip=False, mask="channels"):
         stays = channels - channels // 2 if flip else channels // 2
         changes = channels - stays
     make = bijectors.ELEMENTWISE[elementwise]()
-    network = networks.conv_coupling((*shape[:2], stays), changes * make.parameters, width, depth)
+    network = networks.conv_coupling((*shape[:2], stays), changes * make.parameters, width, kernels)
     return bijectors.Coupling(network, make, mask, flip)
 
 
@@ -44,10 +44,11 @@ def glow(
     levels=2,
     steps=4,
     width=64,
-    depth=1,
+    kernels=(3, 1, 3),
     elementwise="affine",
     mixing="convolution",
     checkerboard=0,
+    marginals=False,
     alpha=0.05,
     learning_rate=1e-3,
     clipnorm=None,
@@ -63,10 +64,14 @@ def glow(
             yield bijectors.ActNorm(shape[-1])
             if mixing == "convolution":
                 yield bijectors.InvertibleConvolution(shape[-1])
-            yield _coupling(shape, elementwise, width, depth, flip=mixing == "flip" and index % 2 == 1)
+            yield _coupling(shape, elementwise, width, kernels, flip=mixing == "flip" and index % 2 == 1)
 
-    first = [_coupling(image_shape, elementwise, width, depth, index % 2 == 1, "checkerboard") for index in range(checkerboard)]
-    chain = [bijectors.Logit(alpha), *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
+    first = [_coupling(image_shape, elementwise, width, kernels, index % 2 == 1, "checkerboard") for index in range(checkerboard)]
+    if marginals:
+        start = [bijectors.Scale(8.0, -4.0), bijectors.Pointwise(image_shape, bijectors.Spline(16, 4.0, 1e-4))]
+    else:
+        start = [bijectors.Logit(alpha)]
+    chain = [*start, *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
     return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
 
 
