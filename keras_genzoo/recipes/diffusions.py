@@ -101,11 +101,12 @@ variant(
 def latent_diffusion(
     image_shape,
     total_steps,
-    latent_dim=32,
+    latent_dim=64,
     width=512,
     depth=3,
     autoencoder_width=512,
     autoencoder_depth=2,
+    distance="l1",
     num_classes=None,
     time_sampling="uniform",
     sampler="heun",
@@ -121,7 +122,7 @@ def latent_diffusion(
     decoder = networks.mlp(latent_dim, image_shape, output_activation="sigmoid", name="decoder", **shared)
     network = networks.dense_denoiser((1, 1, latent_dim), width, depth, num_classes)
     diffusion = Diffusion(network, time_sampling=time_sampling, sampler=sampler, steps=steps, seed=0)
-    model = LatentDiffusion(Autoencoder(encoder, decoder, seed=0), diffusion, ema=ema, seed=seed)
+    model = LatentDiffusion(Autoencoder(encoder, decoder, distance, seed=0), diffusion, ema=ema, seed=seed)
     return model, {
         "optimizer": adam(learning_rate, total_steps),
         "autoencoder_optimizer": adam(autoencoder_learning_rate, total_steps),

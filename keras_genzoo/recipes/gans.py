@@ -57,8 +57,8 @@ variant(
     hidden=0,
     penalties=(),
     critic_normalization="batch",
-    learning_rate=2e-4,
-    critic_learning_rate=2e-4,
+    learning_rate=5e-4,
+    critic_learning_rate=5e-4,
     beta_1=0.5,
     ema=None,
 )
@@ -69,10 +69,11 @@ variant(
     "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
     hidden=0,
     penalties=(),
+    critic_normalization="batch",
     clip=0.01,
     critic_steps=5,
-    learning_rate=5e-4,
-    critic_learning_rate=5e-4,
+    learning_rate=1e-4,
+    critic_learning_rate=1e-4,
 )
 variant(
     "wgan_gp",
