@@ -47,10 +47,12 @@ def as_points(images):
 
 
 def modes(points, centres, sigma):
-    """How many centres have a point within 3 sigma for which they are the nearest, and the share of points that have one."""
+    """How many modes are found, with at least a tenth of their even share of the points within 3 sigma, and the share of all
+    points that lie so near to one."""
     distances = np.linalg.norm(points[:, None] - centres[None], axis=-1)
     near = distances.min(axis=1) < 3 * sigma
-    return len(np.unique(distances.argmin(axis=1)[near])), float(near.mean())
+    counts = np.bincount(distances.argmin(axis=1)[near], minlength=len(centres))
+    return int(np.sum(counts >= 0.1 * len(points) / len(centres))), float(near.mean())
 
 
 def wasserstein_2(x, y):

@@ -6,6 +6,7 @@ import pytest
 import sklearn.metrics.pairwise
 import tensorflow as tf
 
+import keras_genzoo as gz
 from keras_genzoo import adversarial, augmentation, divergences
 from keras_genzoo.layers import SpectralConv2D, SpectralDense
 from keras_genzoo.randomness import Stream
@@ -291,3 +292,11 @@ def test_wrong_arguments_get_one_sentence():
         with pytest.raises(ValueError) as caught:
             call()
         assert sentence in str(caught.value)
+
+
+def test_the_critic_learns_to_the_last_step_however_many_it_makes():
+    model = gz.build("wgan_gp", (8, 8, 1), total_steps=50, width=4, latent_dim=2)
+    rates = [model.critic_optimizer._learning_rate(5 * step) for step in (20, 40, 49)]
+    expected = [model.optimizer._learning_rate(step) for step in (20, 40, 49)]
+    np.testing.assert_allclose(rates, expected, rtol=0.1, atol=2e-5)
+    assert min(rates) > 0

@@ -523,3 +523,16 @@ def test_a_sweep_measures_every_sampler_at_the_calls_asked_for(finished, tmp_pat
     write_report(folder)
     assert "Every sampler at several numbers of steps, 40 images" in (folder.path / "report.html").read_text()
     assert invoke("sweep", folder.path, "--evaluations", "5;6").exit_code == 2
+
+
+def test_a_mode_of_a_toy_is_found_with_a_tenth_of_its_share():
+    from benchmarks import toys
+
+    centres = np.array([[0.0, 0.0], [1.0, 0.0]])
+    points = np.repeat(centres, [96, 4], axis=0) + 0.02  # 4 of 50
+    assert toys.modes(points, centres, 0.01) == (1, 1.0)
+    points = np.repeat(centres, [94, 6], axis=0)
+    points[:10] += 0.5
+    assert toys.modes(points, centres, 0.01) == (2, 0.9)
+    shifted = np.random.default_rng(0).normal(size=1000)
+    assert toys.wasserstein_2(shifted, shifted[::-1] + 0.25) == pytest.approx(0.25)

@@ -44,9 +44,10 @@ def gan(
     critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
     model = GAN(generator, critic, objective, penalties, critic_steps, augment, ema=ema, seed=seed)
     betas = dict(beta_1=beta_1, beta_2=beta_2)
+    critic_total = None if total_steps is None else total_steps * critic_steps
     return model, {
         "optimizer": adam(learning_rate, total_steps, **betas),
-        "critic_optimizer": adam(critic_learning_rate, total_steps, **betas),
+        "critic_optimizer": adam(critic_learning_rate, critic_total, **betas),
     }
 
 
@@ -69,11 +70,10 @@ variant(
     "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
     hidden=0,
     penalties=(),
-    critic_normalization="batch",
-    clip=0.01,
+    clip=0.03,
     critic_steps=5,
-    learning_rate=1e-4,
-    critic_learning_rate=1e-4,
+    learning_rate=2e-4,
+    critic_learning_rate=2e-4,
 )
 variant(
     "wgan_gp",
