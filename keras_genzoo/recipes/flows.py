@@ -83,14 +83,6 @@ variant(
     checkerboard=4,
 )
 variant("spline_flow", "glow", "Levels as Glow's, of couplings by rational-quadratic splines.", elementwise="spline")
-variant(
-    "glow/cifar10",
-    "glow",
-    "Glow as published for CIFAR-10: 3 levels of 32 steps, 512 wide.",
-    levels=3,
-    steps=32,
-    width=512,
-)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
