@@ -211,7 +211,7 @@ class Counts(click.ParamType):
     name = "counts"
 
     def convert(self, value, param, ctx):
-        if isinstance(value, str) and not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
+        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
             self.fail(f"{value!r} is no list of counts, expected one as 5,10,20.", param, ctx)
         return [int(count) for count in value.split(",")]
 
@@ -231,9 +231,9 @@ def sweep(folder, evaluations, n):
     from benchmarks.results import Folder, FolderError
 
     try:
-        folder_ = Folder(folder)
-        with folder_.lock():
-            count = sweeping.sweep(folder_, evaluations, n)
+        opened = Folder(folder)
+        with opened.lock():
+            count = sweeping.sweep(opened, evaluations, n)
     except FolderError as error:
         raise click.BadParameter(str(error), param_hint="FOLDER") from None
     if not count:

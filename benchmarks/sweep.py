@@ -1,13 +1,12 @@
 """Distance of samples against evaluations of the network, of the trained models of a folder, for every sampler."""
 
-import numpy as np
 from tqdm import tqdm
 
 import keras_genzoo as gz
 from benchmarks import controls
 from benchmarks.results import label
-from benchmarks.worker import Data, choose_device
-from keras_genzoo import samplers
+from benchmarks.worker import Data, choose_device, plain
+from keras_genzoo import samplers, schedules
 from keras_genzoo.models import Diffusion, LatentDiffusion
 
 
@@ -21,7 +20,7 @@ def trials(model, evaluations):
     schedule = getattr(model, "diffusion", model).schedule
     for name, make in samplers.SAMPLERS.items():
         sampler = make()
-        if not sampler.needs_edm or isinstance(schedule, samplers.EDM):
+        if not sampler.needs_edm or isinstance(schedule, schedules.EDM):
             steps = dict.fromkeys(sampler.steps(most) for most in evaluations)
             yield from ((name, count, sampler.evaluations(count)) for count in steps if count)
 
@@ -55,7 +54,5 @@ def sweep(folder, evaluations, n):
             distance.reset_generated()
             distance.update_generated(model.sample(distance.n_real, seed=row["seed"], sampler=name, steps=steps))
             points.append({"sampler": name, "steps": steps, "evaluations": count, "distance": distance.result()})
-            if not np.isfinite(points[-1]["distance"]):
-                points[-1]["distance"] = None
-        folder.add({**row, "sweep": points, "sweep_n": distance.n_real})
+        folder.add(plain({**row, "sweep": points, "sweep_n": distance.n_real}))
     return len(models)

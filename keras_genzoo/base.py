@@ -171,6 +171,10 @@ class GenerativeModel(Configured, keras.Model):
             )
         return labels
 
+    def one_hot_labels_of(self, data):
+        """The labels of a batch as float32 `(batch, num_classes)`; None where the model is not conditional."""
+        return tf.one_hot(tf.cast(self.labels_of(data), tf.int32), self.num_classes) if self.conditional else None
+
     # Training
 
     def compile(

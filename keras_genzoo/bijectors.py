@@ -23,6 +23,7 @@ def _sum(x):
 
 
 def _no_change(x):
+    """The log-determinant of what leaves volumes alone."""
     return ops.zeros((ops.shape(x)[0],), dtype=x.dtype)
 
 
@@ -50,6 +51,10 @@ class Bijector(Part):
     def initialize(self, x):
         """Called once, before training, with a first batch; returns y. What depends on data takes its values here."""
         return self.forward(x)[0]
+
+    def _check_unconditional(self):
+        if self.conditional:
+            raise ValueError(f"{type(self).__name__} depends on a context and has no inverse; build it without context=.")
 
 
 @_registered
@@ -124,10 +129,6 @@ class Elementwise(Part):
 
     def inverse(self, y, parameters):
         """The x of which `forward` makes y."""
-        raise NotImplementedError
-
-    def fit(self, x):
-        """Parameters `(..., parameters)` that make each element of a batch `(batch, ...)` about standard normal."""
         raise NotImplementedError
 
 
@@ -242,6 +243,7 @@ class Spline(Elementwise):
         return ops.where(inside, x, y)
 
     def fit(self, x):
+        """Parameters `(..., parameters)` that make each element of a batch `(batch, ...)` about standard normal."""
         import scipy.stats
 
         heights = np.linspace(-self.bound, self.bound, self.bins + 1)
@@ -351,6 +353,7 @@ class Autoregressive(Bijector):
         return y, _sum(log_slope)
 
     def inverse(self, y):
+        self._check_unconditional()
         # Each pass makes one element more right, the first right at once.
         again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x)))  # noqa: E731
         return tf.while_loop(lambda index, _: index < y.shape[1], again, (0, tf.zeros_like(y)))[1]
@@ -358,29 +361,28 @@ class Autoregressive(Bijector):
 
 @_registered
 class Pointwise(Bijector):
-    """Every element by parameters of its own, which no other element changes; of the first batch, about standard normal.
+    """Every element by a spline of its own, which no other element changes; of the first batch, about standard normal.
 
     Args:
         shape: tuple, that of an element of the batch, as `(height, width, channels)`.
-        elementwise: name or `Elementwise` that can be fitted. Defaults to "spline".
+        spline: `Spline` or None, the default one. Defaults to None.
     """
 
-    def __init__(self, shape, elementwise="spline", **kwargs):
+    def __init__(self, shape, spline=None, **kwargs):
         super().__init__(**kwargs)
         self.shape = tuple(shape)
-        self.elementwise = named(elementwise, ELEMENTWISE, Elementwise, "elementwise")
-        size = (*self.shape, self.elementwise.parameters)
-        self.values = self.add_weight(shape=size, initializer="zeros", name="values")
+        self.spline = Spline() if spline is None else spline
+        self.values = self.add_weight(shape=(*self.shape, self.spline.parameters), initializer="zeros", name="values")
 
     def forward(self, x, training=False):
-        y, log_slope = self.elementwise.forward(x, ops.convert_to_tensor(self.values)[None])
+        y, log_slope = self.spline.forward(x, ops.convert_to_tensor(self.values)[None])
         return y, _sum(log_slope)
 
     def inverse(self, y):
-        return self.elementwise.inverse(y, ops.convert_to_tensor(self.values)[None])
+        return self.spline.inverse(y, ops.convert_to_tensor(self.values)[None])
 
     def initialize(self, x):
-        self.values.assign(self.elementwise.fit(x))
+        self.values.assign(self.spline.fit(x))
         return super().initialize(x)
 
 
@@ -492,6 +494,8 @@ class Squeeze(Bijector):
 
     def forward(self, x, training=False):
         _, rows, columns, channels = x.shape
+        if rows % 2 or columns % 2:
+            raise ValueError(f"images of {rows}x{columns} cannot be squeezed, expected even sides; factor out a row or column.")
         x = ops.reshape(x, (-1, rows // 2, 2, columns // 2, 2, channels))
         y = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows // 2, columns // 2, 4 * channels))
         return y, _no_change(y)
@@ -676,6 +680,7 @@ class Planar(Bijector):
         return x + u * bent, ops.log1p(((1.0 - bent**2) * product)[:, 0])
 
     def inverse(self, y):
+        self._check_unconditional()
         u, w, product, b = self._constants()
         along = ops.sum(y * w, axis=-1, keepdims=True)
         # w x = a solves a + (w u) tanh(a + b) = w y; the left side rises with a, since w u > -1.

@@ -22,23 +22,20 @@ class Sampler(Part):
 
     Class attributes:
         stochastic: whether noise is added on the way, so that more than the first noise decides on the image.
-        needs_edm: whether it works with the schedule `EDM` alone, where the image keeps its size and time is the noise.
+        needs_edm: what about it needs the schedule `EDM`, where the image keeps its size and time is the noise; "" if nothing.
     """
 
     stochastic = False
-    needs_edm = False
+    needs_edm = ""
 
     def times(self, schedule, steps):
         """The times of `steps` steps, `(steps + 1,)` float64, from the schedule's `t_max` to 0.
 
         Raises:
-            ValueError: the sampler `needs_edm` and is given another schedule.
+            ValueError: another schedule than the one that it needs.
         """
         if self.needs_edm and not isinstance(schedule, EDM):
-            raise ValueError(
-                f"the sampler {type(self).__name__}, as it is set, needs the schedule EDM and was given "
-                f"{type(schedule).__name__}; take another sampler."
-            )
+            raise ValueError(f"{self.needs_edm} needs the schedule EDM and was given {type(schedule).__name__}.")
         return schedule.times(steps)
 
     def evaluations(self, steps):
@@ -174,7 +171,7 @@ class Heun(Sampler):
 
     @property
     def needs_edm(self):
-        return self.churn > 0
+        return f"churn is {self.churn}, which" if self.churn else ""
 
     def evaluations(self, steps):
         return 2 * steps - 1
@@ -232,7 +229,8 @@ class AnnealedLangevin(Sampler):
         step_size: float. Size of a step as a share of the level's variance. Defaults to 0.1.
     """
 
-    stochastic = needs_edm = True
+    stochastic = True
+    needs_edm = "annealed Langevin dynamics"
 
     def __init__(self, repeats=5, step_size=0.1, **kwargs):
         super().__init__(**kwargs)

@@ -13,7 +13,7 @@ import tensorflow as tf
 import keras_genzoo as gz
 from keras_genzoo import randomness, samplers, schedules, weightings
 from keras_genzoo.likelihoods import gaussian_level_log_prob
-from keras_genzoo.models import Diffusion
+from keras_genzoo.models import Autoencoder, Diffusion
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "diffusion_reference.json").read_text())
 SCHEDULES = {**schedules.SCHEDULES, "zero_snr": lambda: schedules.ZeroTerminalSNR(schedules.Linear())}
@@ -274,9 +274,10 @@ def test_churn_adds_the_noise_of_the_paper():
 
     x = np.random.default_rng(0).normal(size=(200_000, 1, 1, 1))
     assert walk(model, sampler, times, x).var() == pytest.approx(moments(model, times, step), rel=0.02)
-    for needy in (sampler, samplers.AnnealedLangevin()):
-        with pytest.raises(ValueError, match=r"needs the schedule EDM and was given Linear"):
-            needy.times(schedules.Linear(), 5)
+    with pytest.raises(ValueError, match=r"churn is 4\.0, which needs the schedule EDM and was given Linear"):
+        sampler.times(schedules.Linear(), 5)
+    with pytest.raises(ValueError, match=r"annealed Langevin dynamics needs the schedule EDM and was given Cosine"):
+        samplers.AnnealedLangevin().times(schedules.Cosine(), 5)
 
 
 class Stub:
@@ -422,8 +423,8 @@ def test_the_published_sizes_build_and_make_a_step():
 
 
 def test_the_u_net_of_ddpm_has_its_number_of_parameters():
-    network = gz.networks.unet((32, 32, 3), width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(1,), groups=32)
-    assert network.count_params() == 35_746_307
+    network = gz.networks.unet((32, 32, 3), width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(1,), groups=32, dropout=0.1)
+    assert network.count_params() == 35_746_307  # of Ho et al.'s published checkpoint for CIFAR-10
 
 
 @pytest.mark.parametrize("shape", [(7, 9, 2), (16, 16, 1), (1, 5, 4)])
@@ -451,6 +452,54 @@ def test_bad_arguments_get_one_sentence():
         with pytest.raises((ValueError, TypeError)) as caught:
             call()
         assert sentence in str(caught.value)
+
+
+# Codes
+
+
+def latent(**settings):
+    encoder, decoder = gz.networks.mlp((8, 8, 1), 3, width=8, name="encoder"), gz.networks.mlp(3, (8, 8, 1), width=8)
+    settings = {"train_autoencoder": True, "clip": False, "codes": 3, "ema": None, **settings}
+    network = gz.networks.dense_denoiser((1, 1, settings["codes"]), 8, 1, settings.get("num_classes"))
+    diffusion = Diffusion(network, clip=settings["clip"], seed=0)
+    model = gz.models.LatentDiffusion(
+        Autoencoder(encoder, decoder, ema=settings["ema"]), diffusion, settings["train_autoencoder"]
+    )
+    model.compile()
+    return model
+
+
+def test_a_trained_autoencoder_is_left_alone_if_asked(images):
+    for trains in (True, False):
+        model = latent(train_autoencoder=trains)
+        before, denoiser = model.autoencoder.get_weights(), model.diffusion.network.get_weights()
+        model.fit(images, epochs=3, verbose=0)
+        assert all(map(np.array_equal, before, model.autoencoder.get_weights())) is not trains
+        assert not all(map(np.array_equal, denoiser, model.diffusion.network.get_weights()))
+
+
+def test_codes_are_made_standard_and_come_back_with_their_own_mean_and_spread(images):
+    model = latent(train_autoencoder=False)
+    model.fit(images, epochs=400, batch_size=16, verbose=0)
+    codes = model.encode(images).numpy()
+    np.testing.assert_allclose(model.normalize.moving_mean, codes.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(model.normalize.moving_variance, codes.var(axis=0), atol=0.05)
+
+
+def test_latent_diffusion_draws_by_class(images):
+    model = latent(num_classes=3)
+    model.fit(images, np.arange(16) % 3, verbose=0)
+    assert model.sample(4, seed=0, labels=[0, 1, 2, 0], guidance=2.0, steps=2).shape == (4, 8, 8, 1)
+
+
+def test_latent_diffusion_refuses_parts_that_do_not_fit():
+    for settings, sentence in [
+        ({"codes": 4}, r"of shape \(1, 1, 4\) with clip=False, expected \(1, 1, 3\)"),
+        ({"clip": True}, "with clip=True"),
+        ({"ema": 0.9}, "Autoencoder has ema=0.9 of its own; give ema to LatentDiffusion alone"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            latent(**settings)
 
 
 def test_every_one_of_the_timesteps_is_as_likely():

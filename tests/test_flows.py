@@ -279,6 +279,10 @@ def test_bad_arguments_get_one_sentence():
         (lambda: bijectors.FactorOut((4, 4, 1), bijectors.Flatten((4, 4, 1))), "no channels can be done with"),
         (lambda: bijectors.Logit(0.5), "alpha is 0.5, expected a number between 0 and 0.5"),
         (lambda: bijectors.Spline(1), "bins is 1"),
+        (lambda: bijectors.Planar(2, context=3).inverse(np.zeros((1, 2))), "depends on a context and has no inverse"),
+        (lambda: bijectors.Squeeze().forward(tf.zeros((1, 3, 4, 1))), "images of 3x4 cannot be squeezed"),
+        (lambda: gz.models.Flow([bijectors.Logit()], (4, 4, 1)), "put out shape (4, 4, 1), expected (16,)"),
+        (lambda: gz.models.Flow([bijectors.Flatten((4, 4, 1)), bijectors.Planar(16, context=3)], (4, 4, 1)), "on a context"),
         (lambda: gz.build("glow", (8, 8, 1), mixing="shuffle"), "mixing is 'shuffle'"),
         (lambda: plane("glow").sample(1, labels=[0]), "has no classes"),
     ]:

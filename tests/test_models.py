@@ -7,7 +7,7 @@ import scipy.stats
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo import divergences, likelihoods, networks, priors, randomness
+from keras_genzoo import bijectors, divergences, likelihoods, networks, priors, randomness
 from keras_genzoo.models import VAE, Autoencoder
 
 SHAPE = (8, 8, 1)
@@ -93,6 +93,21 @@ def test_a_prior_without_a_closed_form_gives_the_same_divergence_on_average(imag
     np.testing.assert_allclose(kl, divergences.gaussian_kl(*outputs), atol=0.1)
 
 
+def test_a_posterior_flow_changes_the_code_and_its_density():
+    """Half of a Gaussian's draw, doubled by the flow, has the Gaussian's density."""
+    encoder, decoder = networks.mlp(SHAPE, 2, width=8, heads=("mu", "log_variance")), networks.mlp(2, SHAPE, width=8)
+    plain, flowing = VAE(encoder, decoder), VAE(encoder, decoder, posterior_flow=bijectors.Scale(2.0))
+    mu, log_variance, noise = (tf.constant(v, tf.float32) for v in np.random.default_rng(0).normal(size=(3, 16, 2)))
+    for found, expected in zip(
+        flowing.draw((mu / 2, log_variance - np.log(4).astype("float32")), noise),
+        plain.draw((mu, log_variance), noise),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    x = np.zeros((1, *SHAPE), np.float32)
+    np.testing.assert_allclose(flowing.encode(x), 2 * plain.encode(x), atol=1e-6)
+
+
 def test_beta_warms_up_in_training_and_not_in_validation(images):
     def history(**kwargs):
         model = gz.build("vae", SHAPE, width=8, latent_dim=2, scale=1.0, seed=0, steps_per_execution=1, jit_compile=False)
@@ -166,7 +181,7 @@ FIRST = {entry.make: name for name, entry in reversed(gz.recipes.registry.RECIPE
 ALL = [name for family in gz.recipes.names().values() for name in family if "/" not in name]
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (33, 21, 5)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (33, 21, 5)])
 @pytest.mark.parametrize("name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in ALL])
 def test_every_recipe_takes_any_image_shape(name, shape, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype="uint8")

@@ -144,15 +144,11 @@ class Diffusion(GenerativeModel):
 
     def call(self, x):
         """What the network sees of images without noise at `t_min`: the images again, if it is trained."""
-        labels = self.one_hot(self.labels_of(x)) if self.conditional else None
+        labels = self.one_hot_labels_of(x)
         x = 2.0 * self.images_of(x) - 1.0
         with self.averaged_weights():
             image, _ = self.denoiser(labels)(x, tf.constant(max(self.schedule.t_min, 1e-3)))
         return self._to_images(image)
-
-    def one_hot(self, labels):
-        """Classes as the network takes them."""
-        return ops.one_hot(ops.cast(labels, "int32"), self.num_classes)
 
     @staticmethod
     def _to_images(x):
@@ -192,7 +188,7 @@ class Diffusion(GenerativeModel):
         return weight * ops.square(self.schedule.noise(t) / self.prediction.determinant(self.schedule, t))
 
     def train_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot(self.labels_of(data)) if self.conditional else None
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
 
         def terms_of():
             error, factor, t = self.errors(x, labels, self.random, training=True)
@@ -202,7 +198,7 @@ class Diffusion(GenerativeModel):
         return self.track(self.minimize(terms_of, ("network",), self.optimizer))
 
     def test_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot(self.labels_of(data)) if self.conditional else None
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
 
         def terms_of():
             error, factor, _ = self.errors(x, labels, self.random_test, training=False)
@@ -415,7 +411,7 @@ class LatentDiffusion(GenerativeModel):
         **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
-        ValueError: a diffusion model of another shape than the codes, or one that clips.
+        ValueError: a diffusion model of another shape than the codes, or one that clips; a part with `ema`.
 
     Example:
 
@@ -498,11 +494,8 @@ class LatentDiffusion(GenerativeModel):
             self.diffusion.time_sampling.update(t, ops.stop_gradient(error), self.diffusion.schedule)
         return {"loss": factor * error}
 
-    def _parts(self, data):
-        return self.images_of(data), self.diffusion.one_hot(self.labels_of(data)) if self.conditional else None
-
     def train_step(self, data):
-        x, labels = self._parts(data)
+        x, labels = self.images_of(data), self.one_hot_labels_of(data)
         distance = lambda training: self.autoencoder.distance_terms(x, training)  # noqa: E731
         if self.train_autoencoder:
             reconstruction = self.minimize(lambda: distance(True), ("autoencoder",), self.autoencoder_optimizer)
@@ -512,7 +505,7 @@ class LatentDiffusion(GenerativeModel):
         return self.track({**reconstruction, **terms})
 
     def test_step(self, data):
-        x, labels = self._parts(data)
+        x, labels = self.images_of(data), self.one_hot_labels_of(data)
 
         def terms_of():
             return {**self.autoencoder.distance_terms(x, False), **self._diffusion_terms(x, labels, self.random_test, False)}

@@ -31,6 +31,9 @@ class Flow(GenerativeModel):
         prior: object with `sample(n, random)` and `log_prob(z)`; None is N(0, I). Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
+    Raises:
+        ValueError: bijectors that do not take such images to vectors of as many dimensions, or that need a context.
+
     Example:
 
     >>> model = gz.build("glow", image_shape=(28, 28, 1), width=8, steps=1)
@@ -51,6 +54,14 @@ class Flow(GenerativeModel):
         self._image_shape = image_size(image_shape)
         self.prior = StandardNormal(math.prod(image_shape)) if prior is None else prior
         self._chain = Chain(self.bijectors)
+        if self._chain.conditional:
+            raise ValueError("a bijector depends on a context, which images have none of; build it without context=.")
+        shape = tuple(self._chain.forward(tf.fill((1, *self._image_shape), 0.5))[0].shape[1:])
+        if shape != (math.prod(image_shape),):
+            raise ValueError(
+                f"the bijectors put out shape {shape}, expected ({math.prod(image_shape)},): vectors of as many dimensions as an "
+                f"image; end with bijectors.Flatten."
+            )
 
     @property
     def image_shape(self):

@@ -101,8 +101,7 @@ class GAN(GenerativeModel):
     # Training
 
     def _real(self, data):
-        labels = ops.one_hot(ops.cast(self.labels_of(data), "int32"), self.num_classes) if self.conditional else None
-        return 2.0 * self.images_of(data) - 1.0, labels
+        return 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
 
     @staticmethod
     def _with_labels(x, labels):

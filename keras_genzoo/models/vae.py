@@ -34,12 +34,12 @@ class VAE(GenerativeModel):
         likelihood: "gaussian", "laplace", "bernoulli", "discretized_logistic" or a `likelihoods.Likelihood`. Defaults to
             "gaussian", of unit variance.
         beta: float, at least 0. Weight of the KL term. Defaults to 1.
+        beta_warmup: int. Steps over which the weight grows linearly from 0 to `beta`; validation uses `beta` throughout.
+            Defaults to 0.
         posterior_flow: `bijectors.Bijector` of vectors or None. Makes of the Gaussian's draw z_0 the code z = f(z_0), whose
             posterior then is no Gaussian: log q(z|x) = log q(z_0|x) - log |det df/dz_0| (Rezende and Mohamed 2015,
             arXiv:1505.05770, eq. 13; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output
             as its context. Defaults to None.
-        beta_warmup: int. Steps over which the weight grows linearly from 0 to `beta`; validation uses `beta` throughout.
-            Defaults to 0.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:

@@ -37,6 +37,11 @@ def _levels(shape, levels, make_steps):
     return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape), rest])
 
 
+def _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed):
+    """The model of a recipe, and what it is compiled with."""
+    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+
+
 @recipe("flow", jit_compile=False)
 def glow(
     image_shape,
@@ -72,7 +77,7 @@ def glow(
     else:
         start = [bijectors.Logit(alpha)]
     chain = [*start, *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
-    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
 variant(
@@ -104,14 +109,14 @@ def nice(
     # Every other pixel stays.
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     order = [*range(0, dimensions, 2), *range(1, dimensions, 2)]
-    chain += [bijectors.Permutation(order)]
+    chain.append(bijectors.Permutation(order))
     for index in range(couplings):
         flip = index % 2 == 1
         stays = dimensions - half if flip else half
         network = networks.dense_coupling(stays, dimensions - stays, width, depth)
         chain.append(bijectors.Coupling(network, "additive", flip=flip))
     chain.append(bijectors.ActNorm(dimensions))
-    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -133,10 +138,11 @@ def maf(
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape)]
     for index in range(layers):
         make = bijectors.ELEMENTWISE[elementwise]()
-        chain += [bijectors.ActNorm(dimensions)]
-        chain += [bijectors.Permutation(range(dimensions)[::-1])] * (index > 0)
-        chain += [bijectors.Autoregressive(networks.made(dimensions, make.parameters, width, depth), make)]
-    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+        chain.append(bijectors.ActNorm(dimensions))
+        if index:
+            chain.append(bijectors.Permutation(range(dimensions)[::-1]))
+        chain.append(bijectors.Autoregressive(networks.made(dimensions, make.parameters, width, depth), make))
+    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -145,4 +151,4 @@ def planar_flow(image_shape, total_steps, layers=16, alpha=0.05, learning_rate=1
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     chain += [bijectors.Planar(dimensions) for _ in range(layers)]
-    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)

@@ -44,6 +44,7 @@ def gan(
     critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
     model = GAN(generator, critic, objective, penalties, critic_steps, augment, ema=ema, seed=seed)
     betas = dict(beta_1=beta_1, beta_2=beta_2)
+    # The critic's optimizer counts its own steps.
     critic_total = None if total_steps is None else total_steps * critic_steps
     return model, {
         "optimizer": adam(learning_rate, total_steps, **betas),

@@ -14,7 +14,9 @@ def _flow(kind, latent_dim, layers, width):
     chain = []
     for index in range(layers):
         made = networks.made(latent_dim, 2, width, depth=1, context=latent_dim, name=f"made{index + 1}")
-        chain += [bijectors.Permutation(range(latent_dim)[::-1])] * (index > 0) + [bijectors.Autoregressive(made)]
+        if index:
+            chain.append(bijectors.Permutation(range(latent_dim)[::-1]))
+        chain.append(bijectors.Autoregressive(made))
     return chain
 
 
