@@ -263,6 +263,11 @@ class Spline(Elementwise):
 ELEMENTWISE = {"additive": Additive, "affine": Affine, "spline": Spline}
 
 
+def get_elementwise(elementwise):
+    """An `Elementwise` by its name, or the one given; anything else is an error that lists the names."""
+    return named(elementwise, ELEMENTWISE, Elementwise, "elementwise")
+
+
 def _per_element(output, count):
     """A network's output with the `count` parameters of an element on an axis of their own."""
     shape = ops.shape(output)
@@ -287,7 +292,7 @@ class Coupling(Bijector):
         if mask not in ("channels", "checkerboard"):
             raise ValueError(f"mask is {mask!r}, expected 'channels' or 'checkerboard'.")
         self.network = network
-        self.elementwise = named(elementwise, ELEMENTWISE, Elementwise, "elementwise")
+        self.elementwise = get_elementwise(elementwise)
         self.mask = mask
         self.flip = flip
 
@@ -338,7 +343,7 @@ class Autoregressive(Bijector):
     def __init__(self, network, elementwise="affine", **kwargs):
         super().__init__(**kwargs)
         self.network = network
-        self.elementwise = named(elementwise, ELEMENTWISE, Elementwise, "elementwise")
+        self.elementwise = get_elementwise(elementwise)
 
     @property
     def conditional(self):

@@ -284,6 +284,13 @@ def test_bad_arguments_get_one_sentence():
         (lambda: gz.models.Flow([bijectors.Logit()], (4, 4, 1)), "put out shape (4, 4, 1), expected (16,)"),
         (lambda: gz.models.Flow([bijectors.Flatten((4, 4, 1)), bijectors.Planar(16, context=3)], (4, 4, 1)), "on a context"),
         (lambda: gz.build("glow", (8, 8, 1), mixing="shuffle"), "mixing is 'shuffle'"),
+        (lambda: plane("glow", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
+        (lambda: plane("maf", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
+        (lambda: gz.build("glow", (8, 8, 1), kernels=()), "kernels is (), expected sizes of at least one convolution"),
+        (lambda: plane("glow", steps=0), "steps is 0, expected a whole number of at least 1"),
+        (lambda: plane("nice", couplings=0), "couplings is 0, expected a whole number of at least 1"),
+        (lambda: plane("planar_flow", layers=0), "layers is 0, expected a whole number of at least 1"),
+        (lambda: gz.build("vae", (8, 8, 1), flow="spline"), "flow is 'spline', expected None, 'planar' or 'autoregressive'"),
         (lambda: plane("glow").sample(1, labels=[0]), "has no classes"),
     ]:
         with pytest.raises((ValueError, TypeError)) as caught:

@@ -23,6 +23,8 @@ def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation=
         A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
     """
     positive(outputs=outputs, width=width)
+    if not kernels or not all(isinstance(kernel, int) and kernel > 0 for kernel in kernels):
+        raise ValueError(f"kernels is {kernels!r}, expected sizes of at least one convolution, as (3, 1, 3).")
     inputs = x = keras.Input(image_size(image_shape), name="stays")
     for index, kernel in enumerate(kernels[:-1], 1):
         x = layers.Conv2D(width, kernel, padding="same", activation=activation, name=f"conv{index}")(x)

@@ -4,6 +4,7 @@ import math
 
 from keras_genzoo import bijectors, networks
 from keras_genzoo.models import Flow
+from keras_genzoo.networks.common import positive
 from keras_genzoo.recipes.registry import adam, recipe, variant
 
 
@@ -15,7 +16,7 @@ def _coupling(shape, elementwise, width, kernels, flip=False, mask="channels"):
     else:
         stays = channels - channels // 2 if flip else channels // 2
         changes = channels - stays
-    make = bijectors.ELEMENTWISE[elementwise]()
+    make = bijectors.get_elementwise(elementwise)
     network = networks.conv_coupling((*shape[:2], stays), changes * make.parameters, width, kernels)
     return bijectors.Coupling(network, make, mask, flip)
 
@@ -61,6 +62,7 @@ def glow(
     seed=None,
 ):
     """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings."""
+    positive(levels=levels, steps=steps)
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
 
@@ -104,6 +106,7 @@ def nice(
     seed=None,
 ):
     """NICE: additive couplings of whole images by fully connected networks, and a scale for each dimension."""
+    positive(couplings=couplings)
     dimensions = math.prod(image_shape)
     half = dimensions // 2
     # Every other pixel stays.
@@ -134,10 +137,11 @@ def maf(
     seed=None,
 ):
     """Masked autoregressive flow: every pixel by all before it, the order turned round between layers."""
+    positive(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape)]
     for index in range(layers):
-        make = bijectors.ELEMENTWISE[elementwise]()
+        make = bijectors.get_elementwise(elementwise)
         chain.append(bijectors.ActNorm(dimensions))
         if index:
             chain.append(bijectors.Permutation(range(dimensions)[::-1]))
@@ -148,6 +152,7 @@ def maf(
 @recipe("flow", jit_compile=True, steps_per_execution=10)
 def planar_flow(image_shape, total_steps, layers=16, alpha=0.05, learning_rate=1e-3, clipnorm=None, ema=None, seed=None):
     """Planar flow: bends along single directions, after a scale for each dimension; for few dimensions."""
+    positive(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     chain += [bijectors.Planar(dimensions) for _ in range(layers)]
