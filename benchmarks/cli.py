@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks run | sweep | report | list`."""
+"""The command line: `python -m benchmarks run | sweep | confirm | report | list`."""
 
 import ast
 import re
@@ -243,17 +243,46 @@ def sweep(folder, evaluations, n):
 
 @main.command()
 @click.argument("folder", type=FOLDER)
+@click.option("--seeds", type=click.IntRange(2), default=3)
+@click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
+def confirm(folder, seeds, timeout):
+    """Train the winner of the search in FOLDER (`genzoo tune`) and the default anew, and score both on test images.
+
+    \b
+    Example:
+      genzoo tune vae --budget 30 --out runs/tune
+      python -m benchmarks confirm runs/tune
+      python -m benchmarks report runs/tune
+    """
+    from benchmarks import searches
+    from benchmarks.results import FolderError
+
+    try:
+        _, failed = searches.confirm(searches.open_search(folder), seeds, timeout)
+    except (FolderError, ValueError) as error:
+        raise click.BadParameter(str(error), param_hint="FOLDER") from None
+    click.echo(f"Results are in {folder / 'confirm'}; `python -m benchmarks report {folder}` writes the page.")
+    raise SystemExit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
 def report(folder):
-    """Write report.html, which opens from disk and needs no other file, and report.md into FOLDER.
+    """Write report.html, which opens from disk and needs no other file, into FOLDER: of a benchmark, beside report.md, or of a
+    search by `genzoo tune`.
 
     \b
     Example:
       python -m benchmarks report runs/first
     """
+    from benchmarks import searches
     from benchmarks.report import write_report
     from benchmarks.results import Folder, FolderError
 
     try:
+        if searches.is_search(folder):
+            click.echo(f"Wrote {searches.write_report(searches.open_search(folder))}.")
+            return
         page = write_report(Folder(folder))
     except FolderError as error:
         raise click.BadParameter(str(error), param_hint="FOLDER") from None

@@ -1,8 +1,9 @@
 """The plots of the report, as SVG that needs no fonts and no scripts."""
 
 import io
+import math
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation
 
@@ -102,5 +103,68 @@ def distance_against_evaluations(points, name):
             line = [point for point in points if point["sampler"] == sampler and point["distance"] is not None]
             axes.plot([p["evaluations"] for p in line], [p["distance"] for p in line], marker="o", markersize=3, label=sampler)
         axes.set(xlabel="network calls an image", ylabel=f"{name}, test split", xscale="log", yscale="log")
+
+    return drawn(draw, 4.2, 2.8)
+
+
+def objective_over_trials(rows, name, sign):
+    """The objective of every trial in order, and the best so far."""
+
+    def draw(axes):
+        values = [row["results"][name] for row in rows]
+        best = [sign * min(sign * value for value in values[: index + 1]) for index in range(len(values))]
+        axes.plot(range(1, len(values) + 1), values, "o", markersize=4)
+        axes.step(range(1, len(values) + 1), best, where="post", color="gray", label="best so far")
+        axes.set(xlabel="trial", ylabel=name, yscale="log" if min(values) > 0 else "linear")
+
+    return drawn(draw)
+
+
+def parallel_coordinates(rows, space, name, sign):
+    """A line a trial across an axis for each hyperparameter that several trials have, and one for the objective."""
+
+    def draw(axes):
+        keys = [key for key in space if sum(key in row["hyperparameters"] for row in rows) > 1]
+        columns = {key: [row["hyperparameters"].get(key) for row in rows] for key in keys}
+        columns[name] = [row["results"][name] for row in rows]
+        heights = {key: _heights(values) for key, values in columns.items()}
+        order = sorted(range(len(rows)), key=lambda index: -sign * rows[index]["results"][name])
+        for place, index in enumerate(order):  # the best last, on top
+            shade = (place + 1) / len(rows)
+            points = [(x, heights[key][0][index]) for x, key in enumerate(columns) if heights[key][0][index] is not None]
+            axes.plot(*zip(*points, strict=True), color=colormaps["viridis_r"](shade), alpha=0.3 + 0.7 * shade)
+        for x, key in enumerate(columns):
+            for height, text in heights[key][1]:
+                axes.annotate(text, (x, height), fontsize=7, ha="left", va="center", xytext=(2, 0), textcoords="offset points")
+        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        axes.set(yticks=[], ylim=(-0.05, 1.05), xlim=(-0.2, len(columns) - 0.4))
+
+    return drawn(draw, 11, 4)
+
+
+def _heights(values):
+    """Heights in [0, 1] of one axis's values, None where one is missing, and what is written at which height."""
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known):
+        low, high = min(known), max(known)
+        scale = math.log if low > 0 and high > 5 * low else float
+        spread = scale(high) - scale(low) or 1.0
+        marks = [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
+        return [None if value is None else (scale(value) - scale(low)) / spread for value in values], marks
+    names = sorted({str(value) for value in known})
+    height = {text: index / max(1, len(names) - 1) for index, text in enumerate(names)}
+    return [None if value is None else height[str(value)] for value in values], [(height[text], text) for text in names]
+
+
+def front(rows, cost, name, sign):
+    """The objective against a cost, with the trials that none beats in both joined by a line."""
+
+    def draw(axes):
+        points = sorted((row["results"][cost], sign * row["results"][name]) for row in rows)
+        axes.plot([x for x, _ in points], [sign * y for _, y in points], "o", markersize=4)
+        best = [(x, y) for index, (x, y) in enumerate(points) if all(y < other for _, other in points[:index])]
+        axes.step([x for x, _ in best], [sign * y for _, y in best], where="post", color="gray", label="Pareto front")
+        values = [y for _, y in points]
+        axes.set(xlabel=cost.replace("_", " "), ylabel=name, xscale="log", yscale="log" if min(values) > 0 else "linear")
 
     return drawn(draw, 4.2, 2.8)

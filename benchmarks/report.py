@@ -25,18 +25,11 @@ def write_report(folder):
     Raises:
         FolderError: there are no results yet, or the folder cannot be written.
     """
-    import jinja2
-
     rows = folder.rows()
     if not rows:
         raise FolderError(f"{folder.path} holds no results yet; `python -m benchmarks run --out {folder.path}` makes some.")
     page = describe(folder, rows)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=lambda name: ".html" in name,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = environment_of_templates()
     environment.filters["data_uri"] = lambda path: data_uri(folder.path / path)
     try:
         for path, svg in page["plots"].items():
@@ -49,6 +42,17 @@ def write_report(folder):
     except OSError as error:
         raise FolderError(f"{folder.path} cannot be written ({error.strerror}); copy it to where it can.") from None
     return folder.path / "report.html"
+
+
+def environment_of_templates():
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=lambda name: ".html" in name,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def describe(folder, rows):

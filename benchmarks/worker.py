@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 from benchmarks import controls
-from benchmarks.training import Clock, seconds_per_execution, segment_length
+from keras_genzoo.budgets import Clock, seconds_per_execution, segment_length
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.files import replacing
 from keras_genzoo.images import to_levels, write_png

@@ -1,4 +1,4 @@
-"""The command `genzoo`: train, sample and evaluate without writing Python."""
+"""The command `genzoo`: train, sample, evaluate and tune without writing Python."""
 
 import ast
 import json
@@ -59,6 +59,40 @@ def _overrides(ctx, parameter, values):
     return pairs
 
 
+def _ranges(ctx, parameter, values):
+    """`NAME=LOW:HIGH`, `NAME=LOW:HIGH:linear`, `NAME=A,B,C`, or `NAME=` for none."""
+    from keras_genzoo.recipes import space
+
+    ranges = {}
+    for name, text in ((value.partition("=")[0], value.partition("=")[2]) for value in values):
+        parts = text.split(":") if isinstance(text, str) else []
+        try:
+            if not text:
+                ranges[name] = None
+            elif len(parts) > 1:
+                low, high = map(ast.literal_eval, parts[:2])
+                kind = space.Int if isinstance(low, int) and isinstance(high, int) else space.Float
+                ranges[name] = kind(low, high, *parts[2:])
+            else:
+                listed = _overrides(ctx, parameter, [f"{name}={text}"])[name]
+                if isinstance(listed, str):
+                    listed = tuple(text.split(","))
+                ranges[name] = space.Choice(listed if isinstance(listed, tuple) else (listed,))
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise click.BadParameter(
+                f"{name}={text} is no range, expected LOW:HIGH or A,B,C ({error}).", ctx, parameter
+            ) from None
+    return ranges
+
+
+def _weights(ctx, parameter, values):
+    pairs = {name: weight for name, weight in _overrides(ctx, parameter, values).items()}
+    for name, weight in pairs.items():
+        if not isinstance(weight, (int, float)):
+            raise click.BadParameter(f"{name}={weight} is no weight, expected a number.", ctx, parameter)
+    return pairs or None
+
+
 @main.command("list")
 def list_recipes():
     """List the recipes by family, and the data sets that come with the package."""
@@ -93,18 +127,32 @@ def prepare(name, source, data_dir):
 @_data_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the model and its pictures.  [default: runs/RECIPE]")
 @click.option("--epochs", type=click.IntRange(1), default=20, help="Passes over the training images.")
-@click.option("--batch-size", type=click.IntRange(1), default=128)
+@click.option("--batch-size", type=click.IntRange(1), help="[default: 128, or that of --config]", show_default=False)
 @click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Convert images to gray or to colour.")
 @click.option(
     "--set", "overrides", multiple=True, callback=_overrides, metavar="NAME=VALUE", help="Hyperparameter of the recipe."
 )
+@click.option("--config", type=click.Path(path_type=Path), help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
 @click.option("--seed", type=int, default=0)
 @click.option("--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits.")
 @click.option("--jit/--no-jit", default=None, help="Compile with XLA.  [default: the recipe's choice]")
 @click.option("--overwrite", is_flag=True, help="Replace a model that is already in the folder.")
 def train(
-    recipe, data, data_dir, out, epochs, batch_size, image_size, channels, overrides, seed, mixed_precision, jit, overwrite
+    recipe,
+    data,
+    data_dir,
+    out,
+    epochs,
+    batch_size,
+    image_size,
+    channels,
+    overrides,
+    config,
+    seed,
+    mixed_precision,
+    jit,
+    overwrite,
 ):
     """Train RECIPE and write model.keras, history.csv and pictures of samples after every epoch.
 
@@ -114,12 +162,18 @@ def train(
     Examples:
       genzoo train vae
       genzoo train autoencoder --data my_photos/ --image-size 64 --set latent_dim=64
+      genzoo train vae --config runs/tune/best.json
     """
     import keras
 
     import keras_genzoo as gz
 
     gz.recipes.get(recipe)  # a wrong name before the data are read
+    if config is not None:
+        tuned = _tuned(config, recipe)
+        overrides = {**gz.recipes.space.tuples(tuned["hyperparameters"]), **overrides}
+        batch_size = batch_size or tuned["batch_size"]
+    batch_size = batch_size or 128
     out = Path("runs") / recipe if out is None else out
     if (out / "model.keras").exists() and not overwrite:
         raise click.UsageError(f"{out / 'model.keras'} exists; choose another --out, or --overwrite it.")
@@ -159,6 +213,18 @@ def train(
         gz.images.write_png(out / "reconstructions.png", *gz.callbacks.pairs(model, shown))
     click.echo(f"{'stopped early; ' if stopped else ''}the model is {out / 'model.keras'}")
     sys.exit(130 if stopped else 0)
+
+
+def _tuned(config, recipe):
+    """What a best.json holds, checked."""
+    try:
+        tuned = json.loads(config.read_text())
+        found = tuned["recipe"], dict(tuned["hyperparameters"]), int(tuned["batch_size"])
+    except (ValueError, KeyError, TypeError):
+        raise click.BadParameter(f"{config} is no best.json of `genzoo tune`.", param_hint="--config") from None
+    if found[0] != recipe:
+        raise click.BadParameter(f"{config} is of recipe {found[0]!r}, not of {recipe!r}.", param_hint="--config")
+    return tuned
 
 
 @main.command()
@@ -226,6 +292,71 @@ def evaluate(file, data, data_dir, split, features, n, seed, out):
         with gz.files.replacing(out) as temporary:
             temporary.write_text(text + "\n")
     click.echo(text)
+
+
+@main.command()
+@click.argument("recipe")
+@_data_options
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the search.  [default: runs/tune-RECIPE]")
+@click.option("--objective", default="fd", help="What is best: fd, a metric as val_mse, or min:NAME or max:NAME.")
+@click.option(
+    "--weigh", "weights", multiple=True, callback=_weights, metavar="NAME=WEIGHT", help="Objective `weighted`: this sum."
+)
+@click.option(
+    "--oracle", type=click.Choice(["random", "hyperband", "bayesian"]), default="random", help="How settings are chosen."
+)
+@click.option("--trials", type=click.IntRange(1), help="[default: 20; Hyperband has its own number]", show_default=False)
+@click.option("--budget", type=click.FloatRange(0, min_open=True), help="Seconds of training a trial.  [default: 60]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the images instead of a budget.")
+@click.option("--workers", type=click.IntRange(1), default=1, help="Trials at the same time, on this machine.")
+@click.option(
+    "--range",
+    "ranges",
+    multiple=True,
+    callback=_ranges,
+    metavar="NAME=LOW:HIGH",
+    help="Search here, or in NAME=A,B,C; NAME= leaves it out.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, callback=_overrides, metavar="NAME=VALUE", help="Hyperparameter that is not searched."
+)
+@click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
+@click.option("--batch-size", type=click.IntRange(1), default=128)
+@click.option("--n", "n", type=click.IntRange(2), default=2000, help="Validation images, and samples, compared.")
+@click.option("--features", help="Features of fd.  [default: by the data]")
+@click.option("--seed", type=int, default=0)
+@click.option("--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits.")
+@click.option("--stop-hopeless/--no-stop-hopeless", default=True, help="End trials worse than the median after a third.")
+@click.option("--overwrite", is_flag=True, help="Delete another search in the folder.")
+def tune(recipe, data, data_dir, out, trials, oracle, ranges, overrides, image_size, mixed_precision, workers, **settings):
+    """Search for better hyperparameters of RECIPE, and write best.json and trials.json.
+
+    The same command again goes on with a search that was interrupted. Needs KerasTuner: pip install 'keras_genzoo[tuning]'.
+
+    \b
+    Examples:
+      genzoo tune vae --budget 30 --trials 20
+      genzoo tune gan --objective fd --range learning_rate=1e-4:3e-3 --range width=16,32 --set ema=0.999
+      genzoo train vae --config runs/tune-vae/best.json
+    """
+    import keras_genzoo as gz
+
+    try:
+        tuning = gz.tuning
+    except ImportError as error:
+        raise click.UsageError(str(error)) from None
+    if data_dir is not None:
+        raise click.BadParameter("a search reads TFDS data sets from their usual place.", param_hint="--data-dir")
+    search = {key: settings.pop(key) for key in ("objective", "budget", "epochs", "stop_hopeless", "overwrite")}
+    if search["budget"] and search["epochs"]:
+        raise click.UsageError("--budget and --epochs exclude each other; give one.")
+    search["budget"] = search["budget"] or (None if search["epochs"] else 60.0)
+    shape = gz.data.load(data, "validation", image_size=image_size).element_spec.shape[1:]
+    hypermodel = tuning.HyperRecipe(recipe, tuple(shape), search=ranges, dtype=mixed_precision, **settings, **overrides)
+    trials = trials or (None if oracle == "hyperband" else 20)
+    out = Path("runs") / f"tune-{recipe}" if out is None else out
+    best = tuning.Search(out, hypermodel, data, oracle=oracle, trials=trials, **search).run(workers)
+    click.echo(f"{best['objective']} {best['value']:.4g} with {best['hyperparameters']}: {out / 'best.json'}")
 
 
 if __name__ == "__main__":

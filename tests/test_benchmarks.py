@@ -15,11 +15,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks import controls, tables, training
+from benchmarks import controls, tables
 from benchmarks.cli import main
 from benchmarks.report import write_report
 from benchmarks.results import Folder, FolderError
 from benchmarks.running import ending
+from keras_genzoo import budgets
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.xdist_group("benchmarks")  # one worker, so that the fixture of real runs is made once
@@ -73,9 +74,9 @@ def test_copies_are_searched_among_what_they_were_copied_from():
 
 def test_clock_counts_neither_compilation_nor_measurement(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(budgets.time, "perf_counter", lambda: now[0])
     seen = []
-    clock = training.Clock(measure=lambda *point: seen.append(point) or now.__setitem__(0, now[0] + 100))
+    clock = budgets.Clock(measure=lambda *point: seen.append(point) or now.__setitem__(0, now[0] + 100))
     clock.set_model(type("Model", (), {"optimizer": type("Optimizer", (), {"iterations": 6})}))
     for segment, durations in enumerate([(33, 2, 4), (3, 3, 3)]):  # the first of them compiles
         clock.on_epoch_begin(segment)
@@ -89,7 +90,7 @@ def test_clock_counts_neither_compilation_nor_measurement(monkeypatch):
 
 
 def test_clock_stops_a_run_whose_loss_is_not_finite():
-    clock = training.Clock()
+    clock = budgets.Clock()
     clock.on_epoch_begin(0)
     with pytest.raises(FloatingPointError, match="the training loss became nan in segment 1"):
         clock.on_epoch_end(0, {"loss": float("nan")})
@@ -97,12 +98,12 @@ def test_clock_stops_a_run_whose_loss_is_not_finite():
 
 @pytest.mark.parametrize("executions", [1, 7, 19, 20, 29, 109, 997, 12345])
 def test_segments_are_ten_to_twenty_and_leave_few_steps_over(executions):
-    length = training.segment_length(executions)
+    length = budgets.segment_length(executions)
     segments = executions // length
     assert min(executions, 10) <= segments <= 20
     assert executions - segments * length <= 0.05 * executions
     # Steps that a run of a budget made are made again exactly by --steps.
-    assert (segments * length) % training.segment_length(segments * length) == 0
+    assert (segments * length) % budgets.segment_length(segments * length) == 0
 
 
 # Results on disk
@@ -536,3 +537,17 @@ def test_a_mode_of_a_toy_is_found_with_a_tenth_of_its_share():
     assert toys.modes(points, centres, 0.01) == (2, 0.9)
     shifted = np.random.default_rng(0).normal(size=1000)
     assert toys.wasserstein_2(shifted, shifted[::-1] + 0.25) == pytest.approx(0.25)
+
+
+def test_the_known_densities_integrate_to_one_and_their_draws_have_their_entropy():
+    from benchmarks import densities
+
+    line = (np.arange(500) + 0.5) / 500
+    grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    for density in densities.DENSITIES.values():
+        log_p = density.log_prob(grid)
+        p = np.exp(log_p)
+        assert p.mean() == pytest.approx(1, abs=0.01)
+        expected = np.where(p > 0, p * np.where(p > 0, log_p, 0), 0).mean()
+        drawn = density.log_prob(density.draw(2000, np.random.default_rng(0)))
+        assert drawn.mean() == pytest.approx(expected, abs=0.1)

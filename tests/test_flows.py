@@ -1,6 +1,7 @@
 """Bijectors against their own inverses and automatic differentiation; flows against known densities."""
 
 import math
+import resource
 
 import keras
 import numpy as np
@@ -296,3 +297,14 @@ def test_bad_arguments_get_one_sentence():
         with pytest.raises((ValueError, TypeError)) as caught:
             call()
         assert sentence in str(caught.value)
+
+
+@pytest.mark.slow
+def test_glow_of_the_published_size_builds_and_makes_a_step():
+    model = gz.build("glow/cifar10", (32, 32, 3), seed=0)
+    # By hand, of the couplings alone, biases left out: 32 steps of c/2 -> 512 -> 512 -> c channels, c = 12, 24, 48.
+    couplings = 32 * sum(9 * c // 2 * 512 + 512 * 512 + 9 * 512 * c for c in (12, 24, 48))
+    assert couplings < model.count_params() < 1.01 * couplings and round(couplings / 1e6) == 44
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    assert np.isfinite(model.fit(images, batch_size=1, verbose=0).history["loss"]).all()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 24 * 2**20  # KiB

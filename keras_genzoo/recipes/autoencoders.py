@@ -4,6 +4,17 @@ from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder
 from keras_genzoo.priors import GaussianMixture
 from keras_genzoo.recipes.registry import adam, recipe
+from keras_genzoo.recipes.space import ACTIVATION, LEARNING_RATE, Choice, Int
+
+SEARCH = {
+    "latent_dim": Int(8, 128),
+    "depth": Int(1, 3, "linear"),
+    "normalization": Choice((None, "batch", "layer")),
+    "activation": ACTIVATION,
+    "distance": Choice(("l1", "l2")),
+    "components": Choice((50, 100, 200)),
+    "learning_rate": LEARNING_RATE,
+}
 
 
 def _with_prior(encoder, decoder, latent_dim, components, distance, ema, seed):
@@ -11,7 +22,7 @@ def _with_prior(encoder, decoder, latent_dim, components, distance, ema, seed):
     return Autoencoder(encoder, decoder, distance=distance, prior=prior, ema=ema, seed=seed)
 
 
-@recipe("autoencoder", jit_compile=False)
+@recipe("autoencoder", {**SEARCH, "width": Choice((8, 16, 32))}, jit_compile=False)
 def autoencoder(
     image_shape,
     total_steps,
@@ -34,7 +45,7 @@ def autoencoder(
     return model, {"optimizer": adam(learning_rate, total_steps)}
 
 
-@recipe("autoencoder", jit_compile=True, steps_per_execution=10)
+@recipe("autoencoder", {**SEARCH, "width": Choice((128, 256, 512, 1024))}, jit_compile=True, steps_per_execution=10)
 def dense_autoencoder(
     image_shape,
     total_steps,

@@ -3,9 +3,31 @@
 from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
 from keras_genzoo.recipes.registry import adam, recipe, variant
+from keras_genzoo.recipes.space import LEARNING_RATE, Choice, Int
+
+SEARCH = {
+    "width": Choice((8, 16, 32)),
+    "multipliers": Choice(((1, 2), (1, 2, 2), (1, 2, 4))),
+    "blocks": Int(1, 2, "linear"),
+    "dropout": Choice((0.0, 0.1)),
+    "learning_rate": LEARNING_RATE,
+    "ema": Choice((0.99, 0.999, 0.9999)),
+}
+FIXED = dict.fromkeys(("width", "multipliers", "blocks", "dropout"))  # of a published size
+TIMES = {"time_sampling": Choice(("uniform", "logit_normal"))}
+LATENT = {
+    "latent_dim": Int(16, 128),
+    "width": Choice((256, 512, 1024)),
+    "depth": Int(2, 5, "linear"),
+    "autoencoder_width": Choice((256, 512, 1024)),
+    "distance": Choice(("l1", "l2")),
+    "learning_rate": LEARNING_RATE,
+    "autoencoder_learning_rate": LEARNING_RATE,
+    "ema": Choice((0.99, 0.999, 0.9999)),
+}
 
 
-@recipe("diffusion", jit_compile=False)
+@recipe("diffusion", {**SEARCH, **TIMES}, jit_compile=False)
 def flow_matching(
     image_shape,
     total_steps,
@@ -41,6 +63,7 @@ variant(
     "ddpm",
     "flow_matching",
     "DDPM: predicts the noise at 1,000 times of the linear schedule; a bound on the likelihood.",
+    search={"time_sampling": None},
     schedule="linear",
     prediction="epsilon",
     timesteps=1000,
@@ -52,6 +75,7 @@ variant(
     "edm",
     "flow_matching",
     "EDM: preconditioned denoising at log-normal noise levels.",
+    search={"time_sampling": None},
     schedule="edm",
     prediction="edm",
     time_sampling="log_normal",
@@ -61,6 +85,7 @@ variant(
     "ncsn",
     "flow_matching",
     "NCSN: denoising score matching at noise levels of a geometric sequence, annealed Langevin dynamics.",
+    search={"time_sampling": None},
     schedule="geometric",
     prediction="epsilon",
     sampler="langevin",
@@ -70,6 +95,7 @@ variant(
     "ddpm/cifar10",
     "ddpm",
     "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps.",
+    search=FIXED,
     width=128,
     multipliers=(1, 2, 2, 2),
     blocks=2,
@@ -85,6 +111,7 @@ variant(
     "edm/cifar10",
     "edm",
     "EDM's settings for CIFAR-10 with the U-Net of DDPM at its width and depth: Heun's rule, 18 steps.",
+    search=FIXED,
     width=128,
     multipliers=(2, 2, 2),
     blocks=4,
@@ -97,7 +124,7 @@ variant(
 )
 
 
-@recipe("diffusion", jit_compile=True, steps_per_execution=10)
+@recipe("diffusion", {**LATENT, **TIMES}, jit_compile=True, steps_per_execution=10)
 def latent_diffusion(
     image_shape,
     total_steps,

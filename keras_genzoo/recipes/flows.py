@@ -6,6 +6,24 @@ from keras_genzoo import bijectors, networks
 from keras_genzoo.models import Flow
 from keras_genzoo.networks.common import positive
 from keras_genzoo.recipes.registry import adam, recipe, variant
+from keras_genzoo.recipes.space import EMA, LEARNING_RATE, Choice, Float, Int
+
+SEARCH = {
+    "alpha": Float(1e-4, 0.1),
+    "learning_rate": LEARNING_RATE,
+    "clipnorm": Choice((None, 10.0, 100.0)),
+    "ema": EMA,
+}
+GLOW = {
+    "levels": Int(1, 3, "linear"),
+    "steps": Int(2, 8, "linear"),
+    "width": Choice((32, 64, 128)),
+    "kernels": Choice(((3, 1, 3), (3, 3, 3))),
+    "elementwise": Choice(("additive", "affine", "spline")),
+    "checkerboard": Choice((0, 2, 4)),
+}
+MARGINALS = {"marginals": Choice((False, True)), "alpha": Float(1e-4, 0.1, when={"marginals": (False,)})}
+DENSE = {"width": Choice((128, 256, 512, 1024)), "depth": Int(1, 3, "linear")}
 
 
 def _coupling(shape, elementwise, width, kernels, flip=False, mask="channels"):
@@ -38,12 +56,19 @@ def _levels(shape, levels, make_steps):
     return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape), rest])
 
 
+def _start(image_shape, marginals, alpha):
+    """From pixels to the line: by a spline for each pixel, that of its own histogram at first, or by logits."""
+    if marginals:
+        return [bijectors.Scale(8.0, -4.0), bijectors.Pointwise(image_shape, bijectors.Spline(16, 4.0, 1e-4))]
+    return [bijectors.Logit(alpha)]
+
+
 def _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed):
     """The model of a recipe, and what it is compiled with."""
     return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
 
 
-@recipe("flow", jit_compile=False)
+@recipe("flow", {**SEARCH, **MARGINALS, **GLOW}, jit_compile=False)
 def glow(
     image_shape,
     total_steps,
@@ -74,11 +99,7 @@ def glow(
             yield _coupling(shape, elementwise, width, kernels, flip=mixing == "flip" and index % 2 == 1)
 
     first = [_coupling(image_shape, elementwise, width, kernels, index % 2 == 1, "checkerboard") for index in range(checkerboard)]
-    if marginals:
-        start = [bijectors.Scale(8.0, -4.0), bijectors.Pointwise(image_shape, bijectors.Spline(16, 4.0, 1e-4))]
-    else:
-        start = [bijectors.Logit(alpha)]
-    chain = [*start, *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
+    chain = [*_start(image_shape, marginals, alpha), *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
     return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
@@ -89,10 +110,19 @@ variant(
     mixing="flip",
     checkerboard=4,
 )
+variant(
+    "glow/cifar10",
+    "glow",
+    "Glow as published for CIFAR-10: 3 levels of 32 steps, 512 wide, 44 million parameters.",
+    search=dict.fromkeys(GLOW),
+    levels=3,
+    steps=32,
+    width=512,
+)
 variant("spline_flow", "glow", "Levels as Glow's, of couplings by rational-quadratic splines.", elementwise="spline")
 
 
-@recipe("flow", jit_compile=True, steps_per_execution=10)
+@recipe("flow", {**SEARCH, **DENSE, "couplings": Int(2, 8, "linear")}, jit_compile=True, steps_per_execution=10)
 def nice(
     image_shape,
     total_steps,
@@ -122,7 +152,7 @@ def nice(
     return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
-@recipe("flow", jit_compile=True, steps_per_execution=10)
+@recipe("flow", {**SEARCH, **MARGINALS, **DENSE, "layers": Int(1, 8, "linear")}, jit_compile=True, steps_per_execution=10)
 def maf(
     image_shape,
     total_steps,
@@ -130,6 +160,7 @@ def maf(
     width=512,
     depth=1,
     elementwise="affine",
+    marginals=False,
     alpha=0.05,
     learning_rate=1e-3,
     clipnorm=None,
@@ -139,7 +170,7 @@ def maf(
     """Masked autoregressive flow: every pixel by all before it, the order turned round between layers."""
     positive(layers=layers)
     dimensions = math.prod(image_shape)
-    chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape)]
+    chain = [*_start(image_shape, marginals, alpha), bijectors.Flatten(image_shape)]
     for index in range(layers):
         make = bijectors.get_elementwise(elementwise)
         chain.append(bijectors.ActNorm(dimensions))
@@ -149,7 +180,7 @@ def maf(
     return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
-@recipe("flow", jit_compile=True, steps_per_execution=10)
+@recipe("flow", {**SEARCH, "layers": Int(4, 64)}, jit_compile=True, steps_per_execution=10)
 def planar_flow(image_shape, total_steps, layers=16, alpha=0.05, learning_rate=1e-3, clipnorm=None, ema=None, seed=None):
     """Planar flow: bends along single directions, after a scale for each dimension; for few dimensions."""
     positive(layers=layers)

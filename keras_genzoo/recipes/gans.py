@@ -3,9 +3,24 @@
 from keras_genzoo import adversarial, networks
 from keras_genzoo.models import GAN
 from keras_genzoo.recipes.registry import adam, recipe, variant
+from keras_genzoo.recipes.space import EMA, LEARNING_RATE, Choice, Float, Int
+
+SEARCH = {
+    "latent_dim": Int(16, 256),
+    "width": Choice((16, 32, 64)),
+    "hidden": Choice((0, 256)),
+    "penalty_weight": Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}),
+    "critic_steps": Int(1, 5, "linear"),
+    "augment": Choice(((), ("translation",), ("color", "translation", "cutout"))),
+    "learning_rate": LEARNING_RATE,
+    "critic_learning_rate": LEARNING_RATE,
+    "beta_1": Choice((0.0, 0.5)),
+    "beta_2": Choice((0.9, 0.99, 0.999)),
+    "ema": EMA,
+}
 
 
-@recipe("gan", jit_compile=False)
+@recipe("gan", SEARCH, jit_compile=False)
 def gan(
     image_shape,
     total_steps,
@@ -71,6 +86,7 @@ variant(
     "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
     hidden=0,
     penalties=(),
+    search={"clip": Float(0.003, 0.1)},
     clip=0.03,
     critic_steps=5,
     learning_rate=2e-4,

@@ -27,6 +27,7 @@ class Recipe:
         execution: dict. Arguments of `compile` on a machine without an accelerator, where they measured fastest
             (benchmarks/results/execution.md); elsewhere Keras decides.
         summary: str. One line.
+        search: dict. Ranges that are searched for better hyperparameters, by name (`keras_genzoo.recipes.space`).
     """
 
     name: str
@@ -35,28 +36,36 @@ class Recipe:
     defaults: dict
     execution: dict
     summary: str
+    search: dict
 
 
-def recipe(family, **execution):
+def recipe(family, search, **execution):
     """Register the decorated function as the recipe of its name; its keyword arguments are the hyperparameters."""
 
     def register(make):
         parameters = inspect.signature(make).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        RECIPES[make.__name__] = Recipe(make.__name__, family, make, defaults, execution, make.__doc__.partition("\n")[0])
+        summary = make.__doc__.partition("\n")[0]
+        RECIPES[make.__name__] = Recipe(make.__name__, family, make, defaults, execution, summary, search)
         return make
 
     return register
 
 
-def variant(name, of, summary, execution=None, **defaults):
-    """Register a recipe that is another one with other defaults."""
+def variant(name, of, summary, execution=None, search=None, **defaults):
+    """Register a recipe that is another one with other defaults, and other ranges of the search, None for none."""
     base = RECIPES[of]
-    unknown = set(defaults) - set(base.defaults)
+    search = {**base.search, **(search or {})}
+    unknown = {*defaults, *search} - set(base.defaults)
     if unknown:
         raise TypeError(f"variant {name!r}: {of!r} has no {sorted(unknown)}.")
     RECIPES[name] = dataclasses.replace(
-        base, name=name, summary=summary, defaults={**base.defaults, **defaults}, execution=execution or base.execution
+        base,
+        name=name,
+        summary=summary,
+        defaults={**base.defaults, **defaults},
+        execution=execution or base.execution,
+        search={key: each for key, each in search.items() if each is not None},
     )
 
 

@@ -3,6 +3,7 @@
 from keras_genzoo import bijectors, likelihoods, networks
 from keras_genzoo.models import VAE
 from keras_genzoo.recipes.registry import adam, recipe, variant
+from keras_genzoo.recipes.space import ACTIVATION, LEARNING_RATE, Choice, Float, Int
 
 
 def _flow(kind, latent_dim, layers, width):
@@ -20,7 +21,21 @@ def _flow(kind, latent_dim, layers, width):
     return chain
 
 
-@recipe("vae", jit_compile=True, steps_per_execution=10)
+SEARCH = {
+    "latent_dim": Int(4, 64),
+    "width": Choice((128, 256, 512, 1024), when={"network": ("dense",)}),
+    "depth": Int(1, 3, "linear"),
+    "normalization": Choice((None, "batch", "layer")),
+    "activation": ACTIVATION,
+    "beta": Float(0.1, 10.0),
+    "warmup": Choice((0.0, 0.1, 0.3)),
+    "flow_layers": Int(1, 12, when={"flow": ("planar", "autoregressive")}),
+    "flow_width": Choice((64, 128, 256), when={"flow": ("autoregressive",)}),
+    "learning_rate": LEARNING_RATE,
+}
+
+
+@recipe("vae", SEARCH, jit_compile=True, steps_per_execution=10)
 def vae(
     image_shape,
     total_steps,

@@ -1,0 +1,132 @@
+"""What a search for hyperparameters (`genzoo tune`) found: its winner trained again beside the default, and its page."""
+
+import math
+
+import pandas as pd
+
+from benchmarks import plots, tables
+from benchmarks.report import environment_of_templates
+from benchmarks.results import Folder, FolderError
+from benchmarks.running import run_all
+from keras_genzoo import recipes, tuning
+from keras_genzoo.files import replacing
+from keras_genzoo.metrics import default_features
+
+
+def open_search(path):
+    """The `tuning.Search` of a folder; a `FolderError` where there is none."""
+    try:
+        return tuning.Search.open(path)
+    except ValueError as error:
+        raise FolderError(str(error)) from None
+
+
+def is_search(path):
+    return (path / "search.json").exists()
+
+
+def confirm(search, seeds, timeout=None):
+    """Train the default and the best of a search anew with several seeds, and score both on test images.
+
+    The best of many trials owes some of its score to luck; what is left of it shows here.
+
+    Args:
+        search: `tuning.Search` that has ended.
+        seeds: int.
+        timeout: float or None. Seconds after which a run is stopped.
+
+    Returns:
+        `Folder` of the runs, and the list of those that failed.
+    """
+    best = search.best()
+    height, width, channels = search.hypermodel.image_shape
+    settings = {
+        "budget": search.settings["budget"],
+        "epochs": search.settings["epochs"],
+        "steps": None,
+        "batch_size": best["batch_size"],
+        "data": search.settings["data"],
+        "data_dir": None,
+        "image_size": [height, width],
+        "channels": channels if channels in (1, 3) else None,
+        "n": None,
+        "features": search.hypermodel.features or default_features(search.settings["data"], channels),
+        "device": "auto",
+        "mixed_precision": search.hypermodel.dtype,
+        "jit": search.hypermodel.jit_compile,
+        "steps_per_execution": None,
+    }
+    name = search.hypermodel.name
+    row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family}
+    each = [{**row, "overrides": overrides} for overrides in (search.hypermodel.fixed, best["hyperparameters"])]
+    rows = [{**row, "seed": seed} for seed in range(seeds) for row in each]
+    folder = Folder.create(search.folder / "confirm", settings)
+    with folder.lock():
+        return folder, run_all(folder, [[row] for row in folder.missing(rows)], timeout)
+
+
+def write_report(search):
+    """Write report.html into the folder of a search: the trials, how they came about, and the winner beside the default.
+
+    Returns:
+        Path of report.html.
+    """
+    rows = search.results()
+    ended = [row for row in rows if row["status"] == "completed"]
+    if not ended:
+        raise FolderError(f"{search.folder} holds no finished trial yet; `genzoo tune` goes on with it.")
+    goal = tuning.get_objective(search.settings["objective"])
+    sign = -1 if goal.direction == "max" else 1
+    page = {
+        "name": search.hypermodel.name,
+        "settings": {key: value for key, value in search.settings.items() if value is not None and key != "hypermodel"},
+        "objective": goal.name,
+        "direction": "largest" if sign < 0 else "smallest",
+        "best": search.best(),
+        "trials": table_of_trials(rows, goal.name, sign),
+        "plots": {
+            "The objective of every trial, and the best so far": plots.objective_over_trials(ended, goal.name, sign),
+            "Every line is a trial, the darker the better": plots.parallel_coordinates(
+                ended, search.hypermodel.space, goal.name, sign
+            ),
+            **{
+                f"{goal.name} against {other.replace('_', ' ')}: no trial is better than those on the line in both": plots.front(
+                    ended, other, goal.name, sign
+                )
+                for other in ("sample_seconds", "parameters")
+                if all(other in row["results"] for row in ended) and other != goal.name
+            },
+        },
+        "confirmed": confirmed(search),
+    }
+    path = search.folder / "report.html"
+    with replacing(path) as temporary:
+        temporary.write_text(environment_of_templates().get_template("search.html.j2").render(**page))
+    return path
+
+
+def table_of_trials(rows, name, sign):
+    """A data frame of texts, the best trial first and the failed last."""
+    score = lambda row: sign * row["results"][name] if row["results"] else math.inf  # noqa: E731
+    lines = []
+    for row in sorted(rows, key=score):
+        results = row["results"] or {}
+        state = row["reason"] or ("ended after a third" if results.get("stopped") else row["status"])
+        line = {"trial": row["trial"], name: tables.number(results[name]) if name in results else tables.NOTHING}
+        line |= {key: f"{value:.3g}" if isinstance(value, float) else str(value) for key, value in row["hyperparameters"].items()}
+        for key, title in (("steps", "steps"), ("parameters", "parameters"), ("sample_seconds", "s for 256 samples")):
+            line[title] = tables.number(results[key], whole=key != "sample_seconds") if key in results else tables.NOTHING
+        lines.append(line | {"state": state})
+    return pd.DataFrame(lines).fillna(tables.NOTHING)
+
+
+def confirmed(search):
+    """The table of the winner beside the default, or None where they have not been trained again."""
+    if not (search.folder / "confirm" / "results.jsonl").exists():
+        return None
+    rows = [row for row in Folder(search.folder / "confirm").rows() if row["status"] == "ok"]
+    if not rows:
+        return None
+    ranking = tables.rankings(rows)[0]
+    columns = tables.sample_columns(ranking.distance_name, rows[0]["scores"])
+    return ranking.table(columns, controls=True, intervals=True)

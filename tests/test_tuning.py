@@ -1,0 +1,335 @@
+"""Searches for hyperparameters: what KerasTuner is given, what comes back, and what happens when something dies."""
+
+import json
+import math
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import keras_genzoo as gz
+from benchmarks import searches
+from benchmarks.cli import main as benchmarks
+from keras_genzoo.cli import main as genzoo
+from keras_genzoo.recipes import space
+
+SHAPE = (8, 8, 1)
+tuning = gz.tuning
+SMALL = {"width": 8, "depth": 1, "n": 16, "features": "efficientnet-lite0", "batch_size": 8, "jit_compile": False}
+pytestmark = pytest.mark.xdist_group("tuning")  # one worker, so that the fixture of a search is made once
+
+
+def hypermodel(name="vae", **kwargs):
+    search = {"latent_dim": space.Int(2, 16), "learning_rate": space.Float(1e-3, 1e-2)}
+    own = {key: None for key in gz.recipes.get(name).search if key not in SMALL and key not in kwargs}
+    return tuning.HyperRecipe(name, SHAPE, **{"search": {**own, **search}, **SMALL, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A file of 48 training and 16 validation images."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:8, :8]
+    centres = random.uniform(1, 7, (64, 2, 1, 1))
+    blobs = np.exp(-((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2) / 4)
+    images = (255 * blobs[..., None]).astype("uint8")
+    path = tmp_path_factory.mktemp("data") / "blobs.npz"
+    np.savez(path, train_images=images[:48], validation_images=images[48:], test_images=images[:16])
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    """The folder of a search of two trials, by the command."""
+    folder = tmp_path_factory.mktemp("search") / "tune"
+    arguments = "--epochs 1 --trials 2 --n 16 --batch-size 8 --features efficientnet-lite0 --set depth=1"
+    ranges = (
+        "--range width=8,16,512 --range latent_dim=2:16 --range beta= --range warmup= --range activation= --range normalization="
+    )
+    command = ["tune", "vae", "--data", data, "--out", folder, *arguments.split(), *ranges.split()]
+    result = CliRunner().invoke(genzoo, [str(each) for each in command], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for names in gz.recipes.names().values() for name in names])
+def test_every_recipe_declares_a_search_space_that_holds_its_defaults(name):
+    model = tuning.HyperRecipe(name, (28, 28, 1))
+    assert "learning_rate" in model.space and len(model.space) >= 3
+    values = model.values(keras_tuner.HyperParameters())
+    assert values and all(gz.recipes.get(name).defaults[key] == value for key, value in values.items())
+    again = space.from_config(json.loads(json.dumps(space.to_config(model.space))))
+    assert again == model.space
+
+
+def test_a_choice_may_be_of_none_and_of_tuples():
+    hp = keras_tuner.HyperParameters()
+    choice = space.Choice((None, (1, 2), "batch"))
+    assert choice.register(hp, "a", (1, 2)) == (1, 2)
+    hp.values["a"] = "None"
+    assert choice.register(hp, "a", (1, 2)) is None
+
+
+def test_a_range_has_an_effect_only_under_its_condition():
+    search = {"penalties": space.Choice((("r1",), ())), "penalty_weight": gz.recipes.get("gan").search["penalty_weight"]}
+    model = hypermodel("gan", search={**dict.fromkeys(gz.recipes.get("gan").search), **search})
+    hp = keras_tuner.HyperParameters()
+    assert set(model.values(hp)) == {"penalties", "penalty_weight"}
+    hp.values["penalties"] = "()"
+    assert set(model.values(hp)) == {"penalties"}
+    assert "penalty_weight" not in tuning.HyperRecipe("dcgan", SHAPE).values(keras_tuner.HyperParameters())
+
+
+def test_building_changes_nothing_but_the_hyperparameters():
+    before = keras.config.dtype_policy().name
+    model = hypermodel(dtype="mixed_bfloat16").build(keras_tuner.HyperParameters())
+    assert model.compiled and model.encoder.layers[-1].compute_dtype in ("bfloat16", "float32")
+    assert {"bfloat16"} <= {layer.compute_dtype for layer in model.encoder.layers}
+    assert keras.config.dtype_policy().name == before
+
+
+def test_any_tuner_of_keras_tuner_takes_a_recipe(images, tmp_path):
+    """Batch size is searched, validation images are an array, and one seed gives one proposal."""
+    search = {**dict.fromkeys(gz.recipes.get("vae").search), "batch_size": space.Choice((4, 8)), "latent_dim": space.Int(2, 4)}
+    found = []
+    for name in "ab":
+        tuner = keras_tuner.RandomSearch(
+            hypermodel(search=search), tuning.get_objective("fd"), max_trials=1, seed=1, directory=tmp_path, project_name=name
+        )
+        tuner.search(images, validation_data=images, epochs=1, verbose=0)
+        found.append(tuner.oracle.get_best_trials()[0])
+    assert found[0].hyperparameters.values == found[1].hyperparameters.values
+    assert found[0].score == pytest.approx(found[1].score, rel=1e-4)
+    size = found[0].hyperparameters.values["batch_size"]
+    assert found[0].metrics.get_best_value("steps") == 16 // int(size)
+    assert tuner.get_best_models()[0].sample(2, seed=0).shape == (2, *SHAPE)
+
+
+def test_a_number_that_is_not_finite_fails_the_trial(images):
+    """KerasTuner would take infinity for a score, and NaN for a reason to try again."""
+    model = hypermodel(search={**dict.fromkeys(gz.recipes.get("vae").search), "learning_rate": space.Float(1e-3, 1e30)})
+    hp = keras_tuner.HyperParameters()
+    hp.values["learning_rate"] = 1e30
+    with pytest.raises(keras_tuner.errors.FailedTrialError, match=r"finite|nan"):
+        model.fit(hp, model.build(hp), images, validation_data=images, epochs=3)
+
+
+def test_a_weighted_objective_is_the_sum(images):
+    model = hypermodel(weights={"fd": 2.0, "parameters": 0.5})
+    hp = keras_tuner.HyperParameters()
+    results = model.fit(hp, model.build(hp), images, validation_data=images, epochs=1)
+    assert results["weighted"] == pytest.approx(2 * results["fd"] + 0.5 * results["parameters"])
+    assert results["parameters"] == model.build(hp).count_params()
+
+
+def test_a_budget_trains_for_its_seconds_with_the_schedule_run_to_its_end(images):
+    model = hypermodel()
+    hp = keras_tuner.HyperParameters()
+    results = model.fit(hp, model.build(hp), images, validation_data=images, budget=0.2)
+    schedule = model.model.optimizer._learning_rate
+    assert float(schedule(results["steps"])) == pytest.approx(0.0, abs=1e-9)
+    assert 0.02 < results["train_seconds"] < 2.0  # noisy machines
+
+
+def test_a_trial_may_end_after_a_third(images):
+    model = hypermodel()
+    hp = keras_tuner.HyperParameters()
+    seen = []
+    results = model.fit(
+        hp, model.build(hp), images, validation_data=images, epochs=30, rung=lambda found: bool(seen.append(found) or True)
+    )
+    assert results["stopped"] == 1.0 and results["steps"] == seen[0]["steps"] == 20  # of 60
+
+
+@pytest.mark.parametrize(
+    "name, found", [("fd", "min"), ("val_mse", "min"), ("val_kl_loss", "min"), ("val_psnr", "max"), ("max:val_x", "max")]
+)
+def test_directions_are_known(name, found):
+    assert tuning.get_objective(name).direction == found
+
+
+def test_a_search_writes_what_it_found(folder):
+    trials, best = (json.loads((folder / name).read_text()) for name in ("trials.json", "best.json"))
+    assert [trial["status"] for trial in trials] == ["completed"] * 2
+    values = [trial["results"]["fd"] for trial in trials]
+    assert best["value"] == min(values) and best["recipe"] == "vae" and best["batch_size"] == 8
+    model = gz.build("vae", SHAPE, **best["hyperparameters"])
+    assert model.encoder.output[0].shape[-1] == best["hyperparameters"]["latent_dim"]
+    kept = sorted(path.parent.name for path in folder.glob("trials/*/model.keras"))
+    assert kept == [f"trial_{best['trial']}"]  # losers' are gone
+    assert gz.load(next(folder.glob("trials/*/model.keras"))).sample(2).shape == (2, *SHAPE)
+
+
+def test_the_winner_trains_by_its_file(folder, data, tmp_path):
+    best = json.loads((folder / "best.json").read_text())
+    command = ["train", "vae", "--data", data, "--config", folder / "best.json", "--epochs", 1, "--out", tmp_path / "out"]
+    result = CliRunner().invoke(genzoo, [str(each) for each in command])
+    assert result.exit_code == 0, result.output
+    assert gz.load(tmp_path / "out" / "model.keras").encoder.output[0].shape[-1] == best["hyperparameters"]["latent_dim"]
+    command[1] = "beta_vae"
+    result = CliRunner().invoke(genzoo, [str(each) for each in [*command[:-1], tmp_path / "other"]])
+    assert result.exit_code == 2 and "recipe 'vae', not" in " ".join(re.sub("[│╭╮╰╯─]", " ", result.output).split())
+
+
+def test_a_search_that_has_ended_runs_nothing_again(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+    tuning.Search.open(folder).run()
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")} == before
+
+
+def test_the_report_shows_trials_and_fronts(folder):
+    result = CliRunner().invoke(benchmarks, ["report", str(folder)])
+    assert result.exit_code == 0, result.output
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 4 and "Pareto front" in page and "latent_dim" in page and "best so far" in page
+
+
+def test_a_table_of_trials_ends_with_the_failed():
+    results = {"fd": 2.0, "steps": 5.0, "parameters": 10.0}
+    rows = [
+        {"trial": "0", "status": "failed", "hyperparameters": {"a": 1}, "results": None, "reason": "it broke"},
+        {"trial": "1", "status": "completed", "hyperparameters": {"a": 0.5}, "results": results, "reason": None},
+        {"trial": "2", "status": "completed", "hyperparameters": {"a": 2}, "results": {**results, "fd": 1.0}, "reason": None},
+    ]
+    table = searches.table_of_trials(rows, "fd", 1)
+    assert table["trial"].tolist() == ["2", "1", "0"] and table["state"].tolist()[-1] == "it broke"
+
+
+def oracle_of(folder):
+    return json.loads((folder / "trials" / "oracle.json").read_text())
+
+
+def interrupted(folder, data, workers=1, trials=3, ready=1, victim=None):
+    """Start a search in a process of its own, kill one when so many trials have begun, and return what was killed."""
+    import subprocess
+
+    code = (
+        "import sys, json, keras_genzoo as gz; from keras_genzoo.recipes import space\n"
+        f"model = gz.tuning.HyperRecipe('vae', {SHAPE}, search={{**dict.fromkeys(gz.recipes.get('vae').search),"
+        f" 'latent_dim': space.Int(2, 16)}}, **{SMALL})\n"
+        f"gz.tuning.Search({str(folder)!r}, model, {data!r}, trials={trials}, epochs=2).run({workers})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    started = time.time()
+    while len(list(folder.glob("trials/trial_*/attempts.json"))) < ready:
+        assert time.time() - started < 120 and process.poll() is None
+        time.sleep(0.2)
+    return process
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_goes_on_where_it_was(data, tmp_path):
+    process = interrupted(tmp_path / "tune", data, ready=2)  # the second trial runs
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = next((tmp_path / "tune").glob("trials/trial_0/result.json")).stat().st_mtime_ns
+    search = tuning.Search.open(tmp_path / "tune")
+    search.run()
+    assert [row["status"] for row in search.results()] == ["completed"] * 3
+    assert next((tmp_path / "tune").glob("trials/trial_0/result.json")).stat().st_mtime_ns == first
+    counts = [json.loads(path.read_text())["attempts"] for path in sorted((tmp_path / "tune").glob("trials/*/attempts.json"))]
+    assert counts == [1, 2, 1]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_does_not_stop_the_search(data, tmp_path):
+    folder = tmp_path / "tune"
+    process = interrupted(folder, data, workers=2, ready=2)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"KERASTUNER_TUNER_ID=worker0" in environment and str(folder).encode() in command:
+            os.kill(int(pid), signal.SIGKILL)
+    assert process.wait(timeout=300) == 0
+    search = tuning.Search.open(folder)
+    assert [row["status"] for row in search.results()] == ["completed"] * 3
+    assert not oracle_of(folder)["ongoing_trials"]
+    assert (folder / "best.json").exists()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_fifty_trials(images, tmp_path):
+    """In one process, with a tuner of KerasTuner."""
+    search = {**dict.fromkeys(gz.recipes.get("vae").search), "learning_rate": space.Float(1e-4, 1e-1)}
+    tuner = keras_tuner.RandomSearch(
+        hypermodel(search=search), tuning.get_objective("fd"), max_trials=60, seed=1, directory=tmp_path, project_name="a"
+    )
+    peaks = []
+    tuner.on_trial_end = lambda trial, end=tuner.on_trial_end: (
+        end(trial),
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    )
+    tuner.search(images, validation_data=images, epochs=1, verbose=0)
+    assert peaks[59] - peaks[9] < 150  # MB, over 50 trials
+
+
+def fails(match, **kwargs):
+    with pytest.raises(ValueError, match=match):
+        tuning.Search(**kwargs)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, data):
+    good = {"folder": tmp_path / "new", "hypermodel": hypermodel(), "data": data}
+    fails("no objective 'val_mse'.*val_kl_loss", **good, objective="val_mse")
+    fails("min:nonsense or max:nonsense", **good, objective="nonsense")
+    fails("budget is 0", **good, budget=0)
+    fails("oracle is 'grid'", **good, oracle="grid")
+    fails("trials is 5 with oracle 'hyperband'", **good, oracle="hyperband", trials=5)
+    fails("no 'speed' to weigh", **{**good, "hypermodel": hypermodel(weights={"speed": 1.0})}, objective="weighted")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match="latent_dim is 16 by default, outside of"):
+        hypermodel(search={"latent_dim": space.Int(2, 8)})
+    with pytest.raises(ValueError, match="no argument 'latent'"):
+        hypermodel(latent=3)
+    with pytest.raises(ValueError, match="low below high"):
+        space.Float(1.0, 0.1)
+    with pytest.raises(ValueError, match="no validation_data"):
+        hypermodel().fit(
+            keras_tuner.HyperParameters(),
+            hypermodel().build(keras_tuner.HyperParameters()),
+            np.zeros((8, *SHAPE), "uint8"),
+            epochs=1,
+        )
+
+
+def test_a_folder_of_another_search_is_refused_and_overwritten_if_asked(tmp_path, data):
+    kwargs = {"folder": tmp_path / "tune", "hypermodel": hypermodel(), "data": data, "epochs": 1}
+    tuning.Search(**kwargs, trials=3)
+    (tmp_path / "tune" / "trials").mkdir()
+    fails("another search, of other trials", **kwargs, trials=4)
+    tuning.Search(**kwargs, trials=4, overwrite=True)
+    assert not (tmp_path / "tune" / "trials").exists()
+    assert tuning.Search.open(tmp_path / "tune").settings["trials"] == 4
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    fails("other things than a search", **{**kwargs, "folder": tmp_path / "other"})
+    with pytest.raises(ValueError, match="holds no search"):
+        tuning.Search.open(tmp_path / "other")
+
+
+def test_without_keras_tuner_one_sentence_names_the_extra(monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "keras_tuner" else real(name, *rest))
+    monkeypatch.delitem(sys.modules, "keras_genzoo.tuning")
+    result = CliRunner().invoke(genzoo, ["tune", "vae"])
+    assert result.exit_code == 2 and "keras_genzoo[tuning]" in result.output and "Traceback" not in result.output
+
+
+def test_hyperband_gives_short_trials_a_share_of_the_budget():
+    oracle = keras_tuner.oracles.HyperbandOracle(objective=tuning.get_objective("fd"), max_epochs=tuning.ROUNDS)
+    sizes = [oracle._get_size(bracket, number) for bracket in range(oracle._get_num_brackets()) for number in range(bracket + 1)]
+    assert sum(sizes) == 23 and math.isclose(math.log(tuning.ROUNDS, 3), 2)
