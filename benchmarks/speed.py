@@ -231,7 +231,7 @@ def training_seconds(recipe="dcgan", steps=200, batch_size=64):
     import keras_genzoo as gz
 
     data = gz.data.load("fashion_mnist_mini", "train", batch_size=batch_size).repeat()
-    models = [gz.build(recipe, (28, 28, 1), total_steps=10**6, seed=0) for _ in range(2)]
+    models = [gz.build(recipe, (28, 28, 1), total_steps=10**6, ema=None, seed=0) for _ in range(2)]
     step = bare_step(models[1])
 
     def bare():

@@ -4,6 +4,7 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -26,6 +27,56 @@ class SoftBound(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "limit": self.limit}
+
+
+@_registered
+class GroupNormalization(keras.layers.GroupNormalization):
+    """Keras's layer for images `(batch, height, width, channels)`, in one pass for the moments and one for the result: twice as
+    fast on a CPU. The variance is E[x^2] - E[x]^2 in float32, so it is for activations whose mean is not thousands of deviations.
+    """
+
+    def call(self, x):
+        channels = x.shape[-1]
+        values = ops.cast(x, "float32")
+        of_groups = lambda each: ops.mean(ops.reshape(each, (-1, self.groups, channels // self.groups)), axis=-1)  # noqa: E731
+        mean = of_groups(ops.mean(values, axis=(1, 2)))
+        variance = of_groups(ops.mean(ops.square(values), axis=(1, 2))) - ops.square(mean)
+        inverse = ops.rsqrt(ops.maximum(variance, 0.0) + self.epsilon)
+        of_channels = lambda each: ops.repeat(each, channels // self.groups, axis=1)  # noqa: E731
+        scale = of_channels(inverse) * ops.cast(self.gamma, "float32")
+        shift = ops.cast(self.beta, "float32") - of_channels(mean) * scale
+        return ops.cast(values * scale[:, None, None] + shift[:, None, None], self.compute_dtype)
+
+
+@_registered
+class SpaceToDepth(keras.layers.Layer):
+    """Squares of `size` x `size` pixels to channels, `(batch, height / size, width / size, channels * size^2)`."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, x):
+        return tf.nn.space_to_depth(x, self.size)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height // self.size, width // self.size, channels * self.size**2
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+@_registered
+class DepthToSpace(SpaceToDepth):
+    """The inverse of `SpaceToDepth`."""
+
+    def call(self, x):
+        return tf.nn.depth_to_space(x, self.size)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, height * self.size, width * self.size, channels // self.size**2
 
 
 class _Spectral:

@@ -151,12 +151,12 @@ class HyperRecipe(keras_tuner.HyperModel):
                 chosen[key] = searched[key] = value
         return searched
 
-    def build(self, hp, total_steps=None):
-        """The compiled model; `total_steps` as in `gz.build`."""
+    def build(self, hp, total_steps=None, steps_per_execution=None):
+        """The compiled model; `total_steps` and `steps_per_execution` as in `gz.build`."""
         values = {**self.fixed, **self.values(hp)}
         values.pop("batch_size", None)
         keras.utils.set_random_seed(self.seed)  # KerasTuner clears what was set
-        execution = {"dtype": self.dtype, "jit_compile": self.jit_compile}
+        execution = {"dtype": self.dtype, "jit_compile": self.jit_compile, "steps_per_execution": steps_per_execution}
         return recipes.build(self.name, self.image_shape, total_steps, seed=self.seed, **execution, **values)
 
     def fit(
@@ -183,8 +183,7 @@ class HyperRecipe(keras_tuner.HyperModel):
             ValueError: neither budget nor epochs or both, or no validation data.
             keras_tuner.errors.FailedTrialError: a number that is not finite.
         """
-        if (budget is None) == (epochs is None) or not (budget or epochs) > 0:
-            raise ValueError(f"budget is {budget} and epochs is {epochs}; give one of them, a number above 0.")
+        _check_length(budget, epochs)
         train, validation = self._batches(hp, data, validation_data, model.conditional)
         length = int(train.cardinality())
         train, each = train.repeat(), model.steps_per_execution
@@ -193,11 +192,12 @@ class HyperRecipe(keras_tuner.HyperModel):
         elif length < 0:
             raise ValueError("data are a dataset of unknown length, so epochs are unknown; give a budget.")
         else:
-            executions = -(-epochs * length // each)
+            each = each if epochs * length % each == 0 else 1
+            executions = epochs * length // each
         del model
         parts = [max(1, executions // RUNG)] if rung is not None and executions >= RUNG else []
         parts.append(executions - sum(parts))
-        model = self.build(hp, total_steps=executions * each)
+        model = self.build(hp, executions * each, each)
         clock = budgets.Clock()
         results = {}
         try:
@@ -252,6 +252,11 @@ class HyperRecipe(keras_tuner.HyperModel):
         if self.weights:
             results["weighted"] = float(sum(weight * results[name] for name, weight in self.weights.items()))
         return results
+
+
+def _check_length(budget, epochs):
+    if (budget is None) == (epochs is None) or not (budget if epochs is None else epochs) > 0:
+        raise ValueError(f"budget is {budget} and epochs is {epochs}; give one of them, a number above 0.")
 
 
 def get_objective(name):
@@ -339,8 +344,7 @@ class Search:
             raise ValueError(f"trials is {trials}, expected 1 at least.")
         if epochs is not None:
             budget = None
-        if (budget is None) == (epochs is None) or not (budget or epochs) > 0:
-            raise ValueError(f"budget is {budget} and epochs is {epochs}; give one of them, a number above 0.")
+        _check_length(budget, epochs)
         if not hypermodel.space:
             raise ValueError(f"nothing of {hypermodel.name!r} is searched; give some ranges.")
         goal = get_objective(objective)

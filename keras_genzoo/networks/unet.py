@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_genzoo.layers import TimeEmbedding
+from keras_genzoo.layers import DepthToSpace, GroupNormalization, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import crop, image_size, positive
 
 
@@ -11,7 +11,7 @@ def _norm(x, groups, name):
     # The largest number of groups up to `groups` that divides the channels and leaves four in each: a group of one channel
     # forgets what time added to it.
     groups = next(count for count in range(max(min(groups, x.shape[-1] // 4), 1), 0, -1) if x.shape[-1] % count == 0)
-    return layers.GroupNormalization(groups, epsilon=1e-6, name=name)(x)
+    return GroupNormalization(groups, epsilon=1e-6, name=name)(x)
 
 
 def _convolution(filters, kernel, name, **settings):
@@ -55,6 +55,7 @@ def unet(
     groups=8,
     dropout=0.0,
     num_classes=None,
+    patch=1,
     name="unet",
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
@@ -70,6 +71,8 @@ def unet(
         heads: int. Heads of the attention. Defaults to 1.
         groups: int. Groups of the normalisation, at most; of at least four channels. Defaults to 8.
         dropout: float. Rate of dropout inside the blocks. Defaults to 0.
+        patch: int. Side of the squares of pixels that are joined to channels before the first level, and taken apart after the
+            last: with 2, a quarter of the work. Defaults to 1.
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
         name: str. Defaults to "unet".
 
@@ -81,7 +84,7 @@ def unet(
 
     >>> unet((33, 21, 5), width=16, multipliers=(1, 2), attention=(1,))
     """
-    positive(width=width, blocks=blocks, heads=heads, groups=groups, num_classes=num_classes or 1)
+    positive(width=width, blocks=blocks, heads=heads, groups=groups, num_classes=num_classes or 1, patch=patch)
     height, columns, channels = image_size(image_shape)
     levels = len(multipliers)
     if not levels or not set(attention) <= set(range(levels)):
@@ -100,10 +103,12 @@ def unet(
         return _attention(x, heads, groups, f"{name}_attention") if level in attention else x
 
     x = inputs[0]
-    rows_over, columns_over = (-size % 2 ** (levels - 1) for size in (height, columns))
+    rows_over, columns_over = (-size % (patch * 2 ** (levels - 1)) for size in (height, columns))
     if rows_over or columns_over:
         padding = ((rows_over // 2, rows_over - rows_over // 2), (columns_over // 2, columns_over - columns_over // 2))
         x = layers.ZeroPadding2D(padding, name="pad")(x)
+    if patch > 1:
+        x = SpaceToDepth(patch, name="patches")(x)
     x = _convolution(width, 3, "first")(x)
     skips = [x]
     for level in range(levels):
@@ -125,5 +130,7 @@ def unet(
             x = layers.UpSampling2D(name=f"up{level}_double")(x)
             x = _convolution(x.shape[-1], 3, f"up{level}_conv")(x)
     x = layers.Activation("silu", name="last_act")(_norm(x, groups, "last_norm"))
-    x = _convolution(channels, 3, "last", kernel_initializer="zeros", dtype="float32")(x)
+    x = _convolution(channels * patch**2, 3, "last", kernel_initializer="zeros", dtype="float32")(x)
+    if patch > 1:
+        x = DepthToSpace(patch, dtype="float32", name="pixels")(x)
     return keras.Model(inputs, crop(x, height, columns), name=name)

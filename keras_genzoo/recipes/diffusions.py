@@ -9,11 +9,12 @@ SEARCH = {
     "width": Choice((8, 16, 32)),
     "multipliers": Choice(((1, 2), (1, 2, 2), (1, 2, 4))),
     "blocks": Int(1, 2, "linear"),
+    "patch": Choice((1, 2)),
     "dropout": Choice((0.0, 0.1)),
     "learning_rate": LEARNING_RATE,
     "ema": Choice((0.99, 0.999, 0.9999)),
 }
-FIXED = dict.fromkeys(("width", "multipliers", "blocks", "dropout"))  # of a published size
+FIXED = dict.fromkeys(("width", "multipliers", "blocks", "patch", "dropout"))  # of a published size
 TIMES = {"time_sampling": Choice(("uniform", "logit_normal"))}
 LATENT = {
     "latent_dim": Int(16, 128),
@@ -39,6 +40,7 @@ def flow_matching(
     groups=8,
     dropout=0.0,
     num_classes=None,
+    patch=2,
     schedule="rectified_flow",
     prediction="velocity",
     loss_weight="simple",
@@ -52,7 +54,7 @@ def flow_matching(
     seed=None,
 ):
     """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations."""
-    network = networks.unet(image_shape, width, multipliers, blocks, attention, heads, groups, dropout, num_classes)
+    network = networks.unet(image_shape, width, multipliers, blocks, attention, heads, groups, dropout, num_classes, patch)
     model = Diffusion(
         network, schedule, prediction, loss_weight, time_sampling, timesteps, sampler, steps, clip, ema=ema, seed=seed
     )
@@ -97,6 +99,7 @@ variant(
     "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps.",
     search=FIXED,
     width=128,
+    patch=1,
     multipliers=(1, 2, 2, 2),
     blocks=2,
     attention=(1,),
@@ -113,6 +116,7 @@ variant(
     "EDM's settings for CIFAR-10 with the U-Net of DDPM at its width and depth: Heun's rule, 18 steps.",
     search=FIXED,
     width=128,
+    patch=1,
     multipliers=(2, 2, 2),
     blocks=4,
     attention=(1,),

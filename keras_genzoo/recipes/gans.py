@@ -74,10 +74,7 @@ variant(
     hidden=0,
     penalties=(),
     critic_normalization="batch",
-    learning_rate=5e-4,
-    critic_learning_rate=5e-4,
     beta_1=0.5,
-    ema=None,
 )
 variant("lsgan", "dcgan", "LSGAN: least squares.", objective="least_squares")
 variant(
