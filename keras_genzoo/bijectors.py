@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_genzoo.layers import MaskedDense
 from keras_genzoo.randomness import random_seed
 from keras_genzoo.serialization import Part, named
 
@@ -359,9 +360,29 @@ class Autoregressive(Bijector):
 
     def inverse(self, y):
         self._check_unconditional()
+        if isinstance(self.network, keras.Sequential) and isinstance(self.network.layers[0], MaskedDense):
+            return self._by_elements(y, *self.network.layers)
         # Each pass makes one element more right, the first right at once.
         again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x)))  # noqa: E731
         return tf.while_loop(lambda index, _: index < y.shape[1], again, (0, tf.zeros_like(y)))[1]
+
+    def _by_elements(self, y, first, *middle):
+        """The inverse of a chain of layers, of whose first and last a pass computes only what its element changes or needs."""
+        *middle, last = middle
+        count, dimensions = self.elementwise.parameters, y.shape[1]
+
+        def again(index, total, found):
+            hidden = total
+            for layer in middle:
+                hidden = layer(hidden)
+            parameters = ops.cast(last.some(hidden, index * count, count), y.dtype)
+            x = self.elementwise.inverse(tf.gather(y, index, axis=1)[:, None], parameters[:, None])
+            return index + 1, total + ops.cast(x, total.dtype) * first.of_input(index), found.write(index, x[:, 0])
+
+        start = tf.zeros((tf.shape(y)[0], first.units), first.compute_dtype) + ops.cast(first.bias, first.compute_dtype)
+        found = tf.TensorArray(y.dtype, dimensions, element_shape=[None])
+        *_, found = tf.while_loop(lambda index, *_: index < dimensions, again, (0, start, found))
+        return ops.transpose(found.stack())
 
 
 @_registered

@@ -193,5 +193,16 @@ class MaskedDense(keras.layers.Dense):
         y = ops.matmul(x, self.kernel * ops.cast(self._mask, self.compute_dtype))
         return self.activation(y + self.bias if self.use_bias else y)
 
+    def of_input(self, index):
+        """What a unit of input `index` adds to each output before the activation, `(units,)`."""
+        mask = ops.cast(tf.gather(self._mask, index), self.compute_dtype)
+        return tf.gather(ops.convert_to_tensor(self.kernel), index) * mask
+
+    def some(self, x, start, count):
+        """The outputs `start` to `start + count` alone, `(batch, count)`."""
+        part = lambda each: tf.slice(each, (0, start), (-1, count))  # noqa: E731
+        y = ops.matmul(x, part(ops.convert_to_tensor(self.kernel)) * ops.cast(part(self._mask), self.compute_dtype))
+        return self.activation(y + tf.slice(ops.convert_to_tensor(self.bias), (start,), (count,)) if self.use_bias else y)
+
     def get_config(self):
         return {**super().get_config(), "inputs": self.degrees[0], "outputs": self.degrees[1]}

@@ -60,22 +60,25 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
         parameters)`, those of an element side by side.
     """
     positive(dimensions=dimensions, parameters=parameters, width=width, depth=depth)
-    inputs = x = keras.Input((dimensions,), name="vector")
-    told = None if context is None else keras.Input((context,), name="context")
-    before = np.arange(1, dimensions + 1)  # the element's own number: how many elements what follows may see
+    before = np.arange(1, dimensions + 1).tolist()  # the element's own number: how many elements what follows may see
     # A unit of degree d sees the first d elements; none may see the last, on which nothing depends.
-    degrees = 1 + np.arange(width) % max(dimensions - 1, 1)
-    for index in range(1, depth + 1):
-        x = MaskedDense(width, before.tolist(), degrees.tolist(), name=f"hidden{index}")(x)
-        if told is not None and index == 1:
+    degrees = (1 + np.arange(width) % max(dimensions - 1, 1)).tolist()
+    hidden = [MaskedDense(width, degrees if index else before, degrees, name=f"hidden{index + 1}") for index in range(depth)]
+    activations = [layers.Activation(activation, name=f"activation{index + 1}") for index in range(depth)]
+    of_element = np.repeat(np.arange(dimensions), parameters).tolist()  # element i sees i elements
+    last = MaskedDense(dimensions * parameters, degrees, of_element, kernel_initializer="zeros", dtype=_head(), name="parameters")
+    inputs = keras.Input((dimensions,), dtype=_head(), name="vector")
+    if context is None:
+        chain = [each for pair in zip(hidden, activations, strict=True) for each in pair]
+        return keras.Sequential([inputs, *chain, last], name=name)
+    told = keras.Input((context,), name="context")
+    x = inputs
+    for index in range(depth):
+        x = hidden[index](x)
+        if index == 0:
             x = layers.Add(name="with_context")([x, layers.Dense(width, use_bias=False, name="of_context")(told)])
-        x = layers.Activation(activation, name=f"activation{index}")(x)
-        before = degrees
-    last = np.repeat(np.arange(dimensions), parameters)  # element i sees i elements
-    x = MaskedDense(
-        dimensions * parameters, before.tolist(), last.tolist(), kernel_initializer="zeros", dtype=_head(), name="parameters"
-    )(x)
-    return keras.Model(inputs if told is None else [inputs, told], x, name=name)
+        x = activations[index](x)
+    return keras.Model([inputs, told], last(x), name=name)
 
 
 def _head():

@@ -85,9 +85,10 @@ variant(
     penalties=(),
     search={"clip": Float(0.003, 0.1)},
     clip=0.03,
+    critic_normalization="batch",
     critic_steps=5,
-    learning_rate=2e-4,
-    critic_learning_rate=2e-4,
+    learning_rate=5e-4,
+    critic_learning_rate=5e-4,
 )
 variant(
     "wgan_gp",
