@@ -1,0 +1,92 @@
+"""Recipes of energy-based models."""
+
+from keras_genzoo import boltzmann, networks, samplers
+from keras_genzoo.models import RBM, EnergyModel
+from keras_genzoo.recipes.registry import adam, recipe, variant
+
+
+@recipe("energy", jit_compile=True, steps_per_execution=10)
+def rbm(
+    image_shape,
+    total_steps,
+    kind="bernoulli",
+    hidden=500,
+    k=1,
+    chains=128,
+    sample_steps=200,
+    learning_rate=1e-3,
+    ema=None,
+    seed=None,
+):
+    """Restricted Boltzmann machine of binary pixels, by persistent contrastive divergence."""
+    model = RBM(boltzmann.MACHINES[kind](image_shape, hidden), k, chains, sample_steps, ema=ema, seed=seed)
+    return model, {"optimizer": adam(learning_rate, total_steps)}
+
+
+variant(
+    "gaussian_rbm",
+    "rbm",
+    "Restricted Boltzmann machine of Gaussian pixels, by contrastive divergence.",
+    kind="gaussian",
+    chains=None,
+)
+
+
+@recipe("energy", jit_compile=False)
+def ebm(
+    image_shape,
+    total_steps,
+    width=32,
+    depth=3,
+    hidden=0,
+    kind="convolutional",
+    activation="silu",
+    spectral=False,
+    objective="contrastive",
+    step_size=10.0,
+    noise=0.01,
+    clip=0.03,
+    steps=20,
+    sample_steps=200,
+    buffer_size=10_000,
+    restart=0.05,
+    data_noise=0.03,
+    energy_weight=0.1,
+    learning_rate=5e-4,
+    gradient_norm=1.0,
+    ema=0.99,
+    seed=None,
+):
+    """Convolutional energy of an image, by short runs of Langevin dynamics from a replay buffer."""
+    network = networks.critic(
+        image_shape, kind=kind, width=width, depth=depth, hidden=hidden, activation=activation, spectral=spectral
+    )
+    sampler = samplers.Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
+    model = EnergyModel(
+        network, objective, sampler, steps, sample_steps, buffer_size, restart, data_noise, energy_weight, ema=ema, seed=seed
+    )
+    return model, {"optimizer": adam(learning_rate, total_steps, beta_1=0.0, beta_2=0.99, global_clipnorm=gradient_norm)}
+
+
+@recipe("energy", jit_compile=False)
+def score_ebm(
+    image_shape,
+    total_steps,
+    width=32,
+    depth=3,
+    kind="convolutional",
+    hidden=0,
+    noise_levels=(0.05, 1.0),
+    step_size=0.2,
+    sample_steps=200,
+    learning_rate=1e-3,
+    ema=0.999,
+    seed=None,
+):
+    """Convolutional energy of an image, by denoising score matching; annealed Langevin dynamics."""
+    network = networks.critic(image_shape, kind=kind, width=width, depth=depth, hidden=hidden, activation="silu")
+    # A step of a share of the variance at the noise level at hand, which is the temperature.
+    low, high = noise_levels
+    sampler = samplers.Langevin(step_size * low, low, start=high, start_step_size=step_size * high)
+    model = EnergyModel(network, "score", sampler, sample_steps=sample_steps, noise_levels=noise_levels, ema=ema, seed=seed)
+    return model, {"optimizer": adam(learning_rate, total_steps)}
