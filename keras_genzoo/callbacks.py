@@ -131,8 +131,8 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
 class StopOnDivergence(keras.callbacks.Callback):
     """Stops a training whose terms become NaN, infinite or larger than a healthy run's, and puts back the last good weights.
 
-    Terms are looked at as means since the epoch began. Weights (with averages, replay buffers and optimizers) are kept at the start
-    and after every epoch whose terms were all good.
+    Terms are looked at as means since the epoch began. Weights (with averages, replay buffers and optimizers) are kept at the
+    start and after every epoch whose terms were all good.
 
     Args:
         limits: dict of names of terms to the largest absolute value that is healthy, or None, those of the model (`limits`; of

@@ -325,7 +325,7 @@ class Chain(Part):
 
 @_registered
 class Langevin(Chain):
-    """Steps down the energy, and noise (Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions", section 1.4):
+    """Steps down the energy, and noise (Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions", sec. 1.4):
 
         x' = x - step_size grad E(x) + sqrt(2 step_size temperature) z
 

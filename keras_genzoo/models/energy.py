@@ -2,6 +2,7 @@
 
 import functools
 import math
+import types
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import randomness, samplers
-from keras_genzoo.base import GenerativeModel, available_if, check_output, inference
+from keras_genzoo.base import GenerativeModel, check_output, inference
 from keras_genzoo.serialization import Part, named
 
 
@@ -28,8 +29,8 @@ class ReplayBuffer(Part):
     def __init__(self, size, shape, initializer, name="buffer"):
         super().__init__(name=name)
         self.size, self.shape, self.initializer = size, tuple(shape), initializer
-        half = dict(dtype="float16", trainable=False)  # which is exact enough for pixels, and takes half the room
-        self.chains = self.add_weight(shape=(size, *self.shape), initializer=initializer, name="chains", **half)
+        settings = dict(dtype="float32", initializer=initializer, trainable=False)
+        self.chains = self.add_weight(shape=(size, *self.shape), name="chains", **settings)
         self.position = randomness.counter(self, "position")
 
     def _rows(self, start, n):
@@ -44,7 +45,7 @@ class ReplayBuffer(Part):
         replicas = context.num_replicas_in_sync
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         n = tf.minimum(tf.cast(n, tf.int64), self.size // replicas)
-        return tf.cast(tf.gather(self.chains, self._rows(self._position() + replica * n, n)), tf.float32)
+        return tf.gather(self.chains, self._rows(self._position() + replica * n, n))
 
     def put(self, chains):
         """Write back, in the place of those that were taken, and move on."""
@@ -53,12 +54,12 @@ class ReplayBuffer(Part):
             chains = context.all_gather(chains, axis=0)
         n = tf.shape(chains, tf.int64)[0]
         rows = self._rows(self._position(), n)
-        self.chains.value.scatter_update(tf.IndexedSlices(tf.cast(chains, tf.float16), rows))
+        self.chains.value.scatter_update(tf.IndexedSlices(chains, rows))
         self.position.assign((self._position() + n) % self.size)
 
     def peek(self, n):
         """Chains, float32 `(n, ...)`, always the same unless training goes on; the buffer stays as it is."""
-        return tf.cast(tf.gather(self.chains, self._rows(tf.constant(0, tf.int64), tf.cast(n, tf.int64))), tf.float32)
+        return tf.gather(self.chains, self._rows(tf.constant(0, tf.int64), tf.cast(n, tf.int64)))
 
 
 class _WithChains(GenerativeModel):
@@ -106,8 +107,8 @@ class _WithChains(GenerativeModel):
 
 @keras.saving.register_keras_serializable("keras_genzoo")
 class RBM(_WithChains):
-    """A restricted Boltzmann machine: visible and hidden units that are independent given each other (Smolensky 1986; Hinton 2002,
-    "Training products of experts by minimizing contrastive divergence").
+    """A restricted Boltzmann machine: visible and hidden units that are independent given each other (Hinton 2002, "Training
+    products of experts by minimizing contrastive divergence").
 
     With the free energy F(v) = -log sum_h exp(-E(v, h)),
 
@@ -321,12 +322,11 @@ class EnergyModel(_WithChains):
 
         loss = E[|grad E(x + sigma epsilon) - epsilon|^2]   (mean over pixels)
 
-    so that at the temperature sigma the density is that of images with this noise, and annealed Langevin dynamics samples. Energies
-    have no scale by which to be compared with another model's, and there is no `log_prob`: Z is unknown.
+    so that at the temperature sigma the density is that of images with this noise, and annealed Langevin dynamics samples.
 
-    Healthy training of the contrastive objective keeps `real_energy` and `sample_energy` close together, with `contrastive_loss`
-    their difference near 0. If it runs away, energies or their gradients explode; `callbacks.StopOnDivergence` stops at
-    `limits`.
+    Energies have no scale by which to be compared with another model's, and there is no `log_prob`: Z is unknown. In healthy
+    training of the contrastive objective `contrastive_loss`, the difference of `real_energy` and `sample_energy`, stays near 0.
+    Where it runs away, chains no longer follow the energy; `callbacks.StopOnDivergence` stops at `limits`.
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`; see
@@ -357,6 +357,7 @@ class EnergyModel(_WithChains):
 
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
+    limits = types.MappingProxyType({"contrastive_loss": 10.0})
 
     def __init__(
         self,
@@ -379,8 +380,8 @@ class EnergyModel(_WithChains):
             _check_count(name, value)
         if not 0 <= restart <= 1 or data_noise < 0 or energy_weight < 0:
             raise ValueError(
-                f"restart is {restart}, data_noise {data_noise} and energy_weight {energy_weight}, expected a share from 0 to 1 and "
-                f"two numbers of at least 0."
+                f"restart is {restart}, data_noise {data_noise} and energy_weight {energy_weight}, expected a share from 0 to 1 "
+                f"and two numbers of at least 0."
             )
         if not 0 < noise_levels[0] < noise_levels[1]:
             raise ValueError(f"noise_levels is {noise_levels!r}, expected two rising numbers above 0, as (0.05, 1.0).")
