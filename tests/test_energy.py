@@ -262,7 +262,7 @@ def test_reconstruction_is_one_pass_and_gray_images_have_no_likelihood(images):
 def mixture_points(n, seed=0):
     """Two Gaussians in the plane with weights 0.3 and 0.7, as images of one pixel and two channels, with their density."""
     random = np.random.default_rng(seed)
-    weights, centres, sigma = np.array([0.3, 0.7]), np.array([[-0.4, -0.3], [0.4, 0.2]]), 0.2
+    weights, centres, sigma = np.array([0.3, 0.7]), np.array([[-0.35, -0.3], [0.35, 0.2]]), 0.2
     points = centres[random.choice(2, n, p=weights)] + sigma * random.normal(size=(n, 2))
 
     def density(x):
@@ -284,21 +284,21 @@ def energy_of_the_plane(objective, **settings):
 
 def test_the_learned_density_of_a_mixture_is_the_true_one_on_a_grid():
     x, density = mixture_points(20_000)
-    # Near the modes a step is small against the variance, 0.04: its bias is of the order of 0.005 / 0.04.
-    sampler = samplers.MALA(step_size=0.005)
-    model = energy_of_the_plane("contrastive", sampler=sampler, steps=10, data_noise=0.0, energy_weight=0.0, buffer_size=512)
+    # No chain begins anew: it would come to a mode by where it began, and not by the mode's share.
+    settings = dict(steps=10, restart=0.0, data_noise=0.0, energy_weight=0.0, buffer_size=512)
+    model = energy_of_the_plane("contrastive", sampler=samplers.MALA(step_size=0.02), **settings)
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.005, 1000)), jit_compile=True, steps_per_execution=50
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 800)), jit_compile=True, steps_per_execution=50
     )
     data = tf.data.Dataset.from_tensor_slices(x).repeat().batch(256)
-    log = model.fit(data, steps_per_epoch=1000, epochs=1, verbose=0).history
+    log = model.fit(data, steps_per_epoch=800, epochs=1, verbose=0).history
     assert 0.5 < log["acceptance"][-1] < 1
     points = grid()
     energies = model.energy((points.reshape(-1, 1, 1, 2).astype("float32") + 1) / 2).numpy().astype("float64")
     found, true = np.exp(-energies - logsumexp(-energies)), density(points)
-    assert 0.5 * np.abs(found - true / true.sum()).sum() < 0.15  # total variation
+    assert 0.5 * np.abs(found - true / true.sum()).sum() < 0.1  # total variation
     samples = 2 * model.sample(2000, seed=0, steps=500).reshape(-1, 2) - 1
-    assert np.mean(samples @ [1, 1] > 0) == pytest.approx(0.7, abs=0.12)
+    assert np.mean(samples @ [1, 1] > 0) == pytest.approx(0.7, abs=0.1)
 
 
 def test_denoising_score_matching_finds_the_score_of_noisy_data():
