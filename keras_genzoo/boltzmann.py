@@ -206,7 +206,8 @@ class GaussianMachine(Machine):
     def adapt(self, x):
         flat = ops.reshape(x, (-1, self.dimensions))
         self.visible_bias.assign(ops.mean(flat, axis=0))
-        self.visible_log_scale.assign(ops.log(ops.clip(ops.std(flat, axis=0) - self.smallest_scale, 0.01, 1.0)))
+        # Half of what pixels deviate from their mean: hidden units soon explain as much.
+        self.visible_log_scale.assign(ops.log(ops.clip(0.5 * ops.std(flat, axis=0) - self.smallest_scale, 0.01, 1.0)))
 
     def visible(self, x, uniform):
         return ops.reshape(images.dequantise(x, uniform), (-1, self.dimensions))

@@ -36,7 +36,7 @@ variant(
 def ebm(
     image_shape,
     total_steps,
-    width=32,
+    width=16,
     depth=3,
     hidden=0,
     kind="convolutional",
@@ -44,15 +44,15 @@ def ebm(
     spectral=False,
     objective="contrastive",
     step_size=10.0,
-    noise=0.01,
+    noise=0.005,
     clip=0.03,
-    steps=20,
-    sample_steps=200,
-    buffer_size=10_000,
-    restart=0.05,
+    steps=10,
+    sample_steps=100,
+    buffer_size=2560,
+    restart=0.1,
     data_noise=0.03,
     energy_weight=0.1,
-    learning_rate=5e-4,
+    learning_rate=1e-3,
     gradient_norm=1.0,
     ema=0.99,
     seed=None,
@@ -62,6 +62,7 @@ def ebm(
         image_shape, kind=kind, width=width, depth=depth, hidden=hidden, activation=activation, spectral=spectral
     )
     sampler = samplers.Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
+    # A chain is gone on with for steps / restart steps, on average, before it begins anew: as many as sample takes from noise.
     model = EnergyModel(
         network, objective, sampler, steps, sample_steps, buffer_size, restart, data_noise, energy_weight, ema=ema, seed=seed
     )
