@@ -60,7 +60,7 @@ def batches(images, batch_size=4):
 
 
 # The lean pass of `make test`: all but variants of the families that take longest, whose code another recipe runs.
-LEAN = {"toy", *TINY} - {"edm", "ncsn", "conditional_diffusion", "realnvp", "spline_flow"}
+LEAN = {"toy", *TINY} - {"edm", "ncsn", "conditional_diffusion", "realnvp", "spline_flow", "gaussian_rbm", "score_ebm"}
 
 
 def in_make_test(names):

@@ -232,7 +232,7 @@ def test_the_bias_of_contrastive_divergence_shrinks_with_its_sweeps():
     assert biases[2] < 0.01 * np.linalg.norm(exact)
 
 
-@pytest.mark.parametrize("chains", [None, 32])
+@pytest.mark.parametrize("chains", [pytest.param(None, marks=pytest.mark.slow), 32])
 def test_a_small_machine_learns_the_distribution_of_its_data(chains):
     """Bars: four images of 2x2 with equal shares, of 16; their entropy is log 4."""
     bars = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]], "float32").reshape(4, 2, 2, 1)
@@ -393,14 +393,6 @@ def test_bad_arguments_of_an_energy_model_are_named(arguments, words):
         EnergyModel(networks.critic(SHAPE, width=4), **arguments)
 
 
-def test_energies_are_scored_by_what_they_tell_from_the_data(images):
-    model = gz.build("ebm", SHAPE, width=4, depth=2, steps=2, sample_steps=4, buffer_size=32, seed=0)
-    scores = gz.evaluate(model, np.tile(images, (4, 1, 1, 1)), features="fashion-cnn")
-    assert 0 <= scores["auroc[noise]"] <= 1 and 0 <= scores["auroc[emoji32]"] <= 1
-    assert scores["chain_steps"] == 4 and scores["chain_ess"] > 0
-    assert not any(name.startswith(("log_prob", "bits_per_dim")) for name in scores)
-
-
 def test_noise_and_emoji_are_told_from_images_by_an_energy_that_knows_them(images):
     class Known(EnergyModel):
         def energies(self, x, training=False):
@@ -410,6 +402,19 @@ def test_noise_and_emoji_are_told_from_images_by_an_energy_that_knows_them(image
     model = Known(networks.critic(SHAPE, width=4), sample_steps=4, buffer_size=4)
     scores = gz.evaluate(model, images, features="fashion-cnn")
     assert scores["auroc[noise]"] == 1  # noise is rough and these images are smooth
+    assert 0 <= scores["auroc[emoji32]"] <= 1 and scores["chain_steps"] == 4 and scores["chain_ess"] > 0
+    assert not any(name.startswith(("log_prob", "bits_per_dim")) for name in scores)
     others = gz.evaluation.outsiders(SHAPE, 10)
     assert others["emoji32"].shape == others["noise"].shape == (10, *SHAPE)
     assert gz.evaluation.outsiders((4, 4, 5), 3).keys() == {"noise"}
+
+
+def test_a_machine_is_scored_by_an_estimate_that_has_its_name_and_its_error(images):
+    model = gz.build("gaussian_rbm", SHAPE, hidden=4, sample_steps=4, seed=0)
+    model.prepare(images, images)
+    scores = gz.evaluate(model, images, features="fashion-cnn")
+    expected = float(np.mean(model.log_prob(images, log_partition=model.machine.exact_log_partition())))
+    assert scores["log_prob[ais]"] == pytest.approx(expected, abs=0.2)
+    assert scores["bits_per_dim[ais]"] == pytest.approx(8 - expected / (64 * np.log(2)), abs=0.01)
+    assert 0 < scores["log_prob_error[ais]"] < 0.1 and scores["chain_steps"] == 4
+    assert "chain_acceptance" not in scores

@@ -130,7 +130,7 @@ class RBM(_WithChains):
 
     Example:
 
-    >>> model = gz.build("rbm", image_shape=(28, 28, 1), hidden=16)
+    >>> model = gz.build("rbm", image_shape=(28, 28, 1), hidden=10)
     >>> model.fit(images, epochs=1, verbose=0)
     >>> model.reconstruct(images).shape
     TensorShape([64, 28, 28, 1])
@@ -334,8 +334,10 @@ class EnergyModel(_WithChains):
         objective: "contrastive" or "score". Defaults to "contrastive".
         sampler: name of `samplers.CHAINS` or `samplers.Chain`, of images in [-1, 1]. Defaults to "langevin".
         steps: int. Steps of the chains a training step. Defaults to 20.
-        sample_steps: int. Steps of `sample`, from noise. Defaults to 200.
-        buffer_size: int. Number of chains that are kept. Defaults to 10,000.
+        sample_steps: int. Steps of `sample`, from noise: about `steps / restart`, as many as chains of training make before they
+            begin anew, give the images that training saw. Defaults to 200.
+        buffer_size: int. Number of chains that are kept. One is gone on with every `buffer_size / batch size` steps; with many
+            and few steps of training, chains stay young. Defaults to 10,000.
         restart: float in [0, 1]. Share of the chains that begin anew, from noise, each time. Defaults to 0.05.
         data_noise: float. Standard deviation of noise on the data. Defaults to 0.03.
         energy_weight: float. Defaults to 0.1.

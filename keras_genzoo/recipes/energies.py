@@ -5,7 +5,7 @@ from keras_genzoo.models import RBM, EnergyModel
 from keras_genzoo.recipes.registry import adam, recipe, variant
 
 
-@recipe("energy", jit_compile=True, steps_per_execution=10)
+@recipe("energy", jit_compile=False)
 def rbm(
     image_shape,
     total_steps,
@@ -32,6 +32,12 @@ variant(
 )
 
 
+def _network(image_shape, kind, width, depth, hidden, **settings):
+    if kind == "convolutional":
+        settings["hidden"] = hidden
+    return networks.critic(image_shape, kind=kind, width=width, depth=depth, name="energy", **settings)
+
+
 @recipe("energy", jit_compile=False)
 def ebm(
     image_shape,
@@ -42,7 +48,6 @@ def ebm(
     kind="convolutional",
     activation="silu",
     spectral=False,
-    objective="contrastive",
     step_size=10.0,
     noise=0.005,
     clip=0.03,
@@ -58,13 +63,11 @@ def ebm(
     seed=None,
 ):
     """Convolutional energy of an image, by short runs of Langevin dynamics from a replay buffer."""
-    network = networks.critic(
-        image_shape, kind=kind, width=width, depth=depth, hidden=hidden, activation=activation, spectral=spectral
-    )
+    network = _network(image_shape, kind, width, depth, hidden, activation=activation, spectral=spectral)
     sampler = samplers.Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
     # A chain is gone on with for steps / restart steps, on average, before it begins anew: as many as sample takes from noise.
     model = EnergyModel(
-        network, objective, sampler, steps, sample_steps, buffer_size, restart, data_noise, energy_weight, ema=ema, seed=seed
+        network, "contrastive", sampler, steps, sample_steps, buffer_size, restart, data_noise, energy_weight, ema=ema, seed=seed
     )
     return model, {"optimizer": adam(learning_rate, total_steps, beta_1=0.0, beta_2=0.99, global_clipnorm=gradient_norm)}
 
@@ -85,7 +88,7 @@ def score_ebm(
     seed=None,
 ):
     """Convolutional energy of an image, by denoising score matching; annealed Langevin dynamics."""
-    network = networks.critic(image_shape, kind=kind, width=width, depth=depth, hidden=hidden, activation="silu")
+    network = _network(image_shape, kind, width, depth, hidden, activation="silu")
     # A step of a share of the variance at the noise level at hand, which is the temperature.
     low, high = noise_levels
     sampler = samplers.Langevin(step_size * low, low, start=high, start_step_size=step_size * high)
