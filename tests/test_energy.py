@@ -344,6 +344,24 @@ def test_replay_takes_chains_in_turns_and_is_the_same_on_all_replicas(replicas):
     assert copies[0] == copies[1] == [30, 31, 22, 23, 14, 15]
 
 
+def test_two_replicas_go_on_with_one_buffer_and_are_watched_alike(images, replicas):
+    with replicas.scope():
+        models = [
+            gz.build("ebm", SHAPE, width=4, depth=2, steps=2, buffer_size=24, seed=0),
+            gz.build("rbm", SHAPE, hidden=4, chains=24, seed=0),
+        ]
+    for model in models:
+        before = model._buffer.chains.numpy()
+        guard = StopOnDivergence(every=1)
+        model.fit(images, batch_size=8, epochs=1, verbose=0, callbacks=[guard])
+        assert guard.reason is None
+        copies = [copy.numpy() for copy in model._buffer.chains.value.values]
+        np.testing.assert_array_equal(copies[0], copies[1])
+        changed = np.any(copies[0] != before, axis=tuple(range(1, before.ndim)))
+        assert changed.tolist() == [True] * 16 + [False] * 8
+        assert model._buffer.position.numpy() == 16
+
+
 def test_a_run_that_diverges_is_stopped_with_its_term_named_and_its_last_good_weights_kept(images):
     model = gz.build("ebm", SHAPE, width=4, depth=2, steps=3, buffer_size=32, energy_weight=0.0, gradient_norm=None, seed=0)
     good = []

@@ -43,6 +43,8 @@ class ReplayBuffer(Part):
         """The next chains, float32 `(n, ...)`, or fewer where there are not so many."""
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync
+        if self.size < replicas:
+            raise ValueError(f"there are {self.size} chains for {replicas} replicas, expected at least one each.")
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         n = tf.minimum(tf.cast(n, tf.int64), self.size // replicas)
         return tf.gather(self.chains, self._rows(self._position() + replica * n, n))
@@ -518,6 +520,8 @@ class EnergyModel(_WithChains):
 
     @property
     def _settled(self):
+        if not isinstance(self.sampler, samplers.Langevin):
+            return self.sampler
         return type(self.sampler).from_config({**self.sampler.get_config(), "start": None, "start_step_size": None})
 
 
