@@ -344,6 +344,7 @@ def test_replay_takes_chains_in_turns_and_is_the_same_on_all_replicas(replicas):
     assert copies[0] == copies[1] == [30, 31, 22, 23, 14, 15]
 
 
+@pytest.mark.slow
 def test_two_replicas_go_on_with_one_buffer_and_are_watched_alike(images, replicas):
     with replicas.scope():
         models = [
