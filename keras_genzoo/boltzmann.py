@@ -120,8 +120,8 @@ class Machine(Part):
         return float(total)
 
     def annealed_log_weights(self, n, steps, key):
-        """Annealed importance sampling (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks",
-        section 4.1): weights whose expectation is Z_1 / Z_0.
+        """Annealed importance sampling (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief
+        networks"): weights whose expectation is Z_1 / Z_0.
 
         Args:
             n: int. Number of runs.

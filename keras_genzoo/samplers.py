@@ -325,7 +325,7 @@ class Chain(Part):
 
 @_registered
 class Langevin(Chain):
-    """Steps down the energy, and noise (Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions", sec. 1.4):
+    """Steps down the energy, and noise (Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions"):
 
         x' = x - step_size grad E(x) + sqrt(2 step_size temperature) z
 
@@ -338,8 +338,8 @@ class Langevin(Chain):
             None is `temperature` all along. Defaults to None.
         start_step_size: float or None. The step size at the first step, likewise. (Song and Ermon 2019, arXiv:1907.05600,
             algorithm 1, let both fall: their square of the noise level is what here is the product.) Defaults to None.
-        clip: float or None. Largest absolute value of the gradient by each pixel, as Du and Mordatch 2019 (arXiv:1903.08689,
-            appendix A.5) have it. Defaults to None.
+        clip: float or None. Largest absolute value of the gradient by each pixel, as Du and Mordatch 2019 (arXiv:1903.08689) have
+            it. Defaults to None.
         bounds: pair of floats or None. Values beyond them are set to them. Defaults to None.
 
     Raises:
@@ -388,7 +388,7 @@ class Langevin(Chain):
 
 @_registered
 class MALA(Langevin):
-    """The Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996, section 1.4.2): a step of `Langevin` is refused with
+    """The Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996): a step of `Langevin` is refused with
     the probability that makes exp(-energy / temperature) the density of the chain exactly.
 
     Args:
@@ -480,7 +480,7 @@ def run_chain(chain, energy, x, steps, key, watch=None):
 
 def effective_sample_size(values):
     """How many independent draws tell as much of a mean as these, by their autocorrelations, which are summed as far as pairs of
-    them are positive and fall (Geyer 1992; of several chains, Vehtari et al. 2021, arXiv:1903.08008, section 3.2).
+    them are positive and fall (Geyer 1992; of several chains, Vehtari et al. 2021, arXiv:1903.08008).
 
     Args:
         values: array `(steps, chains)`, at least 4 steps. Chains that never move count as one draw each.

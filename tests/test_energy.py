@@ -194,7 +194,7 @@ def flat_gradient(model, real, samples):
 
 
 def exact_gradient(made, data):
-    """Of the negative log-likelihood: E_model[statistics] - E_data[statistics], enumerated in float64 (Hinton 2002, eq. 3)."""
+    """Of the negative log-likelihood: E_model[statistics] - E_data[statistics], enumerated in float64."""
     log_p, v = enumerated(made)
     kernel, c = np.float64(made.kernel.numpy()), np.float64(made.hidden_bias.numpy())
 
