@@ -131,8 +131,8 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
 class StopOnDivergence(keras.callbacks.Callback):
     """Stops a training whose terms become NaN, infinite or larger than a healthy run's, and puts back the last good weights.
 
-    Terms are looked at as means since the epoch began. Weights (with averages, replay buffers and optimizers) are kept at the
-    start and after every epoch whose terms were all good.
+    The terms of training are looked at, as means since the epoch began. Weights (with averages, replay buffers and optimizers)
+    are kept at the start and after every epoch whose terms were all good.
 
     Args:
         limits: dict of names of terms to the largest absolute value that is healthy, or None, those of the model (`limits`; of
@@ -188,7 +188,8 @@ class StopOnDivergence(keras.callbacks.Callback):
                 variable.assign(value)
 
     def _look(self, terms, where):
-        values = {name: float(value) for name, value in terms.items()}
+        watched = {metric.name for metric in self.model.metrics} | set(self._chosen)
+        values = {name: float(value) for name, value in (terms or {}).items() if name in watched}
         bad = [name for name, value in values.items() if not abs(value) <= self._chosen.get(name, sys.float_info.max)]
         if not bad or self.reason is not None:
             return
