@@ -188,8 +188,8 @@ class StopOnDivergence(keras.callbacks.Callback):
                 variable.assign(value)
 
     def _look(self, terms, where):
-        watched = {metric.name for metric in self.model.metrics} | set(self._chosen)
-        values = {name: float(value) for name, value in (terms or {}).items() if name in watched}
+        watched = dict.fromkeys([*(metric.name for metric in self.model.metrics), *self._chosen])
+        values = {name: float(terms[name]) for name in watched if name in (terms or {})}
         bad = [name for name, value in values.items() if not abs(value) <= self._chosen.get(name, sys.float_info.max)]
         if not bad or self.reason is not None:
             return
