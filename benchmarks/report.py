@@ -77,6 +77,7 @@ def describe(folder, rows):
             "Samples": ranking.table(tables.sample_columns(ranking.distance_name, scores), controls=True, intervals=True),
             "Memory of training images": ranking.table(tables.memory_columns(scores), controls=True, intervals=True),
             "Reconstruction and likelihood": ranking.table(tables.reconstruction_columns(scores), controls=False, intervals=True),
+            "Energies": ranking.table(tables.energy_columns(scores), controls=False, intervals=True),
             "Cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False),
         }
         part = {
@@ -151,6 +152,10 @@ def reading(settings, finished, ranking):
         "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions, PD compares them in the layers "
         "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. Bits/dim bounds the code length of test "
         "images from above; families with other likelihoods may not define it.",
+        "Bits/dim [ais] and log p [ais] are estimates by annealed importance sampling and no bounds: the estimate of log Z errs "
+        "downwards, so they err in the model's favour, and rank with each other alone. AUROC is how well a model's energies tell "
+        "other images (emoji, in gray where the data are; noise) from test images: 1 is always, 0.5 not at all, less that others "
+        "are taken for likelier. Effective draws are what the energies along a chain amount to in independent draws.",
         "A budget is seconds of training; compilation, validation, the fit of a prior over codes and scoring are not in it. "
         "Speeds are of warm calls, a median of several.",
     ]

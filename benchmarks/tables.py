@@ -67,6 +67,22 @@ def memory_columns(scores):
     ]
 
 
+def likelihood_title(key):
+    """The name of a likelihood's column. An estimate that errs in a model's favour says so: it is no bound to be ranked with."""
+    title = key.replace("bits_per_dim", "bits/dim ").replace("log_prob", "log p, nats ")
+    return f"{title}, an estimate that errs {'downwards' if 'bits' in title else 'upwards'}" if key.endswith("[ais]") else title
+
+
+def energy_columns(scores):
+    """Columns for what energies tell, and for the chains that sample from them."""
+    return [
+        *(Column(key.replace("auroc", "AUROC against "), (key,)) for key in starting(scores, "auroc")),
+        Column("steps of a chain", ("chain_steps",), whole=True),
+        Column("accepted", ("chain_acceptance",)),
+        Column("effective draws of a chain", ("chain_ess",)),
+    ]
+
+
 def reconstruction_columns(scores):
     """Columns for reconstructions and likelihoods; a bound has a column of its own, named for it."""
     return [
@@ -76,7 +92,9 @@ def reconstruction_columns(scores):
         *named(scores, "rFD", "rFID"),
         *named(scores, "PD"),
         Column("sharpness, data 1", ("reconstruction_sharpness",)),
-        *(Column(key.replace("bits_per_dim", "bits/dim "), (key,)) for key in starting(scores, "bits_per_dim")),
+        *(Column(likelihood_title(key), (key,)) for key in starting(scores, "bits_per_dim")),
+        *(Column(likelihood_title(key), (key,)) for key in starting(scores, "log_prob") if key.endswith("[ais]")),
+        *(Column("standard error of log Z, nats", (key,)) for key in starting(scores, "log_prob_error")),
         Column("active units, of all", ("active_units", "latent_units"), whole=True),
     ]
 

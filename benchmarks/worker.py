@@ -132,7 +132,12 @@ def run_recipe(run, settings, data, folder, say):
     curve = Curve(model, data, settings["features"], segments)
     clock = Clock(curve, lambda begun: say(stage="training", fraction=0.9 * begun / (segments * length)))
     reset_peak_memory()
-    model.fit(train, steps_per_epoch=length * model.steps_per_execution, epochs=segments, verbose=0, callbacks=[clock])
+    guard = gz.callbacks.StopOnDivergence()
+    each = length * model.steps_per_execution
+    model.fit(train, steps_per_epoch=each, epochs=segments, verbose=0, callbacks=[guard, clock])
+    if guard.reason:
+        model.save(folder / "model.keras")  # with the last good weights
+        raise FloatingPointError(guard.reason)
     for point in curve.points:
         point["seconds"] += (clock.train_seconds() or 0.0) / clock.executions  # the first execution, without compilation
     row = {

@@ -71,6 +71,7 @@ class GenerativeModel(Configured, keras.Model):
         terms: names of the loss terms beside `loss`.
         diagnostics: names of further values that training alone reports.
         monitor: the metric that falls as training succeeds, or None.
+        limits: names of terms -> the largest absolute value that a healthy run has; see `callbacks.StopOnDivergence`.
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
         conditional: whether the model needs labels.
@@ -83,6 +84,7 @@ class GenerativeModel(Configured, keras.Model):
     terms = ()
     diagnostics = ()
     monitor = "loss"
+    limits = types.MappingProxyType({})
     optimizers = {"optimizer": ()}
     averaged = ()
     conditional = False

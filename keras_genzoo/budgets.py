@@ -46,6 +46,8 @@ class Clock(keras.callbacks.Callback):
         if self.first is None:
             self._end_first()
         self.laps.append(time.perf_counter() - self.began)
+        if getattr(self.model, "stop_training", False):
+            return  # by a callback that says why
         loss = logs["loss"]
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss became {loss} in segment {epoch + 1}; lower the learning rate.")

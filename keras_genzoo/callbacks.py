@@ -1,6 +1,7 @@
-"""Callbacks of `fit`: pictures and the Frechet distance while training."""
+"""Callbacks of `fit`: pictures and the Frechet distance while training, and a stop where it diverges."""
 
 import math
+import sys
 import warnings
 from pathlib import Path
 
@@ -125,6 +126,83 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
         self.distance.reset_generated()
         self.distance.update_generated(samples)
         return self.distance.result()
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Stops a training whose terms become NaN, infinite or larger than a healthy run's, and puts back the last good weights.
+
+    The terms of training are looked at, as means since the epoch began. Weights (with averages, replay buffers and optimizers)
+    are kept at the start and after every epoch whose terms were all good.
+
+    Args:
+        limits: dict of names of terms to the largest absolute value that is healthy, or None, those of the model (`limits`; of
+            most families there are none, and only NaN and infinity stop). Defaults to None.
+        every: int. Batches between two looks; there is one at the end of every epoch too. Looking waits for the device. Defaults
+            to 50.
+
+    Attributes:
+        reason: str or None. What went bad and when, once training was stopped.
+
+    Example:
+
+    >>> guard = StopOnDivergence({"kl_loss": 1e4})
+    >>> history = model.fit(images, epochs=1, verbose=0, callbacks=[guard])
+    >>> guard.reason is None
+    True
+    """
+
+    def __init__(self, limits=None, every=50):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every is {every}, expected a number of batches of at least 1.")
+        self.limits, self.every = limits, every
+        self.reason = None
+
+    def on_train_begin(self, logs=None):
+        self.reason, self._begun = None, 0
+        self._chosen = self.model.limits if self.limits is None else self.limits
+        self._keep(0)
+
+    def _state(self):
+        optimizers = [variable for name in self.model.optimizers for variable in getattr(self.model, name).variables]
+        return [*self.model.weights, *optimizers]
+
+    def _keep(self, epochs):
+        self._kept, self._epochs = [variable.numpy() for variable in self._state()], epochs
+
+    # Not on_train_batch_end: a callback there makes Keras read the logs of every batch.
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch and self._begun % self.every == 0:
+            self._look({metric.name: metric.result() for metric in self.model.metrics}, f"batch {batch}")
+        self._begun += 1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._look(logs, "its end")
+        if self.reason is None:
+            self._keep(epoch + 1)
+        else:  # now: Keras made one more step after it was told to stop
+            for variable, value in zip(self._state(), self._kept, strict=True):
+                variable.assign(value)
+
+    def _look(self, terms, where):
+        watched = dict.fromkeys([*(metric.name for metric in self.model.metrics), *self._chosen])
+        values = {name: float(terms[name]) for name in watched if name in (terms or {})}
+        bad = [name for name, value in values.items() if not abs(value) <= self._chosen.get(name, sys.float_info.max)]
+        if not bad or self.reason is not None:
+            return
+        beyond = lambda name: f", beyond {self._chosen[name]:g}" if math.isfinite(values[name]) else ""  # noqa: E731
+        first, *others = [f"{name} became {values[name]:.3g}{beyond(name)}" for name in bad]
+        also = f" ({', '.join(others)})" if others else ""
+        good = f"the end of epoch {self._epochs}" if self._epochs else "the start"
+        self.reason = (
+            f"the training {first}{also} in epoch {self._epoch}, at {where}; the run was "
+            f"stopped and the weights of {good} put back. Lower the learning rate."
+        )
+        warnings.warn(self.reason, stacklevel=2)
+        self.model.stop_training = True
 
 
 def pairs(model, images, columns=8):

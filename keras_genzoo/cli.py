@@ -196,7 +196,7 @@ def train(
     callbacks = [
         gz.callbacks.SampleGrid(out / "progress", images=shown if hasattr(model, "reconstruct") else None),
         keras.callbacks.CSVLogger(str(out / "history.csv")),
-        keras.callbacks.TerminateOnNaN(),
+        gz.callbacks.StopOnDivergence(),
     ]
     stopped = False
     try:

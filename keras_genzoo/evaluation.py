@@ -1,12 +1,14 @@
 """Every score that a model's members allow, of one set of test images."""
 
+import math
 import warnings
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genzoo import data as data_module
-from keras_genzoo.images import check_images
+from keras_genzoo import randomness
+from keras_genzoo.images import check_images, to_unit
 from keras_genzoo.metrics import (
     SampleMetrics,
     default_features,
@@ -47,6 +49,11 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             of models without classes.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound has its name behind
             the number's, as `bits_per_dim[iw64]`.
+            `log_prob_error`: the standard error of the estimated partition function, in nats, where `log_prob` has one; the
+            estimate's name, as `log_prob[ais]`, tells it from a bound.
+            `auroc[emoji32]`, `auroc[noise]`: how well the energy tells other images (`outsiders`) from the test images, the area
+            under the ROC curve; with `energy`, of models of gray or colour images. `chain_steps`, `chain_ess` and
+            `chain_acceptance`: of the chains that `sample` runs, see the model's `chain_report`.
             `active_units`: latent units whose posterior mean varies over the data by more than 0.01; with `posterior`.
 
     Raises:
@@ -88,17 +95,55 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             scores |= {score_name("path_length", features): length, "n_paths": paths}
     if hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images)):
         some = images[:likelihood_images]
-        log_prob = _in_batches(model.log_prob, some, batch_size)
-        label = f"[{model.log_prob_label}]" if model.log_prob_label else ""
+        label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", {}
+        if hasattr(model, "log_partition"):  # once for all images
+            settings["log_partition"], error = model.log_partition(seed=seed)
+            scores[f"log_prob_error{label}"] = float(error)
+        log_prob = _in_batches(lambda batch: model.log_prob(batch, **settings), some, batch_size)
         scores |= {f"log_prob{label}": float(log_prob.mean()), "n_likelihood": len(some)}
         if hasattr(model, "bits_per_dim"):
             scores[f"bits_per_dim{label}"] = float(np.mean(model.to_bits_per_dim(log_prob)))
+    if hasattr(model, "energy"):
+        scores |= model.chain_report(seed=seed) | _energy_scores(model, images, data_module.name_of(data), seed, batch_size)
     if hasattr(model, "posterior"):
         means = _in_batches(lambda batch: model.posterior(batch)[0], images, batch_size)
         scores |= {"active_units": int(np.sum(means.var(axis=0) > ACTIVE_VARIANCE)), "latent_units": means.shape[1]}
     for name, value in scores.items():
         if isinstance(value, float) and not np.isfinite(value) and name not in ("psnr", "mode_kl"):
             warnings.warn(f"{name} is {value}; the model's output or its weights may not be finite.", stacklevel=2)
+    return scores
+
+
+def outsiders(image_shape, n, seed=0, name=None):
+    """Images of another kind than a data set's, to see whether a model tells them from it.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        n: int. At most so many of each kind.
+        seed: int. Of the noise. Defaults to 0.
+        name: str or None. The data set's own name, which is left out. Defaults to None.
+
+    Returns:
+        dict from names to float32 images in [0, 1]: "noise", uniform, each number its own; and of 1 or 3 channels "emoji32",
+        the test images of that data set, resized.
+    """
+    height, width, channels = image_shape
+    found = {"noise": randomness.uniform(randomness.make_key(seed, 5), (n, *image_shape)).numpy()}
+    if channels in (1, 3) and name != "emoji32":
+        emoji = data_module.load("emoji32", "test", image_size=(height, width), channels=channels, shuffle=False)
+        found["emoji32"] = to_unit(data_module.as_array(emoji)[:n]).numpy()
+    return found
+
+
+def _energy_scores(model, images, name, seed, batch_size):
+    from sklearn.metrics import roc_auc_score
+
+    own = _in_batches(model.energy, images, batch_size)
+    scores = {}
+    for kind, others in outsiders(model.image_shape, len(images), seed, name).items():
+        energies = np.concatenate([own, _in_batches(model.energy, others, batch_size)])
+        known = np.isfinite(energies).all()
+        scores[f"auroc[{kind}]"] = float(roc_auc_score(np.arange(len(energies)) >= len(own), energies)) if known else math.nan
     return scores
 
 

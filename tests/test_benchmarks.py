@@ -96,6 +96,13 @@ def test_clock_stops_a_run_whose_loss_is_not_finite():
         clock.on_epoch_end(0, {"loss": float("nan")})
 
 
+def test_clock_leaves_a_run_that_was_stopped_to_who_stopped_it():
+    clock = training.Clock(measure=lambda *point: pytest.fail("measured"))
+    clock.set_model(type("Model", (), {"stop_training": True}))
+    clock.on_epoch_begin(0)
+    clock.on_epoch_end(0, {"loss": float("nan")})
+
+
 @pytest.mark.parametrize("executions", [1, 7, 19, 20, 29, 109, 997, 12345])
 def test_segments_are_ten_to_twenty_and_leave_few_steps_over(executions):
     length = budgets.segment_length(executions)
@@ -238,6 +245,30 @@ def test_a_ranking_puts_controls_and_means_over_seeds_in_their_place():
     assert list(table["runs"]) == ["1", "2", "1", "1"]
     assert "sharpness, data 1" not in table  # nothing stands in it
     assert ranking.table(tables.memory_columns(rows[0]["scores"]), controls=True, intervals=True) is None
+
+
+def test_estimates_that_err_in_a_models_favour_say_so_and_have_a_column_of_their_own():
+    bound, estimate, energy = a_row("vae"), a_row("gaussian_rbm"), a_row("ebm")
+    bound["scores"]["bits_per_dim[iw64]"] = 3.0
+    estimate["scores"] |= {"bits_per_dim[ais]": 2.0, "log_prob[ais]": -1500.0, "log_prob_error[ais]": 0.25}
+    energy["scores"] |= {"auroc[noise]": 1.0, "auroc[emoji32]": 0.75, "chain_steps": 100, "chain_ess": 2.5}
+    (ranking,) = tables.rankings([bound, estimate, energy])
+    scores = bound["scores"] | estimate["scores"] | energy["scores"]
+    table = ranking.table(tables.reconstruction_columns(scores), controls=False, intervals=True).set_index("name")
+    assert dict(table.loc["vae"])["bits/dim [iw64]"] == "3.00"
+    own = dict(table.loc["gaussian_rbm"])
+    assert own["bits/dim [iw64]"] == tables.NOTHING
+    assert own["bits/dim [ais], an estimate that errs downwards"] == "2.00"
+    assert own["log p, nats [ais], an estimate that errs upwards"] == "-1,500"
+    assert own["standard error of log Z, nats"] == "0.250"
+    assert set(table.loc["ebm"].drop("family")) == {tables.NOTHING}
+    table = ranking.table(tables.energy_columns(scores), controls=False, intervals=True).set_index("name")
+    assert dict(table.loc["ebm"].drop("family")) == {
+        "AUROC against [emoji32]": "0.750",
+        "AUROC against [noise]": "1.00",
+        "steps of a chain": "100",
+        "effective draws of a chain": "2.50",
+    }
 
 
 def test_ranks_that_intervals_over_seeds_do_not_separate_are_ties():
@@ -417,6 +448,14 @@ def test_a_run_scores_recipes_and_controls_and_a_failed_one_is_a_row(finished):
     assert [point["steps"] for point in row["curve"]] == [5, 10, 15, 20]
     assert all(np.isfinite([point["loss"], point["val_loss"], point["distance"]]).all() for point in row["curve"])
     assert row["scores"]["mse"] > 0 and row["scores"]["FD[fashion-cnn]"] > 0
+
+
+def test_a_run_that_diverged_leaves_its_last_good_weights(finished):
+    import keras_genzoo as gz
+
+    (folder,) = finished[1].glob("runs/vae*")
+    model = gz.load(folder / "model.keras")
+    assert all(np.isfinite(variable.numpy()).all() for variable in (*model.weights, *model.optimizer.variables))
 
 
 def test_a_run_leaves_a_model_that_makes_the_samples_shown(finished):

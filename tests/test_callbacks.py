@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import keras_genzoo as gz
-from keras_genzoo.callbacks import FrechetDistanceMonitor, SampleGrid
+from keras_genzoo.callbacks import FrechetDistanceMonitor, SampleGrid, StopOnDivergence
 from keras_genzoo.metrics import features
 
 
@@ -156,3 +156,27 @@ def test_grids_show_the_weights_as_trained_if_asked(some_images, tmp_path):
     np.testing.assert_allclose(model.sample(4, seed=0), model.sample(4, seed=0, averaged=False), atol=1e-6)
     with pytest.raises(ValueError, match="raw=True was given, but VAE keeps no averages; build it with ema"):
         vae(ema=None).fit(some_images, verbose=0, callbacks=[SampleGrid(tmp_path, raw=True)])
+
+
+def test_a_training_that_becomes_nan_is_stopped_with_every_bad_term_named(some_images):
+    model = vae(learning_rate=1e30)
+    start = model.get_weights()
+    guard = StopOnDivergence(every=1)
+    with pytest.warns(UserWarning, match="the training loss became"):
+        history = model.fit(some_images, epochs=5, batch_size=4, verbose=0, callbacks=[guard]).history
+    assert len(history["loss"]) == 1
+    assert "reconstruction_loss became" in guard.reason and "the weights of the start put back" in guard.reason
+    for before, now in zip(start, model.get_weights()[: len(start)], strict=True):
+        if before.ndim:  # of the scalars one says that training has begun
+            np.testing.assert_array_equal(before, now)
+
+
+def test_limits_may_be_given_and_a_healthy_training_goes_on(some_images):
+    guard = StopOnDivergence({"kl_loss": 1e6})
+    assert len(vae().fit(some_images, epochs=3, batch_size=20, verbose=0, callbacks=[guard]).history["loss"]) == 3
+    assert guard.reason is None
+    guard = StopOnDivergence({"kl_loss": 1e-9})
+    with pytest.warns(UserWarning, match=r"kl_loss became [\d.e+-]+, beyond 1e-09 in epoch 1, at its end"):
+        vae().fit(some_images, epochs=3, batch_size=20, verbose=0, callbacks=[guard])
+    with pytest.raises(ValueError, match="every is 0"):
+        StopOnDivergence(every=0)

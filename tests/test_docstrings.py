@@ -70,3 +70,10 @@ def test_the_code_of_the_page_runs(page, names):
     kept, made = names["mask"] == 1, names["restored"]
     np.testing.assert_allclose(made[kept], names["photos"][kept], atol=1e-3)
     assert made.shape == names["photos"].shape and np.abs(made - names["photos"])[~kept].max() > 0.1
+
+
+def test_the_code_of_the_page_on_energies_runs(names):
+    text = (Path(__file__).parents[1] / "docs" / "energies.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    assert names["x"].shape == (100, 2) and 0.5 < float(names["acceptance"]) < 1 and 1000 < names["draws"] <= 100 * 200
