@@ -97,7 +97,7 @@ def test_clock_stops_a_run_whose_loss_is_not_finite():
 
 
 def test_clock_leaves_a_run_that_was_stopped_to_who_stopped_it():
-    clock = training.Clock(measure=lambda *point: pytest.fail("measured"))
+    clock = budgets.Clock(measure=lambda *point: pytest.fail("measured"))
     clock.set_model(type("Model", (), {"stop_training": True}))
     clock.on_epoch_begin(0)
     clock.on_epoch_end(0, {"loss": float("nan")})
