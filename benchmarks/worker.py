@@ -93,14 +93,16 @@ class Data:
         chosen = {key: self.settings[key] for key in ("image_size", "channels", "data_dir", "batch_size")}
         return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
 
-    def training_batches(self, seed, labels):
-        """Endless."""
-        return self._load("train", seed=seed, labels=labels).repeat()
+    def training_batches(self, seed, needs):
+        """Endless; with what else a model's `data_needs` ask for."""
+        batches = self._load("train", seed=seed, **needs).repeat()
+        batches.images_count = len(self.train)
+        return batches
 
-    def validation_batches(self, labels):
+    def validation_batches(self, needs):
         """Enough for a learning curve, in full batches where there are so many images: another size compiles anew."""
         size = self.settings["batch_size"]
-        batches = self._load("validation", shuffle=False, labels=labels, drop_remainder=len(self.validation) >= size)
+        batches = self._load("validation", shuffle=False, drop_remainder=len(self.validation) >= size, **needs)
         return batches.take(-(-VALIDATION // size)).cache()
 
 
@@ -122,7 +124,7 @@ def run_recipe(run, settings, data, folder, say):
 
     say(stage="building", fraction=0.0)
     model = build(total_steps=1000)
-    train = data.training_batches(run["seed"], model.conditional)
+    train = data.training_batches(run["seed"], model.data_needs)
     executions = planned_executions(model, train, settings, data)
     length = segment_length(executions)
     segments = executions // length
@@ -199,7 +201,7 @@ class Curve:
 
     def __init__(self, model, data, features, segments):
         self.model, self.data, self.points = model, data, []
-        self.batches = data.validation_batches(model.conditional)
+        self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
         self.distance = gz.metrics.FrechetDistance(features)
         self.distance.set_real(controls.real_images(data.validation, CURVE_N, seed=0)[0])
