@@ -185,7 +185,7 @@ _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
 
 @_registered
-class MMD(Divergence):
+class SquaredMMD(Divergence):
     """The unbiased squared maximum mean discrepancy, `squared_mmd`, of codes from as many draws from the prior (Tolstikhin et al.
     2018, algorithm 2). Around 0, so negative too, where the distributions agree.
 
@@ -251,8 +251,8 @@ class CramerWold(Divergence):
 
 
 DIVERGENCES = {
-    "mmd": MMD,
-    "gaussian_mmd": lambda: MMD("gaussian"),
+    "mmd": SquaredMMD,
+    "gaussian_mmd": lambda: SquaredMMD("gaussian"),
     "sliced_wasserstein": SlicedWasserstein,
     "cramer_wold": CramerWold,
 }

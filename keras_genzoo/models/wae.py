@@ -93,7 +93,7 @@ class WAE(Autoencoder):
         terms = super().objective(data, random, training)
         z = terms["codes"]
         terms["divergence_loss"] = self.divergence(z, self.prior, random)
-        terms["latent_mmd"] = divergences.MMD()(ops.stop_gradient(z), self.prior, random)
+        terms["latent_mmd"] = divergences.SquaredMMD()(ops.stop_gradient(z), self.prior, random)
         terms["loss"] = terms["loss"] + self.weight * terms["divergence_loss"]
         return terms
 
