@@ -72,7 +72,9 @@ def describe(folder, rows):
         shown = {
             "Samples": ranking.table(tables.sample_columns(ranking.distance_name, scores), controls=True, intervals=True),
             "Memory of training images": ranking.table(tables.memory_columns(scores), controls=True, intervals=True),
-            "Reconstruction and likelihood": ranking.table(tables.reconstruction_columns(scores), controls=False, intervals=True),
+            "Reconstruction and likelihood": ranking.table(
+                tables.reconstruction_columns(scores), controls=True, intervals=True, ranked=False
+            ),
             "Cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False),
         }
         part = {
@@ -97,7 +99,7 @@ def describe(folder, rows):
             "summary": controls.SUMMARIES[entry.label] if entry.control else gz.recipes.get(row["recipe"]).summary,
             "pictures": {
                 name: str(files / f"{name}.png")
-                for name in ("samples", "reconstructions")
+                for name in ("samples", "reconstructions", "interpolations", "walks")
                 if (folder.path / files / f"{name}.png").exists()
             },
         }
@@ -145,7 +147,8 @@ def reading(settings, finished, ranking):
         "-3: the control that copies has the best distance, and 0, 0 and far less than -3 here. (A real train image's neighbour "
         "is sought among the training images that are not in that control.)",
         "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions, PD compares them in the layers "
-        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. Bits/dim bounds the code length of test "
+        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. PCA, fitted to the training images, is the best "
+        "that 16 numbers an image do by linear means. Bits/dim bounds the code length of test "
         "images from above; families with other likelihoods may not define it.",
         "A budget is seconds of training; compilation, validation, the fit of a prior over codes and scoring are not in it. "
         "Speeds are of warm calls, a median of several.",
