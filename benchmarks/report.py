@@ -147,9 +147,9 @@ def reading(settings, finished, ranking):
         "-3: the control that copies has the best distance, and 0, 0 and far less than -3 here. (A real train image's neighbour "
         "is sought among the training images that are not in that control.)",
         "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions, PD compares them in the layers "
-        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. PCA, fitted to the training images, is the best "
-        "that 16 numbers an image do by linear means. Bits/dim bounds the code length of test "
-        "images from above; families with other likelihoods may not define it.",
+        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. PCA of the training images is "
+        "the best that 16 numbers an image do by linear means. Bits/dim bounds the code length of test images "
+        "from above; families with other likelihoods may not define it.",
         "A budget is seconds of training; compilation, validation, the fit of a prior over codes and scoring are not in it. "
         "Speeds are of warm calls, a median of several.",
     ]

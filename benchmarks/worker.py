@@ -185,7 +185,7 @@ def run_recipe(run, settings, data, folder, say):
 
 
 def latent_walks(model, images):
-    """Images along the axes of the code that vary most over the images, from their mean: `(axes, STEPS, height, width, channels)`.
+    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`.
 
     None of models whose code is no vector shorter than an image.
     """

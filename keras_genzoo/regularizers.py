@@ -111,10 +111,10 @@ class _OfJacobian(Regularizer):
                 "with normalization='layer' or None."
             )
         if self.method == "closed_form":
-            self._layers(encoder)
+            self._one_layer(encoder)
 
     @staticmethod
-    def _layers(encoder):
+    def _one_layer(encoder):
         """The dense layer of a one-layer encoder, and the activation behind it."""
         kinds = keras.layers.InputLayer, keras.layers.Flatten
         layers = [layer for layer in encoder.layers if not isinstance(layer, kinds)]
@@ -134,7 +134,7 @@ class _OfJacobian(Regularizer):
     def jacobian(self, encoder, x, probes, training):
         """`(batch, ...)`: |J(x) - J(y)|^2 is the squared distance of what this returns, or has it as its expectation."""
         if self.method == "closed_form":
-            dense, activation = self._layers(encoder)
+            dense, activation = self._one_layer(encoder)
             flat = ops.reshape(x, (ops.shape(x)[0], -1))
             kernel = ops.cast(ops.convert_to_tensor(dense.kernel), "float32")
             before = ops.matmul(flat, kernel)

@@ -1,5 +1,7 @@
 """Regularised and Wasserstein autoencoders and variants of VAEs: each term against a closed form, and seen to act."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -24,6 +26,11 @@ def random():
 
 def stream(seed=0):
     return randomness.Stream(seed, keras.Variable(0, dtype="int64", trainable=False))
+
+
+def train(model, images, steps):
+    """On all images at once: an epoch of each step would take longer than the steps."""
+    model.fit(tf.data.Dataset.from_tensors(images).repeat(), steps_per_epoch=steps, epochs=1, verbose=0)
 
 
 def floats(x):
@@ -73,7 +80,7 @@ def test_sliced_wasserstein_is_the_exact_distance_along_each_direction(random):
     assert found == pytest.approx(np.mean(exact), rel=1e-4)
 
 
-@pytest.mark.parametrize("dimensions, error", [(1, 1e-5), (2, 1e-5), (3, 0.03), (16, 1e-3)])
+@pytest.mark.parametrize("dimensions, error", [(1, 1e-5), (2, 1e-5), (3, 0.07), (8, 7e-3), (16, 1.4e-3)])
 def test_the_mean_over_directions_is_kummers_function(dimensions, error):
     s = np.geomspace(1e-3, 1e3, 50)
     expected = scipy.special.hyp1f1(0.5, dimensions / 2, -s)
@@ -146,8 +153,7 @@ def autoencoder(regularizers=(), activation="sigmoid", depth=0, latent_dim=4, **
 
 def test_a_trained_linear_autoencoder_reaches_the_error_of_pca(images):
     model = gz.build("linear_autoencoder", SHAPE, latent_dim=4, learning_rate=0.02, total_steps=1000, seed=0, **QUICK)
-    x = tf.data.Dataset.from_tensors(images).repeat()
-    model.fit(x, epochs=1, steps_per_epoch=1000, verbose=0)
+    train(model, images, 1000)
     flat = images.reshape(16, -1) / 255
     pca = PCA(4).fit(flat)
     error = ((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).sum(axis=1).mean()
@@ -173,8 +179,9 @@ def test_the_jacobians_norm_is_that_of_differences_by_every_method(images):
     for method in ("closed_form", "batch_jacobian"):
         found = regularizers.Contractive(method=method)(model, x, model.encoder(x), stream(), True)
         np.testing.assert_allclose(found, exact, rtol=1e-2)
-    estimate = regularizers.Contractive(method="hutchinson", samples=500)(model, x, model.encoder(x), stream(), True)
-    np.testing.assert_allclose(estimate, exact, rtol=0.25)
+    many = tf.repeat(x, 300, axis=0)
+    estimate = regularizers.Contractive(method="hutchinson", samples=2)(model, many, model.encoder(many), stream(), True)
+    np.testing.assert_allclose(np.reshape(estimate, (3, 300)).mean(axis=1), exact, rtol=0.25)
 
 
 def test_the_curvature_is_that_of_jacobians_of_corrupted_images(images):
@@ -185,9 +192,10 @@ def test_the_curvature_is_that_of_jacobians_of_corrupted_images(images):
     a = scipy.special.expit(np.asarray(x).reshape(3, -1) @ kernel + bias)
     second = a * (1 - a) * (1 - 2 * a)
     exact = 0.05**2 * (second**2 * (kernel**2).sum(axis=0) ** 2).sum(axis=1)
-    for method, corruptions, error in (("closed_form", 300, 0.2), ("batch_jacobian", 30, 0.6)):
-        found = regularizers.Curvature(1.0, 0.05, corruptions, method)(model, x, None, stream(), True)
-        np.testing.assert_allclose(found, exact, rtol=error)
+    many = tf.repeat(x, 100, axis=0)
+    for method in ("closed_form", "batch_jacobian", "hutchinson"):
+        found = regularizers.Curvature(1.0, 0.05, 3, method)(model, many, model.encoder(many), stream(), True)
+        np.testing.assert_allclose(np.reshape(found, (3, 100)).mean(axis=1), exact, rtol=0.3)
 
 
 @pytest.mark.parametrize("method", ["closed_form", "batch_jacobian", "hutchinson"])
@@ -195,7 +203,7 @@ def test_training_with_the_contractive_term_lowers_the_jacobian(method, images):
     def norm(weight):
         given = [] if weight is None else [regularizers.Contractive(weight, method)]
         model = autoencoder(given)
-        model.fit(images, batch_size=16, epochs=40, verbose=0)
+        train(model, images, 40)
         x = floats(images / 255)
         return float(tf.reduce_mean(regularizers.Contractive(method="closed_form")(model, x, None, None, False)))
 
@@ -212,7 +220,7 @@ def test_the_mean_activation_reaches_its_target(images):
     mean = z.mean(axis=0)
     expected = sum(scipy.special.rel_entr([0.2, 0.8], [m, 1 - m]).sum() for m in mean.astype("float64"))
     assert model.evaluate(x, batch_size=16, verbose=0, return_dict=True)["sparsity_loss"] == pytest.approx(expected, rel=1e-3)
-    model.fit(x, batch_size=16, epochs=150, verbose=0)
+    train(model, x, 150)
     np.testing.assert_allclose(np.asarray(model.encode(x)).mean(axis=0), 0.2, atol=0.02)
 
 
@@ -249,7 +257,7 @@ def test_corruptions_change_the_share_of_pixels_they_say():
 def test_a_denoising_autoencoder_restores_what_was_masked(images):
     model = autoencoder(activation=None, corruption="masking")
     blind = model.evaluate(images, verbose=0, return_dict=True)["loss"]
-    model.fit(images, batch_size=16, epochs=200, verbose=0)
+    train(model, images, 200)
     assert model.evaluate(images, verbose=0, return_dict=True)["loss"] < 0.5 * blind
     clean = ((np.asarray(model.decoder(model.encoder(images / np.float32(255)))) - images / 255) ** 2).sum(axis=(1, 2, 3)).mean()
     assert clean < model.evaluate(images, verbose=0, return_dict=True)["loss"]  # the loss is of corrupted images
@@ -296,11 +304,11 @@ def test_a_smooth_autoencoder_compares_with_weighted_neighbours(images):
 
 @pytest.mark.parametrize("recipe", ["wae_mmd", "swae", "cwae", "wae_gan"])
 def test_codes_are_drawn_to_the_prior(recipe, images):
-    more = {"weight": 10.0} if recipe == "wae_gan" else {}
+    more = {"weight": 10.0, "critic_learning_rate": 0.005} if recipe == "wae_gan" else {}
     model = gz.build(recipe, SHAPE, width=32, depth=1, latent_dim=2, learning_rate=0.005, seed=0, **more, **QUICK)
     data = np.concatenate([images] * 4)
     start = model.evaluate(data, batch_size=64, verbose=0, return_dict=True)
-    model.fit(data, batch_size=64, epochs=150, verbose=0)
+    train(model, data, 600 if recipe == "wae_gan" else 150)
     end = model.evaluate(data, batch_size=64, verbose=0, return_dict=True)
     assert end["latent_mmd"] < 0.5 * start["latent_mmd"]
     assert end["reconstruction_loss"] < start["reconstruction_loss"]
@@ -310,7 +318,7 @@ def test_a_gaussian_encoder_draws_its_codes_in_training_and_means_in_encode(imag
     model = gz.build("gaussian_wae_mmd", SHAPE, width=8, latent_dim=2, seed=0, **QUICK)
     x = model.images_of(images)
     mu, log_variance = (np.asarray(each) for each in model.encoder(x))
-    draws = np.stack([model.encoded(x, model.random, True) for _ in range(500)])
+    draws = np.asarray(model.encoded(tf.tile(x, (500, 1, 1, 1)), model.random, True)).reshape(500, 16, 2)
     np.testing.assert_allclose(draws.mean(axis=0), mu, atol=5 * np.exp(log_variance / 2).max() / 500**0.5)
     np.testing.assert_allclose(draws.std(axis=0), np.exp(log_variance / 2), rtol=0.2)
     np.testing.assert_allclose(model.encode(images), mu, atol=1e-6)
@@ -345,7 +353,7 @@ def test_the_importance_weighted_loss_is_the_bound_that_log_prob_estimates(image
         model = VAE(encoder, decoder, likelihood=likelihoods.Gaussian(0.3), importance_samples=k, seed=0)
         model.compile(jit_compile=False)
         loss = model.evaluate(images, verbose=0, return_dict=True)["loss"]
-        bound = np.mean([np.mean(model.log_prob(images, samples=k, seed=seed)) for seed in range(10)])
+        bound = np.mean(model.log_prob(np.tile(images, (10, 1, 1, 1)), samples=k))
         gaps[k] = loss
         assert -loss == pytest.approx(bound, rel=0.03)
     assert gaps[20] < gaps[1]  # tighter
@@ -363,14 +371,11 @@ def test_the_density_is_right_on_average_over_batches_of_few_images(random):
     mu, log_variance, z = random.normal(size=(12, 2)), random.normal(0, 0.3, size=(12, 2)), random.normal(size=2)
     exact = scipy.stats.norm.pdf(z, mu, np.exp(0.5 * log_variance)).prod(axis=1).mean()
     values = []
-    for _ in range(2000):
-        others = 1 + random.permutation(11)[:3]
-        rows = np.concatenate([[0], others])  # z was drawn from image 0
-        joint, _ = divergences.stratified_log_densities(
-            floats(np.tile(z, (4, 1))), floats(mu[rows]), floats(log_variance[rows]), 12
-        )
-        values.append(np.exp(joint[0]))
-    assert np.mean(values) == pytest.approx(exact, abs=4 * np.std(values) / 2000**0.5)
+    for others in itertools.combinations(range(1, 12), 3):  # with image 0, which z was drawn from, every batch of four
+        rows = [0, *others]
+        code, *posteriors = map(floats, (np.tile(z, (4, 1)), mu[rows], log_variance[rows]))
+        values.append(np.exp(divergences.stratified_log_densities(code, *posteriors, 12)[0][0]))
+    assert np.mean(values) == pytest.approx(exact, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["array", "loaded", "batches", "endless"])
@@ -438,7 +443,7 @@ def test_the_second_stage_learns_where_codes_lie(images):
     scale.set_weights([scale.get_weights()[0] * 3, scale.get_weights()[1] + 2.0])
     quiet = model.encoder.get_layer("log_variance")
     quiet.set_weights([np.zeros_like(quiet.get_weights()[0]), quiet.get_weights()[1] - 4.0])
-    model.fit(np.concatenate([images] * 4), batch_size=64, epochs=400, verbose=0)
+    train(model, np.concatenate([images] * 4), 1500)
     u, noise = np.split(model.draw_latents(5000, randomness.RowStream(0, 0)).numpy(), 2, axis=1)
     drawn = np.asarray(model.second_decoder(u)) + float(model.second_likelihood.current_scale) * noise
     codes = np.asarray(model.encode(images))
