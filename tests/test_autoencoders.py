@@ -302,7 +302,7 @@ def test_a_smooth_autoencoder_compares_with_weighted_neighbours(images):
 # Wasserstein autoencoders
 
 
-@pytest.mark.parametrize("recipe", ["wae_mmd", "swae", "cwae", "wae_gan"])
+@pytest.mark.parametrize("recipe", ["wae_mmd", "swae", "cwae", pytest.param("wae_gan", marks=pytest.mark.slow)])
 def test_codes_are_drawn_to_the_prior(recipe, images):
     more = {"weight": 10.0, "critic_learning_rate": 0.005} if recipe == "wae_gan" else {}
     model = gz.build(recipe, SHAPE, width=32, depth=1, latent_dim=2, learning_rate=0.005, seed=0, **more, **QUICK)
@@ -434,6 +434,7 @@ def test_a_trained_mixture_is_scikit_learns_density(random):
     np.testing.assert_allclose(prior.log_prob(floats(z)), reference.score_samples(z), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_second_stage_learns_where_codes_lie(images):
     """Codes far from N(0, I), as those of a VAE with hardly any KL term: the second VAE's draws have their moments."""
     second = networks.mlp(2, 2, width=32, heads=("mu", "log_variance"), name="s"), networks.mlp(2, 2, width=32, name="t")

@@ -25,6 +25,7 @@ def wae_mmd(
     critic_depth=2,
     critic_learning_rate=1e-3,
     learning_rate=2e-3,
+    beta_1=0.9,
     ema=None,
     seed=None,
 ):
@@ -32,13 +33,13 @@ def wae_mmd(
     shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
     heads = ("mu", "log_variance") if gaussian else ("code",)
     pair = encoder_decoder(network, image_shape, image_shape, latent_dim, heads, "sigmoid", **shared)
-    optimizers = {"optimizer": adam(learning_rate, total_steps)}
+    optimizers = {"optimizer": adam(learning_rate, total_steps, beta_1=beta_1)}
     if divergence == "adversarial":
         sizes = dict(width=critic_width, depth=critic_depth, activation="leaky_relu")
         # A bias of the score cancels in some objectives, and would never be trained.
         critic = networks.mlp(latent_dim, 1, heads=("score",), head_bias=False, name="critic", **sizes)
         divergence = adversarial.LatentGame(critic, objective)
-        optimizers["critic_optimizer"] = adam(critic_learning_rate, total_steps, beta_1=0.5)
+        optimizers["critic_optimizer"] = adam(critic_learning_rate, total_steps, beta_1=beta_1)
     return WAE(*pair, divergence, weight, distance, ema=ema, seed=seed), optimizers
 
 
@@ -63,5 +64,9 @@ variant(
     "WAE-GAN: a critic tells codes from draws from the prior.",
     divergence="adversarial",
     weight=1.0,
+    # With momentum all codes run from the critic together, and never settle.
+    beta_1=0.0,
+    critic_learning_rate=5e-4,
+    learning_rate=1e-3,
 )
 variant("aae", "wae_gan", "Adversarial autoencoder with a Gaussian encoder.", gaussian=True)
