@@ -40,21 +40,22 @@ class PrincipalComponents:
     def __init__(self, images, components=16):
         from sklearn.decomposition import PCA
 
-        flat = self._flat(images)
-        self.pca = PCA(min(components, *flat.shape), svd_solver="randomized", random_state=0).fit(flat)
-        self.shape = images.shape[1:]
+        flat = self.images_of(images).reshape(len(images), -1)
+        self.pca = PCA(min(components, *flat.shape), random_state=0).fit(flat)
+        self.image_shape = images.shape[1:]
 
     @staticmethod
-    def _flat(images):
-        return images.reshape(len(images), -1).astype(np.float32) / 255
+    def images_of(images):
+        """Levels to float32 in [0, 1]."""
+        return images.astype(np.float32) / 255
 
     def decode(self, codes):
         """Codes to float32 images in [0, 1], clipped."""
-        images = self.pca.inverse_transform(codes).reshape(-1, *self.shape)
+        images = self.pca.inverse_transform(codes).reshape(-1, *self.image_shape)
         return np.clip(images, 0, 1).astype(np.float32)
 
     def reconstruct(self, images):
-        return self.decode(self.pca.transform(self._flat(images)))
+        return self.decode(self.pca.transform(self.images_of(images).reshape(len(images), -1)))
 
     def sample(self, n, seed):
         """Draws from the Gaussian of the codes."""

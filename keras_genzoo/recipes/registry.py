@@ -74,7 +74,7 @@ def get(name):
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"there is no recipe {name!r}, expected one of the {len(RECIPES)} that `gz.recipes.names()` and `genzoo list` show.{hint}"
+            f"there is no recipe {name!r}, expected one of the {len(RECIPES)} of `genzoo list` and `gz.recipes.names()`.{hint}"
         )
     return RECIPES[name]
 
