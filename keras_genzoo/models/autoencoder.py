@@ -155,7 +155,7 @@ class SmoothAutoencoder(Autoencoder):
 
     over the k nearest neighbours j of image i in the training set, with the weights of a Gaussian kernel that sum to 1. Both come
     with the batches, as the named extras "neighbours" and "neighbour_weights" that `gz.data.load(..., neighbours=k)` adds.
-    `sparse` regularizers are the paper's.
+    The paper has `regularizers.SparseKL` beside it.
 
     Args:
         neighbours: int. How many the data are loaded with (`data_needs`). Defaults to 5.

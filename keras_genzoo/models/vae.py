@@ -478,7 +478,7 @@ class VQVAE(Autoencoder):
 
     `sample` is by the simplest prior that keeps neighbouring vectors together: a mixture of Gaussians over the whole grid of
     vectors (`fit_prior`), whose draws `decode` snaps to the codebook. The paper's autoregressive prior is sharper. A posterior
-    that puts all on one code has no useful bound here, so there is no `log_prob`.
+    that is certain of one code bounds no likelihood of pixels without one, so there is no `log_prob`.
 
     Args:
         encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
