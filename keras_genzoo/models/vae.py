@@ -477,8 +477,8 @@ class VQVAE(Autoencoder):
     of how often each vector is met in a batch, and `codebook_usage`, the share of the vectors that are met.
 
     `sample` is by the simplest prior that keeps neighbouring vectors together: a mixture of Gaussians over the whole grid of
-    vectors (`fit_prior`), whose draws `decode` snaps to the codebook. The paper's autoregressive prior is sharper. A posterior
-    that is certain of one code bounds no likelihood of pixels without one, so there is no `log_prob`.
+    vectors (`fit_prior`), whose draws `decode` snaps to the codebook. The paper's own prior is autoregressive. The
+    decoder has no likelihood, so there is no `log_prob`.
 
     Args:
         encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
