@@ -29,6 +29,40 @@ def pixel_gaussian(images, n, seed, chunk=1000):
     return np.clip(np.round(draws), 0, 255).astype(np.uint8).reshape(n, *images.shape[1:])
 
 
+class PrincipalComponents:
+    """Principal component analysis of images, the best linear autoencoder, by scikit-learn.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+        components: int. The dimensions of the code, fewer where there are fewer images or pixels.
+    """
+
+    def __init__(self, images, components=16):
+        from sklearn.decomposition import PCA
+
+        flat = self.images_of(images).reshape(len(images), -1)
+        self.pca = PCA(min(components, *flat.shape), random_state=0).fit(flat)
+        self.image_shape = images.shape[1:]
+
+    @staticmethod
+    def images_of(images):
+        """Levels to float32 in [0, 1]."""
+        return images.astype(np.float32) / 255
+
+    def decode(self, codes):
+        """Codes to float32 images in [0, 1], clipped."""
+        images = self.pca.inverse_transform(codes).reshape(-1, *self.image_shape)
+        return np.clip(images, 0, 1).astype(np.float32)
+
+    def reconstruct(self, images):
+        return self.decode(self.pca.transform(self.images_of(images).reshape(len(images), -1)))
+
+    def sample(self, n, seed):
+        """Draws from the Gaussian of the codes."""
+        noise = np.random.default_rng(seed).standard_normal((n, self.pca.n_components_))
+        return self.decode(noise * np.sqrt(self.pca.explained_variance_))
+
+
 def real_images(images, n, seed):
     """Training images drawn without repetition, and the rest."""
     order = np.random.default_rng(seed).permutation(len(images))
@@ -42,9 +76,14 @@ CONTROLS = {
     "real train images": real_images,
     "copy of training images": lambda images, n, seed: (real_images(images, n, seed + 1)[0], images),
     "pixel Gaussian": lambda images, n, seed: (pixel_gaussian(images, n, seed), images),
+    "PCA of 16 components": lambda images, n, seed: (PrincipalComponents(images).sample(n, seed), images),
 }
+# Of those that reconstruct: function of the training images to an object with `reconstruct`.
+RECONSTRUCT = {"PCA of 16 components": PrincipalComponents}
 SUMMARIES = {
     "real train images": "Training images themselves: the floor that no model can be expected to go below.",
     "copy of training images": "A model that memorised: only the distance to the nearest training image shows it.",
     "pixel Gaussian": "A Gaussian with the mean and covariance of the training pixels: what knowing nothing else gives.",
+    "PCA of 16 components": "Principal component analysis, the best linear autoencoder: what its 16 numbers an image tell, and "
+    "draws from the Gaussian of these numbers.",
 }

@@ -76,7 +76,9 @@ def describe(folder, rows):
         shown = {
             "Samples": ranking.table(tables.sample_columns(ranking.distance_name, scores), controls=True, intervals=True),
             "Memory of training images": ranking.table(tables.memory_columns(scores), controls=True, intervals=True),
-            "Reconstruction and likelihood": ranking.table(tables.reconstruction_columns(scores), controls=False, intervals=True),
+            "Reconstruction and likelihood": ranking.table(
+                tables.reconstruction_columns(scores), controls=True, intervals=True, ranked=False
+            ),
             "Energies": ranking.table(tables.energy_columns(scores), controls=False, intervals=True),
             "Cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False),
         }
@@ -102,7 +104,7 @@ def describe(folder, rows):
             "summary": controls.SUMMARIES[entry.label] if entry.control else gz.recipes.get(row["recipe"]).summary,
             "pictures": {
                 name: str(files / f"{name}.png")
-                for name in ("samples", "reconstructions")
+                for name in ("samples", "reconstructions", "interpolations", "walks")
                 if (folder.path / files / f"{name}.png").exists()
             },
         }
@@ -150,8 +152,9 @@ def reading(settings, finished, ranking):
         "-3: the control that copies has the best distance, and 0, 0 and far less than -3 here. (A real train image's neighbour "
         "is sought among the training images that are not in that control.)",
         "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions, PD compares them in the layers "
-        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. Bits/dim bounds the code length of test "
-        "images from above; families with other likelihoods may not define it.",
+        "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. PCA of the training images is "
+        "the best that 16 numbers an image do by linear means. Bits/dim bounds the code length of test images "
+        "from above; families with other likelihoods may not define it.",
         "Bits/dim [ais] and log p [ais] are estimates by annealed importance sampling and no bounds: the estimate of log Z errs "
         "downwards, so they err in the model's favour, and rank with each other alone. AUROC is how well a model's energies tell "
         "other images (emoji, in gray where the data are; noise) from test images: 1 is always, 0.5 not at all, less that others "

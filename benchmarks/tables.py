@@ -205,11 +205,12 @@ class Ranking:
             ranks[label_] = f"{best}" if best == worst else f"{best}–{worst}"
         return ranks
 
-    def table(self, columns, controls, intervals):
-        """A data frame of texts, with controls, ranks and intervals or without; columns where nothing stands are left out.
-        None where nothing is left."""
+    def table(self, columns, controls, intervals, ranked=True):
+        """A data frame of texts, with controls, their ranks and intervals or without; columns, and controls, of which nothing is
+        known are left out. None where nothing is left."""
         entries = [entry for entry in self.entries if controls or not entry.control]
-        ranks = self.ranks() if controls else {}
+        entries = [each for each in entries if not each.control or any(each.cell(c, intervals) != NOTHING for c in columns)]
+        ranks = self.ranks() if controls and ranked else {}
         lines = [
             {
                 "name": f"{entry.label} (control)" if entry.control else entry.label,

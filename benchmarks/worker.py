@@ -24,10 +24,13 @@ import keras_genzoo as gz
 from benchmarks import controls
 from keras_genzoo.budgets import Clock, seconds_per_execution, segment_length
 from keras_genzoo.callbacks import pairs
+from keras_genzoo.evaluation import score_reconstructions
 from keras_genzoo.files import replacing
 from keras_genzoo.images import to_levels, write_png
 
 GRID, PAIRS = 64, 32  # images shown of every run
+LINES, STEPS = 8, 8  # of interpolations and walks
+REACH = 2.5  # of a walk, in standard deviations of the code, both ways
 VALIDATION = 2000  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
@@ -93,14 +96,16 @@ class Data:
         chosen = {key: self.settings[key] for key in ("image_size", "channels", "data_dir", "batch_size")}
         return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
 
-    def training_batches(self, seed, labels):
-        """Endless."""
-        return self._load("train", seed=seed, labels=labels).repeat()
+    def training_batches(self, seed, needs):
+        """Endless; with what else a model's `data_needs` ask for."""
+        batches = self._load("train", seed=seed, **needs).repeat()
+        batches.images_count = len(self.train)
+        return batches
 
-    def validation_batches(self, labels):
+    def validation_batches(self, needs):
         """Enough for a learning curve, in full batches where there are so many images: another size compiles anew."""
         size = self.settings["batch_size"]
-        batches = self._load("validation", shuffle=False, labels=labels, drop_remainder=len(self.validation) >= size)
+        batches = self._load("validation", shuffle=False, drop_remainder=len(self.validation) >= size, **needs)
         return batches.take(-(-VALIDATION // size)).cache()
 
 
@@ -122,7 +127,7 @@ def run_recipe(run, settings, data, folder, say):
 
     say(stage="building", fraction=0.0)
     model = build(total_steps=1000)
-    train = data.training_batches(run["seed"], model.conditional)
+    train = data.training_batches(run["seed"], model.data_needs)
     executions = planned_executions(model, train, settings, data)
     length = segment_length(executions)
     segments = executions // length
@@ -174,8 +179,32 @@ def run_recipe(run, settings, data, folder, say):
         rows, columns = pairs(model, data.test[:PAIRS])
         shown["reconstructions"] = rows
         write_png(folder / "reconstructions.png", rows, columns)
+    if hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
+        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
+        write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
+        lines = latent_walks(model, data.test)
+        if lines is not None:
+            write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
     save_arrays(folder, shown)
     return row
+
+
+def latent_walks(model, images):
+    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`.
+
+    None of models whose code is no vector shorter than an image.
+    """
+    codes = np.concatenate(
+        [np.asarray(model.encode(images[start : start + 250])) for start in range(0, min(1000, len(images)), 250)]
+    )
+    if codes.ndim != 2 or codes.shape[1] >= images[0].size:
+        return None
+    spread = codes.std(axis=0)
+    axes = np.argsort(-spread)[:LINES]
+    positions = np.linspace(-REACH, REACH, STEPS)[None, :, None]
+    walks = codes.mean(axis=0) + positions * spread * np.eye(codes.shape[1])[axes][:, None]
+    made = model.decode(walks.reshape(-1, codes.shape[1]).astype(np.float32))
+    return np.asarray(made).reshape(len(axes), STEPS, *images.shape[1:])
 
 
 def run_control(run, settings, data, folder, say):
@@ -186,7 +215,13 @@ def run_control(run, settings, data, folder, say):
     metrics = gz.metrics.SampleMetrics(data.test, others if len(others) else None, features=settings["features"])
     scores = metrics(images)
     write_png(folder / "samples.png", images[:GRID])
-    save_arrays(folder, {"samples": images[:GRID]})
+    shown = {"samples": images[:GRID]}
+    if run["recipe"] in controls.RECONSTRUCT:
+        model = controls.RECONSTRUCT[run["recipe"]](data.train)
+        scores |= score_reconstructions(data.test, model.reconstruct(data.test), metrics)
+        shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
+        write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
+    save_arrays(folder, shown)
     return {"scores": scores, "distance_name": distance_name(scores)}
 
 
@@ -204,7 +239,7 @@ class Curve:
 
     def __init__(self, model, data, features, segments):
         self.model, self.data, self.points = model, data, []
-        self.batches = data.validation_batches(model.conditional)
+        self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
         self.distance = gz.metrics.FrechetDistance(features)
         self.distance.set_real(controls.real_images(data.validation, CURVE_N, seed=0)[0])

@@ -416,6 +416,40 @@ class Consistency(Penalty):
         return self.weight * ops.square(score(real) - score(augment(real, self.kinds, random)))
 
 
+@_registered
+class LatentGame(divergences.Divergence):
+    """A critic tells codes from draws from the prior, and the encoder learns to deceive it (WAE-GAN, Tolstikhin et al. 2018,
+    arXiv:1711.01558, algorithm 1; the adversarial autoencoder, Makhzani et al. 2016, arXiv:1511.05644). What it returns is the
+    encoder's loss, no distance.
+
+    Args:
+        critic: keras.Model. Codes `(batch, latent_dim)` to a score `(batch, 1)`, or to features where the objective takes these.
+        objective: name or `Objective` that needs no pairs. Defaults to "non_saturating".
+    """
+
+    def __init__(self, critic, objective="non_saturating", **kwargs):
+        super().__init__(**kwargs)
+        self.critic = critic
+        self.objective = named(objective, OBJECTIVES, Objective, "objective")
+        units = critic.output_shape[-1]
+        if self.objective.pairs or (units != 1 and not self.objective.features):
+            raise ValueError(
+                f"objective is {type(self.objective).__name__} and the critic of codes puts out {units} units, expected an "
+                f"objective without pairs, and 1 unit unless it takes features."
+            )
+
+    def _outputs(self, z, prior, random, training):
+        draws = prior.sample(ops.shape(z)[0], random)
+        return self.critic(draws, training=training), self.critic(z, training=training)
+
+    def __call__(self, z, prior, random):
+        return ops.mean(self.objective.generator_loss(*self._outputs(z, prior, random, False)))
+
+    def critic_loss(self, z, prior, random, training):
+        """What the critic minimises, a scalar; arguments as of the call."""
+        return ops.mean(self.objective.critic_loss(*self._outputs(z, prior, random, training)))
+
+
 OBJECTIVES = {
     "minimax": Minimax,
     "non_saturating": NonSaturating,

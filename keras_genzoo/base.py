@@ -149,10 +149,11 @@ class GenerativeModel(Configured, keras.Model):
         """The images of what `fit` or a user hands over, float32 in [0, 1].
 
         Args:
-            data: images, or `(images,)` or `(images, labels)`.
+            data: images, or `(images,)`, `(images, labels)` or `(images, extras)`, a dict of what goes with them by name, such as
+                `labels`.
 
         Raises:
-            ValueError: dicts, sample weights, another shape or dtype than the model's.
+            ValueError: dicts alone, sample weights, another shape or dtype than the model's.
         """
         images = _unpack(data)[0]
         images = image_convention.to_unit(images)
@@ -172,6 +173,22 @@ class GenerativeModel(Configured, keras.Model):
                 f"load the data with labels=True."
             )
         return labels
+
+    def extra_of(self, data, name):
+        """A named extra of a batch `(images, extras)`; raises where there is none."""
+        extras = data[1] if isinstance(data, (tuple, list)) and len(data) == 2 else None
+        if not isinstance(extras, dict) or name not in extras:
+            needs = ", ".join(f"{key}={value!r}" for key, value in self.data_needs.items())
+            raise ValueError(
+                f"{type(self).__name__} needs batches (images, extras) with {name!r} among the extras, and was given none; "
+                f"load the data with gz.data.load(..., {needs})."
+            )
+        return extras[name]
+
+    @property
+    def data_needs(self):
+        """Arguments of `gz.data.load` that give what the model trains on beside images."""
+        return {"labels": True} if self.conditional else {}
 
     def one_hot_labels_of(self, data):
         """The labels of a batch as float32 `(batch, num_classes)`; None where the model is not conditional."""
@@ -572,7 +589,8 @@ def _unpack(data):
             raise ValueError(
                 f"batches hold {len(data)} things, expected images or (images, labels); there are no sample weights here."
             )
-        return data[0], (data[1] if len(data) == 2 else None)
+        second = data[1] if len(data) == 2 else None
+        return data[0], (second.get("labels") if isinstance(second, dict) else second)
     return data, None
 
 

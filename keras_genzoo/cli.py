@@ -1,6 +1,7 @@
 """The command `genzoo`: train, sample, evaluate and tune without writing Python."""
 
 import ast
+import functools
 import json
 import sys
 from pathlib import Path
@@ -178,8 +179,8 @@ def train(
     if (out / "model.keras").exists() and not overwrite:
         raise click.UsageError(f"{out / 'model.keras'} exists; choose another --out, or --overwrite it.")
     shape = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
-    images = gz.data.load(data, "train", batch_size=batch_size, seed=seed, **shape)
-    validation = gz.data.load(data, "validation", batch_size=batch_size, **shape)
+    load = functools.partial(gz.data.load, data, batch_size=batch_size, **shape)
+    images = load(split="train", seed=seed)
     steps = int(images.cardinality())
     keras.utils.set_random_seed(seed)
     model = gz.build(
@@ -191,8 +192,11 @@ def train(
         seed=seed,
         **overrides,
     )
+    if model.data_needs:
+        images = load(split="train", seed=seed, **model.data_needs)
+    validation = load(split="validation", **model.data_needs)
     out.mkdir(parents=True, exist_ok=True)
-    shown = gz.data.as_array(validation, n=32)
+    shown = gz.data.as_array(load(split="validation"), n=32)
     callbacks = [
         gz.callbacks.SampleGrid(out / "progress", images=shown if hasattr(model, "reconstruct") else None),
         keras.callbacks.CSVLogger(str(out / "history.csv")),

@@ -78,11 +78,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         features, real_sharpness = measure.features, sharpness(images).mean()
     if hasattr(model, "reconstruct"):
         reconstructions = _in_batches(model.reconstruct, images, batch_size)
-        scores |= reconstruction_scores(images, reconstructions) | measure.of_reconstructions(reconstructions)
-        scores["reconstruction_sharpness"] = float(sharpness(reconstructions).mean() / real_sharpness)
-        if hasattr(features, "activations"):
-            perceived = perceptual_distance(images[:PERCEIVED], reconstructions[:PERCEIVED], features)
-            scores |= {score_name("PD", features): float(perceived.mean()), "n_perceptual": len(perceived)}
+        scores |= score_reconstructions(images, reconstructions, measure)
     if hasattr(model, "sample"):
         samples = model.sample(len(images), seed=seed, batch_size=batch_size)
         scores |= measure(samples) | {"sample_seed": seed}
@@ -144,6 +140,22 @@ def _energy_scores(model, images, name, seed, batch_size):
         energies = np.concatenate([own, _in_batches(model.energy, others, batch_size)])
         known = np.isfinite(energies).all()
         scores[f"auroc[{kind}]"] = float(roc_auc_score(np.arange(len(energies)) >= len(own), energies)) if known else math.nan
+    return scores
+
+
+def score_reconstructions(images, reconstructions, measure):
+    """The scores of `evaluate` that compare images with their reconstructions.
+
+    Args:
+        images: test images.
+        reconstructions: float array in [0, 1], likewise.
+        measure: `metrics.SampleMetrics` of the images.
+    """
+    scores = reconstruction_scores(images, reconstructions) | measure.of_reconstructions(reconstructions)
+    scores["reconstruction_sharpness"] = float(sharpness(reconstructions).mean() / sharpness(images).mean())
+    if hasattr(measure.features, "activations"):
+        perceived = perceptual_distance(images[:PERCEIVED], reconstructions[:PERCEIVED], measure.features)
+        scores |= {score_name("PD", measure.features): float(perceived.mean()), "n_perceptual": len(perceived)}
     return scores
 
 

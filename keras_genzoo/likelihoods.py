@@ -68,6 +68,11 @@ class _Scaled(Likelihood):
             return ops.clip(self.log_scale, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
         return ops.convert_to_tensor(math.log(self.scale), "float32")
 
+    @property
+    def current_scale(self):
+        """The scale as it stands, a scalar; of a Gaussian its standard deviation."""
+        return ops.exp(self._log_scale())
+
     def log_prob(self, x, parameters):
         return self.log_density(x, parameters, self._log_scale())
 

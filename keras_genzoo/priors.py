@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_genzoo import divergences
 from keras_genzoo.serialization import Part
 
 
@@ -17,6 +18,8 @@ class StandardNormal(Part):
     Args:
         latent_dim: int.
     """
+
+    standard = True  # what has a closed form for N(0, I) uses it
 
     def __init__(self, latent_dim, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
@@ -120,3 +123,87 @@ class GaussianMixture(Part):
         log_normal = -0.5 * tf.reduce_sum(white**2, axis=1) - log_volume[:, None] - 0.5 * self.latent_dim * math.log(2 * math.pi)
         log_weights = tf.nn.log_softmax(tf.convert_to_tensor(self.log_weights))
         return tf.reduce_logsumexp(log_weights[:, None] + log_normal, axis=0)
+
+
+class _TrainedMixture(Part):
+    """Base: a mixture of Gaussians with diagonal covariances that is trained with a model."""
+
+    def sample(self, n, random, *encoder):
+        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
+        log_weights, mu, log_variance = self.parts(*encoder)
+        cumulative = tf.cumsum(tf.exp(log_weights))
+        index = tf.searchsorted(cumulative[:-1], random.uniform((n,)), side="right")
+        spread = tf.exp(0.5 * tf.gather(log_variance, index))
+        return tf.gather(mu, index) + spread * random.normal((n, self.latent_dim))
+
+    def log_prob(self, z, *encoder):
+        """Nats, `(batch,)`."""
+        log_weights, mu, log_variance = self.parts(*encoder)
+        return ops.logsumexp(log_weights + divergences.gaussian_log_prob(z[:, None], mu, log_variance), axis=1)
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class TrainedMixture(_TrainedMixture):
+    """A mixture of Gaussians whose weights, means and diagonal variances are trained with the model, as in Dilokthanakul et al.
+    2016 (arXiv:1611.02648) and the baseline "MoG" of Tomczak and Welling 2018. Use it as the `prior` of a `VAE`.
+
+    Args:
+        latent_dim: int.
+        components: int. Defaults to 50.
+    """
+
+    def __init__(self, latent_dim, components=50, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        _check_components(components)
+        self.latent_dim, self.components = latent_dim, components
+        self.logits = self.add_weight(shape=(components,), initializer="zeros", dtype="float32", name="logits")
+        start = keras.initializers.RandomNormal(stddev=1.0)  # apart, else they would stay alike
+        self.means = self.add_weight(shape=(components, latent_dim), initializer=start, dtype="float32", name="means")
+        self.log_variances = self.add_weight(
+            shape=(components, latent_dim), initializer="zeros", dtype="float32", name="log_variances"
+        )
+
+    def parts(self):
+        """Logarithms of the weights, means and logarithms of the variances."""
+        log_variances = 10.0 * ops.tanh(self.log_variances / 10.0)
+        return ops.log_softmax(ops.convert_to_tensor(self.logits)), ops.convert_to_tensor(self.means), log_variances
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class VampPrior(_TrainedMixture):
+    """The mean of the posteriors of trained pseudo-images u_k, p(z) = 1/K sum_k q(z|u_k) (Tomczak and Welling 2018,
+    arXiv:1705.07120, eq. 9). The encoder is the model's own, which hands it over with every call.
+
+    The pseudo-images are kept in [0, 1] by a sigmoid and begin as images of the first batch that `fit` sees, slightly pale.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        latent_dim: int.
+        components: int. Number of pseudo-images, K. Defaults to 50.
+    """
+
+    needs_encoder = True
+
+    def __init__(self, image_shape, latent_dim, components=50, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        _check_components(components)
+        self.image_shape, self.latent_dim, self.components = tuple(image_shape), latent_dim, components
+        start = keras.initializers.RandomNormal(stddev=1.0)
+        self.logits = self.add_weight(shape=(components, *image_shape), initializer=start, dtype="float32", name="pseudo_images")
+
+    def prepare(self, images):
+        """Begin with these images, float32 in [0, 1], over and over where there are too few."""
+        index = np.arange(self.components) % len(images)
+        pale = 0.05 + 0.9 * np.asarray(images)[index]
+        # Images that come twice must not stay alike.
+        noise = np.random.default_rng(0).normal(0.0, 0.1, pale.shape)
+        self.logits.assign(np.log(pale / (1.0 - pale)) + noise)
+
+    def parts(self, encoder):
+        mu, log_variance = encoder(ops.sigmoid(self.logits), training=False)[:2]
+        return tf.fill((self.components,), -math.log(self.components)), mu, log_variance
+
+
+def _check_components(components):
+    if not isinstance(components, int) or components < 1:
+        raise ValueError(f"components is {components!r}, expected a whole number of at least 1.")

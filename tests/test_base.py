@@ -264,8 +264,9 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 
 LAYERS = [  # imports run from later to earlier lines alone
     {"files"},
-    {"images", "serialization", "randomness", "distances", "divergences", "augmentation"},
-    {"likelihoods", "priors", "adversarial", "schedules", "weightings", "layers", "boltzmann", "base"},
+    {"images", "serialization", "randomness", "distances", "augmentation"},
+    {"divergences"},
+    {"likelihoods", "priors", "adversarial", "schedules", "weightings", "layers", "regularizers", "boltzmann", "base"},
     {"samplers", "bijectors"},
     {"networks", "metrics", "data"},
     {"models"},

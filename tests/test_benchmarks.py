@@ -57,6 +57,36 @@ def test_pixel_gaussian_is_clipped_and_rounded_to_levels():
     assert draws.min() == 0 and draws.max() == 255 and len(np.unique(draws)) > 100
 
 
+def test_principal_components_are_the_best_subspace_and_its_gaussian():
+    images = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 1), dtype="uint8")
+    model = controls.PrincipalComponents(images, components=3)
+    flat = images.reshape(60, -1) / 255
+    centred = flat - flat.mean(axis=0)
+    left, size, right = np.linalg.svd(centred, full_matrices=False)
+    expected = (left[:, :3] * size[:3]) @ right[:3] + flat.mean(axis=0)
+    np.testing.assert_allclose(model.reconstruct(images).reshape(60, -1), np.clip(expected, 0, 1), atol=1e-4)
+    covariance = (right[:3].T * size[:3] ** 2 / 59) @ right[:3]
+    # Of images about the middle gray, few of whose draws are clipped.
+    np.testing.assert_allclose(np.cov(model.sample(20_000, 0).reshape(20_000, -1).T), covariance, atol=0.02)
+
+
+def test_walks_leave_the_mean_code_along_the_axes_that_vary_most(images):
+    from benchmarks import worker
+
+    class Model:
+        encode = staticmethod(lambda x: x.reshape(len(x), -1)[:, :3] * np.array([1.0, 100.0, 10.0]))
+        decode = staticmethod(lambda z: np.repeat(z.sum(axis=1), 64).reshape(-1, 8, 8, 1))
+
+    x = np.random.default_rng(0).normal(size=(100, 8, 8, 1))
+    codes = Model.encode(x)
+    walks = worker.latent_walks(Model, x)
+    assert walks.shape == (3, worker.STEPS, 8, 8, 1)
+    expected = codes.mean(axis=0).sum() + np.outer(codes.std(axis=0)[[1, 2, 0]], np.linspace(-2.5, 2.5, worker.STEPS))
+    np.testing.assert_allclose(walks[:, :, 0, 0, 0], expected, rtol=1e-3)
+    Model.encode = staticmethod(lambda x: x.reshape(len(x), -1))
+    assert worker.latent_walks(Model, x) is None
+
+
 def test_real_images_are_apart_from_those_their_neighbours_are_sought_in():
     images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
     chosen, others = controls.real_images(images, 30, seed=0)
@@ -431,7 +461,7 @@ def test_a_run_scores_recipes_and_controls_and_a_failed_one_is_a_row(finished):
     assert failed["status"] == "failed" and failed["reason"].startswith("FloatingPointError: the training loss became")
     assert "Traceback" in next(out.glob("runs/vae*/log.txt")).read_text()
     assert "vae (learning_rate=1e+30), seed 0: failed: FloatingPointError" in result.output
-    assert "1 of 5 rows failed" in result.output
+    assert "1 of 6 rows failed" in result.output
 
     for row in rows.values():
         assert row["status"] == "ok" and row["scores"]["n_real"] == row["scores"]["n_generated"] == 40
@@ -462,9 +492,8 @@ def test_a_run_leaves_a_model_that_makes_the_samples_shown(finished):
     import keras_genzoo as gz
 
     (folder,) = finished[1].glob("runs/dense_autoencoder*")
-    assert {"model.keras", "samples.png", "reconstructions.png", "images.npz", "log.txt"} == {
-        path.name for path in folder.iterdir()
-    }
+    pictures = {f"{name}.png" for name in ("samples", "reconstructions", "interpolations", "walks")}
+    assert {"model.keras", *pictures, "images.npz", "log.txt"} == {path.name for path in folder.iterdir()}
     with np.load(folder / "images.npz") as images:
         samples = gz.load(folder / "model.keras").sample(64, seed=0)
         np.testing.assert_allclose(images["samples"] / 255, samples, atol=0.5 / 255 + 1e-4)
@@ -476,7 +505,7 @@ def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, co
     monkeypatch.setattr("benchmarks.running.run_all", lambda folder, jobs, timeout: asked.append(jobs) or [])
     result = invoke(*command, "--out", finished[1], "--seeds", 2)
     assert result.exit_code == 0, result.output
-    assert "4 of 7 rows are in" in result.output
+    assert "5 of 8 rows are in" in result.output
     assert [(run["recipe"], run["seed"]) for (run,) in asked[0]] == [("dense_autoencoder", 1), ("vae", 0), ("vae", 1)]
     other = invoke(*command, "--out", finished[1], "--batch-size", 8)
     assert other.exit_code == 2 and "is of other settings (batch_size 16 there and 8 here)" in other.output
@@ -491,7 +520,10 @@ def test_report_of_a_run_shows_every_row_and_needs_no_other_file(finished, tmp_p
     for name in (*controls.CONTROLS, "dense_autoencoder", "vae (learning_rate=1e+30)", "FD[fashion-cnn]"):
         assert name in page
     assert "FloatingPointError: the training loss became" in page
-    assert page.count("data:image/png") == 5 and page.count("data:image/svg") == 3  # grids and pairs; a curve and two plots
+    # Samples of four controls and pairs of one, four pictures of the model; a curve and two plots.
+    assert page.count("data:image/png") == 9 and page.count("data:image/svg") == 3
+    table = page[page.index("<h2>Reconstruction and likelihood") : page.index("<h2>Cost")]
+    assert "PCA of 16 components (control)" in table and "pixel Gaussian" not in table
 
 
 def test_data_that_no_run_can_use_are_refused_at_once(tmp_path, monkeypatch):

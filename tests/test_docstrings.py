@@ -60,6 +60,15 @@ def test_the_example_runs(example, names):
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 
+def test_the_code_of_the_page_on_autoencoders_makes_a_model(names):
+    text = (Path(__file__).parents[1] / "docs" / "autoencoders.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    named = set(re.findall(r"`([a-z0-9_]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
+    assert {name for family in ("autoencoder", "wae", "vae") for name in gz.recipes.names()[family]} <= named
+    assert names["model"].terms == ("reconstruction_loss", "contractive_loss", "curvature_loss")
+
+
 @pytest.mark.parametrize("page", ["diffusion.md"])
 def test_the_code_of_the_page_runs(page, names):
     text = (Path(__file__).parents[1] / "docs" / page).read_text()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_genzoo.data import arrays
 from keras_genzoo.data.folders import Folder
+from keras_genzoo.data.neighbours import nearest_neighbours
 from keras_genzoo.data.pipelines import Pipeline
 from keras_genzoo.data.sources import SPLITS
 from keras_genzoo.data.tfds import TFDS
@@ -29,6 +30,7 @@ def load(
     drop_remainder=None,
     data_dir=None,
     cache=None,
+    neighbours=0,
 ):
     """Load images as a `tf.data.Dataset` of uint8 batches.
 
@@ -62,9 +64,13 @@ def load(
         cache: bool. Whether to hold all images in memory, as uint8 after resizing. Defaults to True, but False for a
             pipeline, whose random augmentation would freeze. Images that are not cached are shuffled in a buffer of
             10,000, or of 256 MB.
+        neighbours: int. Number of nearest neighbours of each image in its split that come with it, found once, here; 0 is none.
+            Needs the images in memory.
 
     Returns:
-        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels.
+        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs
+        `(images, extras)`: a dict of `neighbours`, uint8 `(batch, neighbours, height, width, channels)`, nearest first, their
+        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`), and `labels`, if asked for.
 
     Raises:
         ValueError: one sentence that says what came, what was expected and what to do.
@@ -86,14 +92,20 @@ def load(
     shuffle = split == "train" if shuffle is None else shuffle
     cache = not isinstance(source, Pipeline) if cache is None else cache
 
+    count = None
     if cache or source.in_memory:
         images, classes = source.arrays(split, image_size, channels, labels)
-        batches = _from_memory(images, classes, batch_size, shuffle, seed, drop_remainder)
+        found = nearest_neighbours(images, neighbours) if neighbours else None
+        batches = _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder)
+        count = len(images)
+    elif neighbours:
+        raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
     else:
         stream = source.stream(split, image_size, channels, labels)
         batches = _from_stream(stream, batch_size, shuffle, seed, drop_remainder)
     batches = batches.prefetch(tf.data.AUTOTUNE)
     batches.data_name = name if isinstance(name, str) else None
+    batches.images_count = count
     return batches
 
 
@@ -102,10 +114,10 @@ def name_of(data):
     return getattr(data, "data_name", None)
 
 
-def _from_memory(images, classes, batch_size, shuffle, seed, drop_remainder):
+def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder):
     n = len(images)
     with tf.device("CPU:0"):  # not on the GPU, where a tensor goes by default
-        tensors = tuple(tf.convert_to_tensor(array) for array in (images, classes) if array is not None)
+        tensors = tuple(tf.convert_to_tensor(array) for array in (images, classes, *(found or ())) if array is not None)
     indices = tf.data.Dataset.range(n)
     if shuffle:
         indices = indices.shuffle(n, seed=seed)
@@ -114,6 +126,10 @@ def _from_memory(images, classes, batch_size, shuffle, seed, drop_remainder):
 
     def gather(chosen):
         batch = tuple(tf.gather(tensor, chosen) for tensor in tensors)
+        if found is not None:
+            *batch, indices, weights = batch
+            extras = {"neighbours": tf.gather(tensors[0], indices), "neighbour_weights": weights}
+            return batch[0], {**extras, **({"labels": batch[1]} if len(batch) > 1 else {})}
         return batch if len(batch) > 1 else batch[0]
 
     return indices.batch(batch_size, drop_remainder).map(gather)

@@ -1,11 +1,12 @@
-"""Autoencoders (Hinton and Salakhutdinov 2006)."""
+"""Autoencoders (Hinton and Salakhutdinov 2006), and what keeps them from learning the identity."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo import distances
+from keras_genzoo import distances, regularizers
 from keras_genzoo.base import GenerativeModel, available_if, check_output, inference
+from keras_genzoo.regularizers import get_corruption
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -14,9 +15,11 @@ class Autoencoder(GenerativeModel):
 
     The loss is the mean distance between images and their reconstructions, summed over pixels and channels:
 
-        loss = E_x[dist(x, decoder(encoder(x)))]
+        loss = E_x[dist(x, decoder(encoder(x)))] + sum_i weight_i regularizer_i
 
-    An autoencoder is no distribution. With `prior`, a mixture of Gaussians is fitted to the codes after training
+    With `corruption` the encoder sees corrupted images and the loss still compares with the clean ones (Vincent et al. 2008),
+    in validation too. One linear layer each way and "l2" learn the subspace of principal component analysis (Baldi and Hornik
+    1989). An autoencoder is no distribution. With `prior`, a mixture of Gaussians is fitted to the codes after training
     (Ghosh et al. 2020, section 4), and `sample` decodes its draws.
 
     Args:
@@ -25,6 +28,9 @@ class Autoencoder(GenerativeModel):
         distance: "l1", "l2" (the squared one), a dict of weights such as `{"l1": 0.5, "l2": 0.5}`, or a registered callable
             `(x, y) -> (batch,)`. Defaults to "l2".
         prior: `priors.GaussianMixture` over the codes, or None. Defaults to None.
+        regularizers: list of `regularizers.Regularizer`, each of another term, or a dict of weights by name, such as
+            `{"code_norm": 0.1}`. Defaults to none.
+        corruption: "gaussian", "masking", "salt_and_pepper", a `regularizers.Corruption` or None. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
@@ -38,19 +44,28 @@ class Autoencoder(GenerativeModel):
     (16, 28, 28, 1)
     """
 
-    terms = ("reconstruction_loss",)
     optimizers = {"optimizer": ("encoder", "decoder")}
     averaged = ("encoder", "decoder")
 
-    def __init__(self, encoder, decoder, distance="l2", prior=None, **kwargs):
+    def __init__(self, encoder, decoder, distance="l2", prior=None, regularizers=(), corruption=None, **kwargs):
         super().__init__(**kwargs)
         self.encoder = encoder
         self.decoder = decoder
         self.distance = distance
         self.prior = prior
+        self.regularizers = _checked(regularizers, encoder, decoder)
+        self.corruption = get_corruption(corruption)
         self._dist = distances.get(distance)
-        check_output(encoder, "encoder", tuple(decoder.input_shape[1:]))
+        self.check_encoder(tuple(decoder.input_shape[1:]))
         check_output(decoder, "decoder", self.image_shape)
+
+    def check_encoder(self, code):
+        """Raise one sentence unless the encoder puts out codes of this shape."""
+        check_output(self.encoder, "encoder", code)
+
+    @property
+    def terms(self):
+        return ("reconstruction_loss", *(each.term for each in self.regularizers))
 
     @inference
     def encode(self, x):
@@ -66,7 +81,7 @@ class Autoencoder(GenerativeModel):
         """The reconstruction of `x`."""
         return self.reconstruct(x)
 
-    @available_if(lambda self: self.prior is not None, "it was built without a prior")
+    @available_if(lambda self: hasattr(self.prior, "fit"), "it was built without a prior that is fitted to codes")
     def fit_prior(self, dataset, kind="mixture", seed=0):
         """Fit the prior to the codes of a data set, so that the model can sample.
 
@@ -92,15 +107,77 @@ class Autoencoder(GenerativeModel):
         """n codes from the prior."""
         return self.prior.sample(n, random)
 
-    def distance_terms(self, x, training):
-        reconstruction = self._dist(x, self.decoder(self.encoder(x, training=training), training=training))
-        return {"loss": reconstruction, "reconstruction_loss": reconstruction}
+    def encoded(self, x, random, training):
+        """The codes that the loss is of, with gradients."""
+        return self.encoder(x, training=training)
+
+    def distances_of(self, data, x, reconstructions):
+        """What reconstructions are compared with, and how: `(batch,)`."""
+        return self._dist(x, reconstructions)
+
+    def objective(self, data, random, training):
+        """The terms of the loss, of a batch as `fit` hands it over; and "codes", which they were computed of."""
+        x = self.images_of(data)
+        z = self.encoded(x if self.corruption is None else self.corruption(x, random), random, training)
+        reconstruction = self.distances_of(data, x, self.decoder(z, training=training))
+        terms = {"loss": reconstruction, "reconstruction_loss": reconstruction, "codes": z}
+        for each in self.regularizers:
+            terms[each.term] = each(self, x, z, random, training)
+            terms["loss"] = terms["loss"] + each.weight * terms[each.term]
+        return terms
 
     def train_step(self, data):
-        x = self.images_of(data)
-        terms = self.minimize(lambda: self.distance_terms(x, training=True), ("encoder", "decoder"), self.optimizer)
-        return self.track(terms)
+        terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
+        return self.track(self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer))
 
     def test_step(self, data):
-        x = self.images_of(data)
-        return self.track(self.measure(lambda: self.distance_terms(x, training=False), ("encoder", "decoder")))
+        terms_of = lambda: self.objective(data, self.random_test, training=False)  # noqa: E731
+        return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
+
+
+def _checked(given, encoder, decoder):
+    """Regularizers as a list, each of a metric of its own, and of networks they can be computed of."""
+    given = regularizers.get(given)
+    for each in given:
+        each.check(encoder, decoder)
+    terms = [each.term for each in given]
+    if len(set(terms)) < len(terms):
+        raise ValueError(f"regularizers have the terms {', '.join(terms)}, expected each but once; add up their weights.")
+    return given
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class SmoothAutoencoder(Autoencoder):
+    """The code of an image tells its neighbours: near images get near codes (Liang et al. 2015, "Representation learning with
+    smooth autoencoder", eq. 3).
+
+        loss = E_i[sum_j w_ij dist(x_j, decoder(encoder(x_i)))] + sum_i weight_i regularizer_i
+
+    over the k nearest neighbours j of image i in the training set, with the weights of a Gaussian kernel that sum to 1. Both come
+    with the batches, as the named extras "neighbours" and "neighbour_weights" that `gz.data.load(..., neighbours=k)` adds.
+    The paper has `regularizers.SparseKL` beside it.
+
+    Args:
+        neighbours: int. How many the data are loaded with (`data_needs`). Defaults to 5.
+        **others: as in `Autoencoder`.
+
+    Example:
+
+    >>> model = gz.build("smooth_autoencoder", image_shape=(28, 28, 1), neighbours=3)
+    >>> model.fit(gz.data.load(images, batch_size=32, **model.data_needs), epochs=1, verbose=0)
+    """
+
+    def __init__(self, encoder, decoder, distance="l2", prior=None, regularizers=(), corruption=None, neighbours=5, **kwargs):
+        super().__init__(encoder, decoder, distance, prior, regularizers, corruption, **kwargs)
+        self.neighbours = neighbours
+
+    @property
+    def data_needs(self):
+        return {"neighbours": self.neighbours}
+
+    def distances_of(self, data, x, reconstructions):
+        neighbours, weights = (self.extra_of(data, name) for name in ("neighbours", "neighbour_weights"))
+        count = neighbours.shape[1]
+        shown = ops.reshape(self.images_of(ops.reshape(neighbours, (-1, *self.image_shape))), (-1, count, *self.image_shape))
+        weights = ops.cast(weights, "float32")
+        return sum(weights[:, j] * self._dist(shown[:, j], reconstructions) for j in range(count))

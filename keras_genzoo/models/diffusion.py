@@ -496,11 +496,11 @@ class LatentDiffusion(GenerativeModel):
 
     def train_step(self, data):
         x, labels = self.images_of(data), self.one_hot_labels_of(data)
-        distance = lambda training: self.autoencoder.distance_terms(x, training)  # noqa: E731
+        objective = lambda training: self.autoencoder.objective(x, self.random, training)  # noqa: E731
         if self.train_autoencoder:
-            reconstruction = self.minimize(lambda: distance(True), ("autoencoder",), self.autoencoder_optimizer)
+            reconstruction = self.minimize(lambda: objective(True), ("autoencoder",), self.autoencoder_optimizer)
         else:
-            reconstruction = distance(False)
+            reconstruction = objective(False)
         terms = self.minimize(lambda: self._diffusion_terms(x, labels, self.random, True), ("diffusion",), self.optimizer)
         return self.track({**reconstruction, **terms})
 
@@ -508,6 +508,7 @@ class LatentDiffusion(GenerativeModel):
         x, labels = self.images_of(data), self.one_hot_labels_of(data)
 
         def terms_of():
-            return {**self.autoencoder.distance_terms(x, False), **self._diffusion_terms(x, labels, self.random_test, False)}
+            reconstruction = self.autoencoder.objective(x, self.random_test, False)
+            return {**reconstruction, **self._diffusion_terms(x, labels, self.random_test, False)}
 
         return self.track(self.measure(terms_of, ("autoencoder", "diffusion")))

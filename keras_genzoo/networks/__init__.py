@@ -1,7 +1,7 @@
 """Factories of networks: functions from sizes to a built, named, functional `keras.Model`."""
 
 from keras_genzoo.networks.adversarial import critic, generator
-from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder
+from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder
 from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
@@ -15,6 +15,8 @@ __all__ = [
     "dense_coupling",
     "dense_denoiser",
     "generator",
+    "grid_decoder",
+    "grid_encoder",
     "made",
     "mlp",
     "residual_decoder",

@@ -52,8 +52,8 @@ def dense(spectral):
     return SpectralDense if spectral else layers.Dense
 
 
-def code_heads(x, latent_dim, heads, spectral=False, use_bias=True):
-    """One float32 dense layer a head on flat features; "log_variance" is bounded to +-10.
+def code_heads(x, latent_dim, heads, spectral=False, use_bias=True, activation=None):
+    """One float32 dense layer a head on flat features, with an activation or none; "log_variance" is bounded to +-10.
 
     Returns:
         A tensor `(batch, latent_dim)`, or a tuple of them for several heads.
@@ -61,7 +61,7 @@ def code_heads(x, latent_dim, heads, spectral=False, use_bias=True):
     positive(latent_dim=latent_dim)
     outputs = []
     for head in heads:
-        z = dense(spectral)(latent_dim, use_bias=use_bias, dtype="float32", name=head)(x)
+        z = dense(spectral)(latent_dim, activation, use_bias=use_bias, dtype="float32", name=head)(x)
         if head == "log_variance":
             z = SoftBound(10.0, dtype="float32", name="log_variance_bound")(z)
         outputs.append(z)

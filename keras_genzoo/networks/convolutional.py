@@ -6,6 +6,34 @@ from keras import layers
 from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, dense, image_size, normalized, positive
 
 
+def _down(x, width, depth, activation, normalization, spectral=False):
+    """`depth` strided convolutions that halve the sides and double the channels."""
+    for level in range(depth):
+        x = convolution(spectral)(
+            width * 2**level, 4, strides=2, padding="same", use_bias=normalization is None, name=f"down{level + 1}"
+        )(x)
+        x = normalized(x, normalization, activation, f"down{level + 1}")
+    return x
+
+
+def _up(x, image_shape, width, depth, activation, normalization, output_activation):
+    """`depth` transposed convolutions that double the sides, the last to an image in float32."""
+    height, columns, channels = image_shape
+    for level in range(depth - 1, 0, -1):
+        x = layers.Conv2DTranspose(
+            width * 2 ** (level - 1),
+            4,
+            strides=2,
+            padding="same",
+            use_bias=normalization is None,
+            name=f"up{level + 1}",
+        )(x)
+        x = normalized(x, normalization, activation, f"up{level + 1}")
+    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype="float32", name="up1")(x)
+    x = crop(x, height, columns)
+    return x if output_activation is None else layers.Activation(output_activation, dtype="float32", name="output")(x)
+
+
 def conv_encoder(
     image_shape,
     latent_dim,
@@ -43,12 +71,7 @@ def conv_encoder(
     """
     positive(width=width, depth=depth)
     inputs = x = keras.Input(image_size(image_shape), name="image")
-    for level in range(depth):
-        x = convolution(spectral)(
-            width * 2**level, 4, strides=2, padding="same", use_bias=normalization is None, name=f"down{level + 1}"
-        )(x)
-        x = normalized(x, normalization, activation, f"down{level + 1}")
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(name="flatten")(_down(x, width, depth, activation, normalization, spectral))
     if hidden:
         x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
     return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral, head_bias), name=name)
@@ -81,24 +104,45 @@ def conv_decoder(
         A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
     """
     positive(latent_dim=latent_dim, width=width, depth=depth)
-    height, columns, channels = image_size(image_shape)
+    image_shape = image_size(image_shape)
     inputs = x = keras.Input((latent_dim,), name="code")
     if hidden:
         x = normalized(layers.Dense(hidden, name="hidden")(x), None, activation, "hidden")
     x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1))
     x = normalized(x, normalization, activation, "grid")
-    for level in range(depth - 1, 0, -1):
-        x = layers.Conv2DTranspose(
-            width * 2 ** (level - 1),
-            4,
-            strides=2,
-            padding="same",
-            use_bias=normalization is None,
-            name=f"up{level + 1}",
-        )(x)
-        x = normalized(x, normalization, activation, f"up{level + 1}")
-    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype="float32", name="up1")(x)
-    x = crop(x, height, columns)
-    if output_activation is not None:
-        x = layers.Activation(output_activation, dtype="float32", name="output")(x)
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(inputs, _up(x, image_shape, width, depth, activation, normalization, output_activation), name=name)
+
+
+def grid_encoder(image_shape, channels, width=32, depth=2, activation="relu", normalization="batch", name="encoder"):
+    """Images to a grid of vectors: as `conv_encoder`, with a 1x1 convolution in the place of the dense heads.
+
+    Args:
+        image_shape: `(height, width, channels)`, any sizes.
+        channels: int. Dimensions of a vector.
+        width, depth, activation, normalization: as in `conv_encoder`.
+        name: str. Name of the network. Defaults to "encoder".
+
+    Returns:
+        A built `keras.Model`, to float32 `(batch, height / 2^depth, width / 2^depth, channels)`, sides rounded up.
+    """
+    positive(channels=channels, width=width, depth=depth)
+    inputs = keras.Input(image_size(image_shape), name="image")
+    x = _down(inputs, width, depth, activation, normalization)
+    return keras.Model(inputs, layers.Conv2D(channels, 1, dtype="float32", name="grid")(x), name=name)
+
+
+def grid_decoder(
+    image_shape, channels, width=32, depth=2, activation="relu", normalization="batch", output_activation=None, name="decoder"
+):
+    """A grid of vectors to images: the mirror of `grid_encoder`; arguments as there and in `conv_decoder`.
+
+    Returns:
+        A built `keras.Model`, to float32 `(batch, height, width, channels)`.
+    """
+    positive(channels=channels, width=width, depth=depth)
+    height, columns, _ = image_shape = image_size(image_shape)
+    grid = -(-height // 2**depth), -(-columns // 2**depth), channels
+    inputs = keras.Input(grid, name="code")
+    x = layers.Conv2D(width * 2 ** (depth - 1), 3, padding="same", use_bias=normalization is None, name="grid")(inputs)
+    x = normalized(x, normalization, activation, "grid")
+    return keras.Model(inputs, _up(x, image_shape, width, depth, activation, normalization, output_activation), name=name)

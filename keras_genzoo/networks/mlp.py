@@ -31,9 +31,9 @@ def mlp(
         depth: int. Number of hidden layers; 0 is a linear network. Defaults to 2.
         activation: name or callable, of the hidden layers. Defaults to "relu".
         normalization: None, "batch" or "layer". Defaults to None.
-        output_activation: name, callable or None, for an image as output. Defaults to None.
+        output_activation: name, callable or None, of the image or the codes that are put out. Defaults to None.
         heads: names of the outputs where `output_shape` is an int; "log_variance" is bounded to +-10.
-        spectral: bool. Whether the kernels of a network that puts out codes have spectral norm 1. Defaults to False.
+        spectral: bool. Whether the kernels have spectral norm 1. Defaults to False.
         head_bias: bool. Whether the heads of a network that puts out codes have a bias. Defaults to True.
         name: str. Name of the network. Defaults to "mlp".
 
@@ -55,8 +55,8 @@ def mlp(
         x = dense(spectral)(units, use_bias=normalization is None, name=f"hidden{index}")(x)
         x = normalized(x, normalization, activation, f"hidden{index}")
     if isinstance(output_shape, int):
-        return keras.Model(inputs, code_heads(x, output_shape, heads, spectral, head_bias), name=name)
-    x = layers.Dense(math.prod(output_shape), activation=output_activation, dtype="float32", name="output")(x)
+        return keras.Model(inputs, code_heads(x, output_shape, heads, spectral, head_bias, output_activation), name=name)
+    x = dense(spectral)(math.prod(output_shape), activation=output_activation, dtype="float32", name="output")(x)
     x = layers.Reshape(tuple(output_shape), dtype="float32", name="image")(x)
     return keras.Model(inputs, x, name=name)
 

@@ -78,11 +78,13 @@ def names():
 
 
 def get(name):
-    """A `Recipe` by name; an unknown name is an error that lists what exists."""
+    """A `Recipe` by name; an unknown name is an error that says what comes near and where they are listed."""
     if name not in RECIPES:
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"there is no recipe {name!r}, expected one of {', '.join(RECIPES)}.{hint}")
+        raise ValueError(
+            f"there is no recipe {name!r}, expected one of the {len(RECIPES)} of `genzoo list` and `gz.recipes.names()`.{hint}"
+        )
     return RECIPES[name]
 
 

@@ -1,0 +1,46 @@
+"""The nearest neighbours of each image among the others, found once for a data set."""
+
+import numpy as np
+
+CHUNK = 500  # images whose neighbours are sought at a time, between two looks at the progress
+
+
+def nearest_neighbours(images, count, bandwidth=None):
+    """The nearest other images by the Euclidean distance of pixels in [0, 1], and their weights by a Gaussian kernel (Liang et
+    al. 2015, "Representation learning with smooth autoencoder", section 3).
+
+    w_ij = exp(-|x_i - x_j|^2 / (2 h^2)) / sum over the neighbours of the same
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+        count: int. Neighbours of an image, fewer than there are images.
+        bandwidth: float above 0. h; None is the mean distance between an image and its neighbours. Defaults to None.
+
+    Returns:
+        Indices, int32 `(n, count)`, nearest first, and weights, float32 `(n, count)`, which sum to 1.
+
+    Raises:
+        ValueError: a count that is no whole number between 1 and n - 1.
+    """
+    from sklearn.neighbors import NearestNeighbors
+    from tqdm import tqdm
+
+    n = len(images)
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < n:
+        raise ValueError(f"neighbours is {count!r}, expected a whole number of at least 1 and less than the {n} images.")
+    flat = images.reshape(n, -1).astype(np.float32) / 255
+    search = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(flat)
+    indices, distances = np.empty((n, count), np.int32), np.empty((n, count), np.float32)
+    with tqdm(total=n, desc="nearest neighbours", unit="image", delay=1, leave=False) as progress:
+        for start in range(0, n, CHUNK):
+            rows = np.arange(start, min(start + CHUNK, n))
+            far, found = search.kneighbors(flat[rows])
+            # An image is its own neighbour, though not always the first: it may have copies, more than were found even.
+            other = found != rows[:, None]
+            other[other.all(axis=1), -1] = False
+            indices[rows], distances[rows] = (each[other].reshape(len(rows), count) for each in (found, far))
+            progress.update(len(rows))
+    bandwidth = (float(distances.mean()) or 1.0) if bandwidth is None else bandwidth
+    # Relative to the nearest: far from all, every kernel would be 0.
+    kernel = np.exp((distances[:, :1] ** 2 - distances**2) / (2.0 * bandwidth**2))
+    return indices, kernel / kernel.sum(axis=1, keepdims=True)

@@ -1,0 +1,120 @@
+"""Wasserstein autoencoders (Tolstikhin et al. 2018, arXiv:1711.01558)."""
+
+import keras
+from keras import ops
+
+from keras_genzoo import adversarial, divergences
+from keras_genzoo.base import check_output, inference
+from keras_genzoo.models.autoencoder import Autoencoder
+from keras_genzoo.priors import StandardNormal
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class WAE(Autoencoder):
+    """An autoencoder whose codes, of all images together, are distributed as the prior.
+
+    The optimal transport cost between data and samples is bounded by (eq. 4 of the paper, relaxed by a penalty)
+
+        loss = E_x E_q(z|x)[dist(x, decoder(z))] + weight * divergence(q(z), p(z)),    q(z) = E_x[q(z|x)]
+
+    where a VAE draws the posterior of each image to the prior, and so blurs them. The encoder is deterministic, or Gaussian
+    where it puts out mean and log-variance. `fit` prints `divergence_loss`, and for every divergence alike `latent_mmd`, the
+    unbiased squared MMD between the batch's codes and draws from the prior by the inverse multiquadratic kernel, around 0 where
+    they agree. On several replicas both are of the whole batch.
+
+    Args:
+        encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to codes `(batch, latent_dim)`, or to the pair
+            `(mu, log_variance)` of q(z|x) = N(mu, sigma^2), the second bounded.
+        decoder: keras.Model. Codes to images of the same shape.
+        divergence: "mmd" (WAE-MMD), "gaussian_mmd", "sliced_wasserstein" (SWAE), "cramer_wold" (CWAE), another
+            `divergences.Divergence`, or an `adversarial.LatentGame` (WAE-GAN), whose critic makes a step with `critic_optimizer`
+            after each of the autoencoder. Defaults to "mmd".
+        weight: float above 0; the paper's lambda. Defaults to 100.
+        distance: the cost c(x, y), as in `Autoencoder`. Defaults to "l2".
+        prior: object with `sample(n, random)`; None is N(0, I). Defaults to None.
+        **kwargs: `regularizers`, `corruption`, as in `Autoencoder`; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+
+    Example:
+
+    >>> model = gz.build("wae_mmd", image_shape=(28, 28, 1), latent_dim=8)
+    >>> model.fit(images, epochs=1, verbose=0)
+    >>> model.sample(16, seed=0).shape
+    (16, 28, 28, 1)
+    """
+
+    def __init__(self, encoder, decoder, divergence="mmd", weight=100.0, distance="l2", prior=None, **kwargs):
+        if not weight > 0:
+            raise ValueError(f"weight is {weight!r}, expected a number above 0.")
+        prior = StandardNormal(decoder.input_shape[1]) if prior is None else prior
+        super().__init__(encoder, decoder, distance=distance, prior=prior, **kwargs)
+        self.divergence = divergences.get(divergence)
+        self.weight = weight
+
+    @property
+    def gaussian(self):
+        """Whether the encoder puts out a mean and a log-variance."""
+        return isinstance(self.encoder.output_shape, list)
+
+    @property
+    def plays(self):
+        """Whether the divergence is a game with a critic, which learns too."""
+        return isinstance(self.divergence, adversarial.LatentGame)
+
+    @property
+    def terms(self):
+        return (*super().terms, "divergence_loss", "latent_mmd", *(["critic_loss"] if self.plays else []))
+
+    @property
+    def monitor(self):
+        """A game's losses do not tell; the reconstruction does."""
+        return "reconstruction_loss" if self.plays else "loss"
+
+    @property
+    def optimizers(self):
+        critic = {"critic_optimizer": ("divergence",)} if self.plays else {}
+        return {"optimizer": ("encoder", "decoder"), **critic}
+
+    def check_encoder(self, code):
+        check_output(self.encoder, "encoder", *[code] * (2 if self.gaussian else 1))
+
+    @inference
+    def encode(self, x):
+        """Images to codes, of a Gaussian encoder to their means, `(batch, latent_dim)`."""
+        outputs = self.encoder(self.images_of(x), training=False)
+        return outputs[0] if self.gaussian else outputs
+
+    def encoded(self, x, random, training):
+        if not self.gaussian:
+            return self.encoder(x, training=training)
+        mu, log_variance = self.encoder(x, training=training)
+        return mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu))
+
+    def objective(self, data, random, training):
+        terms = super().objective(data, random, training)
+        z = terms["codes"]
+        terms["divergence_loss"] = self.divergence(z, self.prior, random)
+        terms["latent_mmd"] = divergences.SquaredMMD()(ops.stop_gradient(z), self.prior, random)
+        terms["loss"] = terms["loss"] + self.weight * terms["divergence_loss"]
+        return terms
+
+    def critic_terms(self, z, random, training):
+        return {"loss": self.divergence.critic_loss(z, self.prior, random, training)}
+
+    def train_step(self, data):
+        terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
+        terms = self.minimize(terms_of, ("encoder", "decoder"), self.optimizer)
+        if self.plays:
+            z = ops.stop_gradient(terms["codes"])
+            critic = self.minimize(lambda: self.critic_terms(z, self.random, True), ("divergence",), self.critic_optimizer)
+            self.divergence.objective.constrain(self.divergence.critic.trainable_variables)
+            terms["critic_loss"] = critic["loss"]
+        return self.track(terms)
+
+    def test_step(self, data):
+        def terms_of():
+            terms = self.objective(data, self.random_test, training=False)
+            if self.plays:
+                terms["critic_loss"] = self.critic_terms(terms["codes"], self.random_test, False)["loss"]
+            return terms
+
+        return self.track(self.measure(terms_of, ("encoder", "decoder")))
