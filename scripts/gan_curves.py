@@ -12,10 +12,11 @@ from keras_genzoo.images import tile
 
 OUT = Path(__file__).parents[1] / "docs" / "gan-curves.png"
 EPOCHS, STEPS, BATCH = 20, 100, 64
+UNSTABLE = {"hidden": 256, "learning_rate": 5e-4, "critic_learning_rate": 5e-4, "ema": None}
 RUNS = {
     "healthy": ("gan", {}),
-    "collapsed": ("lsgan", {"hidden": 256}),
-    "critic too strong": ("dcgan", {"hidden": 256}),
+    "collapsed": ("lsgan", UNSTABLE),
+    "critic too strong": ("dcgan", UNSTABLE),
 }
 ROWS = {
     "D(x) and D(G(z))": ("real_score", "fake_score"),

@@ -156,18 +156,18 @@ def nice(
 def maf(
     image_shape,
     total_steps,
-    layers=3,
-    width=512,
+    layers=2,
+    width=1024,
     depth=1,
     elementwise="affine",
-    marginals=False,
+    marginals=True,
     alpha=0.05,
     learning_rate=1e-3,
-    clipnorm=None,
-    ema=None,
+    clipnorm=100.0,
+    ema=0.999,
     seed=None,
 ):
-    """Masked autoregressive flow: every pixel by all before it, the order turned round between layers."""
+    """Masked autoregressive flow: every pixel by all before it, the order turned round between layers; first a spline a pixel."""
     positive(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [*_start(image_shape, marginals, alpha), bijectors.Flatten(image_shape)]
