@@ -360,8 +360,10 @@ class Autoregressive(Bijector):
 
     def inverse(self, y):
         self._check_unconditional()
-        if isinstance(self.network, keras.Sequential) and isinstance(self.network.layers[0], MaskedDense):
-            return self._by_elements(y, *self.network.layers)
+        layers = self.network.layers[1:]
+        # Of these layers alone, and with one input, a network is a chain.
+        if all(isinstance(layer, (MaskedDense, keras.layers.Activation)) for layer in layers):
+            return self._by_elements(y, *layers)
         # Each pass makes one element more right, the first right at once.
         again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x)))  # noqa: E731
         return tf.while_loop(lambda index, _: index < y.shape[1], again, (0, tf.zeros_like(y)))[1]

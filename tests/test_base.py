@@ -263,7 +263,7 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 
 
 LAYERS = [  # imports run from later to earlier lines alone
-    {"files"},
+    {"files", "budgets"},
     {"images", "serialization", "randomness", "distances", "augmentation"},
     {"divergences"},
     {"likelihoods", "priors", "adversarial", "schedules", "weightings", "layers", "regularizers", "boltzmann", "base"},
@@ -273,6 +273,7 @@ LAYERS = [  # imports run from later to earlier lines alone
     {"recipes"},
     {"evaluation"},
     {"callbacks", "cli"},
+    {"tuning"},
 ]
 
 

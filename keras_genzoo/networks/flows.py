@@ -68,17 +68,14 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
     of_element = np.repeat(np.arange(dimensions), parameters).tolist()  # element i sees i elements
     last = MaskedDense(dimensions * parameters, degrees, of_element, kernel_initializer="zeros", dtype=_head(), name="parameters")
     inputs = keras.Input((dimensions,), dtype=_head(), name="vector")
-    if context is None:
-        chain = [each for pair in zip(hidden, activations, strict=True) for each in pair]
-        return keras.Sequential([inputs, *chain, last], name=name)
-    told = keras.Input((context,), name="context")
+    told = None if context is None else keras.Input((context,), name="context")
     x = inputs
     for index in range(depth):
         x = hidden[index](x)
-        if index == 0:
+        if told is not None and index == 0:
             x = layers.Add(name="with_context")([x, layers.Dense(width, use_bias=False, name="of_context")(told)])
         x = activations[index](x)
-    return keras.Model([inputs, told], last(x), name=name)
+    return keras.Model(inputs if told is None else [inputs, told], last(x), name=name)
 
 
 def _head():

@@ -87,8 +87,6 @@ variant(
     clip=0.03,
     critic_normalization="batch",
     critic_steps=5,
-    learning_rate=5e-4,
-    critic_learning_rate=5e-4,
 )
 variant(
     "wgan_gp",
