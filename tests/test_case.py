@@ -44,7 +44,8 @@ TINY = {
     "score_ebm": {"width": 4, "depth": 2, "sample_steps": 5},
     "latent_diffusion": {**DENSE, "autoencoder_width": 16, "steps": 3},
 }
-FULL = ("toy", "autoencoder", "vae", "wae_gan", "gan", "flow_matching", "glow", "ebm")
+# A WAE with a game steps as an autoencoder with a second optimizer, which the toy family tries in every mode.
+FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching", "glow", "ebm")
 MODES = {
     "graph": {"jit_compile": False, "steps_per_execution": 1},
     "eager": {"run_eagerly": True},

@@ -177,10 +177,11 @@ SIZES |= {"layers": 2, "flow_layers": 1, "codes": 8, "second_width": 8, "critic_
 # `make test` tries one recipe of each way to make them, and the others are this one with other settings.
 FIRST = set({entry.make: name for name, entry in reversed(gz.recipes.registry.RECIPES.items())}.values())
 FIRST -= {"wae_mmd"}  # its networks are those of `vae`
+USUAL = (28, 28, 1), (32, 32, 3)
 ALL = [name for family in gz.recipes.names().values() for name in family if "/" not in name]
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (33, 21, 5)])
+@pytest.mark.parametrize("shape", [(33, 21, 5), *(pytest.param(shape, marks=pytest.mark.slow) for shape in USUAL)])
 @pytest.mark.parametrize("name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in ALL])
 def test_every_recipe_takes_any_image_shape(name, shape, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (8, *shape), dtype="uint8")

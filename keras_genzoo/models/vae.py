@@ -430,7 +430,7 @@ class Codebook(Part):
         self.size, self.dim, self.decay = size, dim, decay
         # Every replica computes the same of all rows.
         settings = dict(dtype="float32", trainable=False, aggregation="mean")
-        normal = keras.initializers.RandomNormal(stddev=1.0)
+        normal = keras.initializers.RandomNormal(stddev=0.1)  # as wide as codes of a fresh encoder
         self.vectors = self.add_weight(shape=(size, dim), initializer=normal, name="vectors", **settings)
         self.counts = self.add_weight(shape=(size,), initializer="ones", name="counts", **settings)
         self.sums = self.add_weight(shape=(size, dim), initializer="zeros", name="sums", **settings)
