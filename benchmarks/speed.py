@@ -154,7 +154,8 @@ def sampling_seconds(python):
 
     width = CHANNELS[0]
     model = gz.build("flow_matching", (28, 28, 1), width=width, multipliers=[count // width for count in CHANNELS], seed=0)
-    assert model.network.count_params() == U_NET_PARAMETERS
+    # Joined pixels make the first and the last convolution larger, by 0.14 %.
+    assert abs(model.network.count_params() / U_NET_PARAMETERS - 1) < 0.01
     return in_turns(python, "sampling", lambda: model.sample(SAMPLES, seed=0, sampler="ddim", steps=EVALUATIONS))
 
 
