@@ -125,7 +125,7 @@ def parallel_coordinates(rows, space, name, sign):
 
     def draw(axes):
         keys = [key for key in space if sum(key in row["hyperparameters"] for row in rows) > 1]
-        columns = {key: [row["hyperparameters"].get(key) for row in rows] for key in keys}
+        columns = {key: [row["hyperparameters"].get(key, MISSING) for row in rows] for key in keys}
         columns[name] = [row["results"][name] for row in rows]
         heights = {key: _heights(values) for key, values in columns.items()}
         order = sorted(range(len(rows)), key=lambda index: -sign * rows[index]["results"][name])
@@ -142,18 +142,21 @@ def parallel_coordinates(rows, space, name, sign):
     return drawn(draw, 11, 4)
 
 
+MISSING = object()  # a hyperparameter that has no effect in a trial; None is a value
+
+
 def _heights(values):
     """Heights in [0, 1] of one axis's values, None where one is missing, and what is written at which height."""
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not MISSING]
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known):
         low, high = min(known), max(known)
         scale = math.log if low > 0 and high > 5 * low else float
         spread = scale(high) - scale(low) or 1.0
         marks = [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
-        return [None if value is None else (scale(value) - scale(low)) / spread for value in values], marks
+        return [None if value is MISSING else (scale(value) - scale(low)) / spread for value in values], marks
     names = sorted({str(value) for value in known})
     height = {text: index / max(1, len(names) - 1) for index, text in enumerate(names)}
-    return [None if value is None else height[str(value)] for value in values], [(height[text], text) for text in names]
+    return [height.get(str(value)) for value in values], [(height[text], text) for text in names]
 
 
 def front(rows, cost, name, sign):

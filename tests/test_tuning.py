@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import keras_genzoo as gz
-from benchmarks import searches
+from benchmarks import plots, searches
 from benchmarks.cli import main as benchmarks
 from keras_genzoo.cli import main as genzoo
 from keras_genzoo.recipes import space
@@ -203,6 +203,11 @@ def test_a_table_of_trials_ends_with_the_failed():
     ]
     table = searches.table_of_trials(rows, "fd", 1)
     assert table["trial"].tolist() == ["2", "1", "0"] and table["state"].tolist()[-1] == "it broke"
+
+
+def test_axes_of_the_picture_keep_values_apart_from_what_has_no_effect():
+    assert plots._heights([1, 10, plots.MISSING, 100])[0] == pytest.approx([0, 0.5, None, 1])
+    assert plots._heights(["batch", None, plots.MISSING]) == ([1.0, 0.0, None], [(0.0, "None"), (1.0, "batch")])
 
 
 def interrupted(folder, data, workers=1, trials=3, ready=1, victim=None):
