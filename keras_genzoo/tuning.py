@@ -53,8 +53,9 @@ class HyperRecipe(keras_tuner.HyperModel):
     """A recipe whose hyperparameters KerasTuner chooses.
 
     `build` is cheap and changes nothing but the `hp` it is given. `fit` trains and returns what it measured as a dict: the
-    losses of the validation images as `val_...`; `fd`, the Frechet distance of samples to validation images, the smaller
-    the better; `parameters`; `sample_seconds` of 256 images; `train_seconds`; and `steps`. Test images are never looked at.
+    metrics that `fit` of the model logs, of the validation images as `val_...`; `fd`, the Frechet distance of samples to
+    validation images, the smaller the better; `parameters`; `sample_seconds` of 256 images; `train_seconds`; and `steps`.
+    Test images are never looked at.
 
     Args:
         name: str. A recipe.
@@ -203,8 +204,9 @@ class HyperRecipe(keras_tuner.HyperModel):
         try:
             for index, part in enumerate(parts):
                 kept = [clock, *callbacks]
-                model.fit(train, epochs=1, steps_per_epoch=part * each, callbacks=kept, **{"verbose": 0, **kwargs})
-                results = self._measure(model, train, validation)
+                settings = {"epochs": 1, "steps_per_epoch": part * each, "callbacks": kept, "verbose": 0, **kwargs}
+                history = model.fit(train, **settings).history
+                results = {key: float(values[-1]) for key, values in history.items()} | self._measure(model, train, validation)
                 results["steps"] = float(int(model.optimizer.iterations))
                 results["train_seconds"] = clock.train_seconds() or 0.0
                 bad = [name for name, value in results.items() if not math.isfinite(value)]
@@ -285,7 +287,7 @@ def get_objective(name):
 def _measured(hypermodel):
     """Names of all that `fit` of this hypermodel returns."""
     model = hypermodel.build(keras_tuner.HyperParameters())
-    names = {f"val_{metric.name}" for metric in model.metrics}
+    names = {f"{prefix}{metric.name}" for metric in model.metrics for prefix in ("", "val_")}
     samples = hasattr(model, "sample") or hasattr(model, "fit_prior")
     names |= {"parameters", "train_seconds", "steps", *(("fd", "sample_seconds") if samples else ())}
     return names | ({"weighted"} if hypermodel.weights else set())

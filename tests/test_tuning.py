@@ -260,29 +260,68 @@ def test_a_killed_worker_does_not_stop_the_search(data, tmp_path):
     assert (folder / "best.json").exists()
 
 
-def test_memory_stays_flat_over_fifty_trials(data, tmp_path, monkeypatch):
-    """A trial's process gives all of its memory back; this one only waits for it, and keeps nothing of it."""
+class Answers(io.StringIO):
+    """Stands for the process of a trial: answers at once, and nothing is trained."""
 
-    class Answers(io.StringIO):
-        """Stands for the process of a trial: answers at once, and nothing is trained."""
+    orders, failing = [], 0
 
-        def __init__(self, command, **settings):
-            super().__init__()
-            self.place = Path(command[-2]) / "trials" / f"trial_{command[-1]}"
-            self.stdin, self.returncode = self, 0
+    def __init__(self, command, **settings):
+        super().__init__()
+        self.place = Path(command[-2]) / "trials" / f"trial_{command[-1]}"
+        self.stdin, self.returncode = self, 0
 
-        def wait(self):
-            order = json.loads(self.getvalue())
-            value = order["hyperparameters"]["values"]["latent_dim"]
-            (self.place / "result.json").write_text(json.dumps({"results": {"fd": value, "steps": 1.0}}))
+    def wait(self):
+        order = json.loads(self.getvalue())
+        self.orders.append(order)
+        good = {"results": {"fd": float(order["hyperparameters"]["values"]["latent_dim"]), "steps": 1.0}}
+        answer = good if len(self.orders) > self.failing else {"failed": "it broke"}
+        (self.place / "result.json").write_text(json.dumps(answer))
 
-    search = tuning.Search(tmp_path / "tune", hypermodel(), data, trials=60, epochs=1)
+
+@pytest.fixture
+def answers(monkeypatch):
     monkeypatch.setattr(tuning.subprocess, "Popen", Answers)
+    monkeypatch.setattr(Answers, "orders", [])
+    return Answers
+
+
+def test_memory_stays_flat_over_fifty_trials(data, tmp_path, monkeypatch, answers):
+    """A trial's process gives all of its memory back; this one only waits for it, and keeps nothing of it."""
+    search = tuning.Search(tmp_path / "tune", hypermodel(), data, trials=60, epochs=1)
     peaks, end = [], tuning._Trials.on_trial_end
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # noqa: E731
     monkeypatch.setattr(tuning._Trials, "on_trial_end", lambda self, trial: (end(self, trial), peaks.append(peak())))
     assert search.run()["value"] == min(row["results"]["fd"] for row in search.results())
     assert len(peaks) == 60 and peaks[59] - peaks[9] < 50  # MB, over 50 trials
+
+
+def test_failures_in_a_row_do_not_end_a_search_and_a_seed_of_zero_is_one(data, tmp_path, monkeypatch, answers):
+    monkeypatch.setattr(answers, "failing", 4)
+    values = []
+    for name in "ab":
+        search = tuning.Search(tmp_path / name, hypermodel(seed=0), data, trials=6, epochs=1)
+        search.run()
+        values.append([row["hyperparameters"] for row in search.results()])
+        if name == "a":
+            assert [row["status"] for row in search.results()] == ["failed"] * 4 + ["completed"] * 2
+            assert search.results()[0]["reason"] == "it broke"
+    assert values[0] == values[1]
+
+
+def test_all_trials_failing_is_one_sentence(data, tmp_path, monkeypatch, answers):
+    monkeypatch.setattr(answers, "failing", 10)
+    with pytest.raises(ValueError, match="none of 2 trials came to an end: it broke"):
+        tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, epochs=1).run()
+
+
+@pytest.mark.parametrize("oracle, trials, count", [("hyperband", None, 23), ("bayesian", 6, 6)])
+def test_oracles_run_to_their_end_within_the_budget(oracle, trials, count, data, tmp_path, answers):
+    search = tuning.Search(tmp_path / "tune", hypermodel(), data, oracle=oracle, trials=trials, budget=9.0)
+    search.run()
+    budgets = [order["budget"] for order in answers.orders]
+    assert len(search.results()) == len(budgets) == count
+    assert set(budgets) == ({1.0, 3.0, 9.0} if oracle == "hyperband" else {9.0})
+    assert search.settings["stop_hopeless"] == (oracle != "hyperband")
 
 
 def fails(match, **kwargs):
