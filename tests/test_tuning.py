@@ -98,6 +98,13 @@ def test_building_changes_nothing_but_the_hyperparameters():
     assert keras.config.dtype_policy().name == before
 
 
+class Counter(keras.callbacks.Callback):
+    epochs = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        Counter.epochs += 1
+
+
 def test_any_tuner_of_keras_tuner_takes_a_recipe(images, tmp_path):
     """Batch size is searched, validation images are an array, and one seed gives one proposal."""
     search = {**dict.fromkeys(gz.recipes.get("vae").search), "batch_size": space.Choice((4, 8)), "latent_dim": space.Int(2, 16)}
@@ -106,7 +113,9 @@ def test_any_tuner_of_keras_tuner_takes_a_recipe(images, tmp_path):
         tuner = keras_tuner.RandomSearch(
             hypermodel(search=search), tuning.get_objective("fd"), max_trials=1, seed=1, directory=tmp_path, project_name=name
         )
-        tuner.search(images, validation_data=images, epochs=1, verbose=0)
+        counter = Counter()
+        tuner.search(images, validation_data=images, epochs=1, verbose=0, callbacks=[counter])
+        assert Counter.epochs and counter.model is None  # KerasTuner gives every trial a copy
         found.append(tuner.oracle.get_best_trials()[0])
     assert found[0].hyperparameters.values == found[1].hyperparameters.values
     assert found[0].score == pytest.approx(found[1].score, rel=1e-4)
@@ -312,6 +321,25 @@ def test_all_trials_failing_is_one_sentence(data, tmp_path, monkeypatch, answers
     monkeypatch.setattr(answers, "failing", 10)
     with pytest.raises(ValueError, match="none of 2 trials came to an end: it broke"):
         tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, epochs=1).run()
+
+
+def test_one_process_alone_is_the_chief(data, tmp_path, monkeypatch):
+    """To KerasTuner any id with "chief" in it is one; and the folder is cleared before the processes start, by none of them."""
+    started = []
+
+    class Process:
+        def __init__(self, command, env, **settings):
+            assert not (tmp_path / "tune" / "old").exists() and command[2:] == ["keras_genzoo.tuning", str(tmp_path / "tune")]
+            started.append(env["KERASTUNER_TUNER_ID"])
+            self.code = None if len(started) == 1 else 0
+            self.poll, self.terminate, self.wait = lambda: self.code, lambda: None, lambda: self.code
+
+    tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, epochs=1)
+    (tmp_path / "tune" / "old").touch()
+    monkeypatch.setattr(tuning.subprocess, "Popen", Process)
+    with pytest.raises(ValueError, match="none was started"):
+        tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, epochs=1, overwrite=True).run(workers=3)
+    assert started == ["chief", "worker0", "worker1", "worker2"]
 
 
 @pytest.mark.parametrize("oracle, trials, count", [("hyperband", None, 23), ("bayesian", 6, 6)])
