@@ -300,7 +300,7 @@ def evaluate(file, data, data_dir, split, features, n, seed, out):
 
 @main.command()
 @click.argument("recipe")
-@_data_options
+@click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the search.  [default: runs/tune-RECIPE]")
 @click.option("--objective", default="fd", help="What is best: fd, a metric as val_mse, or min:NAME or max:NAME.")
 @click.option(
@@ -332,7 +332,7 @@ def evaluate(file, data, data_dir, split, features, n, seed, out):
 @click.option("--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits.")
 @click.option("--stop-hopeless/--no-stop-hopeless", default=True, help="End trials worse than the median after a third.")
 @click.option("--overwrite", is_flag=True, help="Delete another search in the folder.")
-def tune(recipe, data, data_dir, out, trials, oracle, ranges, overrides, image_size, mixed_precision, workers, **settings):
+def tune(recipe, data, out, trials, oracle, ranges, overrides, image_size, mixed_precision, workers, **settings):
     """Search for better hyperparameters of RECIPE, and write best.json and trials.json.
 
     The same command again goes on with a search that was interrupted. Needs KerasTuner: pip install 'keras_genzoo[tuning]'.
@@ -349,8 +349,6 @@ def tune(recipe, data, data_dir, out, trials, oracle, ranges, overrides, image_s
         tuning = gz.tuning
     except ImportError as error:
         raise click.UsageError(str(error)) from None
-    if data_dir is not None:
-        raise click.BadParameter("a search reads TFDS data sets from their usual place.", param_hint="--data-dir")
     search = {key: settings.pop(key) for key in ("objective", "budget", "epochs", "stop_hopeless", "overwrite")}
     if search["budget"] and search["epochs"]:
         raise click.UsageError("--budget and --epochs exclude each other; give one.")
