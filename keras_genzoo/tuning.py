@@ -43,6 +43,7 @@ ORACLES = {
 RUNG = 3  # a third of a trial's training is when it may be stopped
 ROUNDS = 9  # Hyperband's longest training, in its shortest ones
 PRIOR_IMAGES = 20_000  # at most, whose codes a prior is fitted to
+SUPERVISED = "KERAS_GENZOO_SUPERVISED"  # set for a chief and workers that `Search.run` starts, and ends with itself
 ATTEMPTS = 2  # runs of one trial whose worker was killed
 # Beside what `fit` logs; the numbers that are better when smaller, but for those in LARGER.
 MEASURED = ("fd", "parameters", "sample_seconds", "train_seconds")
@@ -487,7 +488,7 @@ class Search:
 
         def start(name, index=0):
             service = {"ORACLE_IP": "127.0.0.1", "ORACLE_PORT": str(port), "TUNER_ID": name}
-            environment = {**os.environ, **{f"KERASTUNER_{key}": value for key, value in service.items()}}
+            environment = {**os.environ, **{f"KERASTUNER_{key}": value for key, value in service.items()}, SUPERVISED: "1"}
             if gpus > 1:
                 environment.setdefault("CUDA_VISIBLE_DEVICES", str(index % gpus))
             with open(self.folder / f"{name}.log", "a") as log:
@@ -636,10 +637,15 @@ class _Trials(keras_tuner.engine.base_tuner.BaseTuner):
         return load(Path(self.get_trial_dir(trial.trial_id)) / "model.keras")
 
 
+def _end_with_stdin():
+    """End this process when stdin ends, for then whoever started it is gone."""
+    threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), signal.SIGKILL)), daemon=True).start()
+
+
 def _trial(folder, name):
     """The process of one trial: reads what to do from stdin, and ends when that does."""
     order = json.loads(sys.stdin.readline())
-    threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), signal.SIGKILL)), daemon=True).start()
+    _end_with_stdin()
     search = Search.open(folder)
     place = Path(folder) / "trials" / f"trial_{name}"
     goal = get_objective(search.settings["objective"])
@@ -673,6 +679,8 @@ def main(folder, trial=None):
     if trial is not None:
         _trial(folder, trial)
     else:
+        if SUPERVISED in os.environ:
+            _end_with_stdin()
         _Trials(Search.open(folder)).search()
 
 
