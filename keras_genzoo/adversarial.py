@@ -2,7 +2,8 @@
 
 An objective turns what the critic makes of real and of generated images, each `(batch, units)`, into a loss of the critic and
 one of the generator, both to be minimised. What else it needs it says: several units (`features`), a second generated batch
-(`pairs`), weights of its own (a multiplier) or bounded weights of the critic (`constrain`). So one training step serves all.
+(`pairs`), real images in the generator's loss too (`relative`), weights of its own (a multiplier) or bounded weights of the
+critic (`constrain`). So one training step serves all.
 """
 
 import math
@@ -24,11 +25,14 @@ class Objective(Part):
     Class attributes:
         features: whether the critic has several units, features of an image, instead of one score.
         pairs: whether the losses need a second generated batch, `other`.
+        relative: whether the generator's loss looks at the critic's outputs for real images; otherwise these are not computed
+            in its steps, and `real` is None there.
         probability: whether sigmoid(score) is the critic's probability that an image is real.
     """
 
     features = False
     pairs = False
+    relative = False
     probability = False
 
     def critic_loss(self, real, fake, other=None):
@@ -154,6 +158,8 @@ class Relativistic(Objective):
     generator:  -log sigmoid(D(g) - D(x))
     """
 
+    relative = True
+
     def critic_loss(self, real, fake, other=None):
         return ops.softplus(fake - real)
 
@@ -247,6 +253,7 @@ class Cramer(Objective):
 
     features = True
     pairs = True
+    relative = True
 
     def witness(self, outputs, real, fake, other=None):
         return _distances(outputs, other) - _distances(outputs, ops.zeros_like(outputs))
@@ -270,6 +277,7 @@ class MMD(Objective):
     """
 
     features = True
+    relative = True
 
     def __init__(self, kernel="rational_quadratic", **kwargs):
         super().__init__(**kwargs)

@@ -46,6 +46,18 @@ TABLE = {
 }
 
 
+@pytest.mark.parametrize("name", adversarial.OBJECTIVES)
+def test_the_generators_loss_needs_real_images_where_the_objective_says_so(name):
+    objective = adversarial.get_objective(name)
+    real, fake, other = tf.random.stateless_normal((3, 5, 4 if objective.features else 1), seed=(0, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(real)
+        loss = tf.reduce_sum(objective.generator_loss(real, fake, other))
+    assert (tape.gradient(loss, real) is not None) == objective.relative
+    if not objective.relative:
+        assert float(tf.reduce_sum(objective.generator_loss(None, fake, other))) == float(loss)
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_losses_and_slopes_are_those_of_the_paper(name):
     objective = adversarial.get_objective(name)

@@ -141,9 +141,10 @@ class GAN(GenerativeModel):
 
     def generator_terms(self, real, labels, random, training):
         fakes = [self.generated(ops.shape(real)[0], labels, random, training) for _ in range(1 + self.objective.pairs)]
-        outputs = [self.judged(images, labels, random, training) for images in (real, *fakes)]
+        outputs = [self.judged(images, labels, random, training) for images in fakes]
+        real_outputs = self.judged(real, labels, random, training) if self.objective.relative else None
         different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0))) / 2.0
-        return {"loss": ops.mean(self.objective.generator_loss(*outputs)), "diversity": different}
+        return {"loss": ops.mean(self.objective.generator_loss(real_outputs, *outputs)), "diversity": different}
 
     def train_step(self, data):
         real, labels = self._real(data)
