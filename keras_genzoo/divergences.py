@@ -40,7 +40,7 @@ def gaussian_kernel(x, y, bandwidths=(1.0, 2.0, 4.0, 8.0, 16.0)):
 
 
 def rational_quadratic_kernel(x, y, alphas=(0.2, 0.5, 1.0, 2.0, 5.0)):
-    """Sum of (1 + |x - y|^2 / (2 a))^-a over a, `(n, m)` (Binkowski et al. 2018, arXiv:1801.01401, section 2.3)."""
+    """Sum of (1 + |x - y|^2 / (2 a))^-a over a, `(n, m)` (Binkowski et al. 2018, arXiv:1801.01401, eq. 6 and section 5)."""
     squares = squared_distances(x, y)
     return sum((1.0 + squares / (2.0 * a)) ** -a for a in alphas)
 
@@ -82,7 +82,7 @@ def squared_mmd(x, y, kernel):
 
 def sliced_wasserstein(x, y, directions):
     """Mean over directions of the squared 2-Wasserstein distance of the projections, a scalar (Kolouri et al. 2019,
-    arXiv:1804.01947, eq. 13): in one dimension the optimal plan pairs sorted samples.
+    arXiv:1804.01947): in one dimension the optimal plan pairs sorted samples.
 
     Args:
         x, y: `(n, dimensions)`, as many rows each.
@@ -113,7 +113,7 @@ def _silverman(n):
 
 
 def cramer_wold(x, y, bandwidth=None):
-    """Squared Cramer-Wold distance of two samples, a scalar (Knop et al. 2020, arXiv:1805.09235, eq. 12).
+    """Squared Cramer-Wold distance of two samples, a scalar (Knop et al. 2020, arXiv:1805.09235, theorem 1).
 
     The squared L2 distance of the smoothed densities of their projections, meant over all directions, in closed form. It is a
     biased estimate: above 0 for two samples of one distribution.
@@ -128,7 +128,7 @@ def cramer_wold(x, y, bandwidth=None):
 
 
 def cramer_wold_to_normal(x, bandwidth=None):
-    """Squared Cramer-Wold distance of a sample from N(0, I), a scalar, in closed form (Knop et al. 2020, theorem 3.3).
+    """Squared Cramer-Wold distance of a sample from N(0, I), a scalar, in closed form (Knop et al. 2020, theorem 3).
 
     Args:
         x: `(n, dimensions)`.
@@ -237,7 +237,7 @@ class CramerWold(Divergence):
     and from another prior by as many draws from it, `cramer_wold`.
 
     Args:
-        logarithm: bool. Whether the logarithm of the distance is minimised, as the paper does (its eq. 20), whose slope does
+        logarithm: bool. Whether the logarithm of the distance is minimised, as the paper does, whose slope does
             not fade as the distance falls. Distances under 1e-6 count as 1e-6. Defaults to True.
     """
 

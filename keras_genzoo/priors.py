@@ -172,7 +172,7 @@ class TrainedMixture(_TrainedMixture):
 @keras.saving.register_keras_serializable("keras_genzoo")
 class VampPrior(_TrainedMixture):
     """The mean of the posteriors of trained pseudo-images u_k, p(z) = 1/K sum_k q(z|u_k) (Tomczak and Welling 2018,
-    arXiv:1705.07120, eq. 9). The encoder is the model's own, which hands it over with every call.
+    arXiv:1705.07120). The encoder is the model's own, which hands it over with every call.
 
     The pseudo-images are kept in [0, 1] by a sigmoid and begin as images of the first batch that `fit` sees, slightly pale.
 

@@ -177,8 +177,8 @@ class Contractive(_OfJacobian):
 
 @_registered
 class Curvature(_OfJacobian):
-    """E_e |J(x) - J(x + e)|^2 with e of N(0, scale^2 I): the norm of the encoder's Hessian, estimated (Rifai et al. 2011b,
-    "Higher order contractive auto-encoder", eq. 6). That paper's objective has `Contractive` beside it.
+    """E_e |J(x) - J(x + e)|^2 with e of N(0, scale^2 I): about scale^2 times the squared norm of the encoder's Hessian (Rifai et
+    al. 2011b, "Higher order contractive auto-encoder"). That paper's objective has `Contractive` beside it.
 
     Args:
         weight: float above 0. Defaults to 0.1.
@@ -210,7 +210,7 @@ class Curvature(_OfJacobian):
 
 @_registered
 class CodeNorm(Regularizer):
-    """|z|^2 / 2 of the codes (Ghosh et al. 2020, arXiv:1903.12436, eq. 9): the regularised autoencoder keeps its codes bounded.
+    """|z|^2 / 2 of the codes (Ghosh et al. 2020, arXiv:1903.12436, eq. 11): the regularised autoencoder keeps its codes bounded.
 
     Args:
         weight: float above 0; the paper's beta. Defaults to 0.1.
@@ -227,7 +227,8 @@ class CodeNorm(Regularizer):
 
 @_registered
 class DecoderDecay(Regularizer):
-    """Sum of the squares of the decoder's weight matrices and kernels (RAE-L2, Ghosh et al. 2020, section 3.1).
+    """Sum of the squares of the decoder's weight matrices and kernels (RAE-L2, Ghosh et al. 2020, section 3.1, who
+    count biases too).
 
     Args:
         weight: float above 0; the paper's lambda. Defaults to 1e-3.
@@ -245,8 +246,8 @@ class DecoderDecay(Regularizer):
 
 @_registered
 class DecoderSlope(Regularizer):
-    """|dD/dz|^2 at the codes, the squared Frobenius norm of the decoder's Jacobian (RAE-GP, Ghosh et al. 2020, eq. 10), estimated
-    by |v'J|^2 of one vector v of N(0, I) the size of an image (Hutchinson 1990).
+    """|dD/dz|^2 at the codes, the squared Frobenius norm of the decoder's Jacobian (RAE-GP, Ghosh et al. 2020, section 3.1),
+    estimated by |v'J|^2 of one vector v of N(0, I) the size of an image (Hutchinson 1990).
 
     Args:
         weight: float above 0; the paper's lambda. Defaults to 0.1.

@@ -149,7 +149,7 @@ def _checked(given, encoder, decoder):
 @keras.saving.register_keras_serializable("keras_genzoo")
 class SmoothAutoencoder(Autoencoder):
     """The code of an image tells its neighbours: near images get near codes (Liang et al. 2015, "Representation learning with
-    smooth autoencoder", eq. 3).
+    smooth autoencoder").
 
         loss = E_i[sum_j w_ij dist(x_j, decoder(encoder(x_i)))] + sum_i weight_i regularizer_i
 

@@ -47,7 +47,7 @@ class VAE(GenerativeModel):
             Defaults to 0.
         posterior_flow: `bijectors.Bijector` of vectors or None. Makes of the Gaussian's draw z_0 the code z = f(z_0), whose
             posterior then is no Gaussian: log q(z|x) = log q(z_0|x) - log |det df/dz_0| (Rezende and Mohamed 2015,
-            arXiv:1505.05770, eq. 13; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output
+            arXiv:1505.05770, eq. 7; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output
             as its context. Defaults to None.
         importance_samples: int. Draws from q(z|x) for an image in the loss. Defaults to 1.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
@@ -299,7 +299,7 @@ def _count(dataset, first):
 @keras.saving.register_keras_serializable("keras_genzoo")
 class InfoVAE(VAE):
     """A VAE whose codes keep information of the image: a divergence of all codes together from the prior stands for a part of
-    that of each image's (Zhao et al. 2017, arXiv:1706.02262, eq. 6).
+    that of each image's (Zhao et al. 2017, arXiv:1706.02262).
 
         loss = -E_q[log p(x|z)] + (1 - alpha) * beta * KL(q(z|x) || p(z)) + (alpha + weight - 1) * divergence(q(z), p(z))
 

@@ -13,7 +13,8 @@ from keras_genzoo.priors import StandardNormal
 class WAE(Autoencoder):
     """An autoencoder whose codes, of all images together, are distributed as the prior.
 
-    The optimal transport cost between data and samples is bounded by (eq. 4 of the paper, relaxed by a penalty)
+    The optimal transport cost between data and samples is the least cost of reconstruction by encoders with q(z) = p(z) (theorem
+    1 of the paper); with a penalty in the place of the condition (eq. 4):
 
         loss = E_x E_q(z|x)[dist(x, decoder(z))] + weight * divergence(q(z), p(z)),    q(z) = E_x[q(z|x)]
 
