@@ -245,7 +245,7 @@ def training_seconds(recipe="dcgan", steps=200, batch_size=64):
 
     for work in (fit, bare):
         work()  # compiles
-    rounds = [(seconds(fit), seconds(bare)) for _ in range(3 * ROUNDS)]
+    rounds = [(seconds(fit), seconds(bare)) for _ in range(5 * ROUNDS)]
     return tuple(map(list, zip(*rounds, strict=True)))
 
 
