@@ -37,9 +37,12 @@ def main(traceback):
     """
 
 
+_data_option = click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
+
+
 def _data_options(command):
     options = [
-        click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name."),
+        _data_option,
         click.option("--data-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its data sets."),
     ]
     for option in reversed(options):
@@ -300,7 +303,7 @@ def evaluate(file, data, data_dir, split, features, n, seed, out):
 
 @main.command()
 @click.argument("recipe")
-@click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
+@_data_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the search.  [default: runs/tune-RECIPE]")
 @click.option("--objective", default="fd", help="What is best: fd, a metric as val_mse, or min:NAME or max:NAME.")
 @click.option(

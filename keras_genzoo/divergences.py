@@ -237,8 +237,8 @@ class CramerWold(Divergence):
     and from another prior by as many draws from it, `cramer_wold`.
 
     Args:
-        logarithm: bool. Whether the logarithm of the distance is minimised, as the paper does, whose slope does
-            not fade as the distance falls. Distances under 1e-6 count as 1e-6. Defaults to True.
+        logarithm: bool. Whether the logarithm of the distance is minimised, as the paper does, whose slope does not fade as
+            the distance falls. Distances under 1e-6 count as 1e-6. Defaults to True.
     """
 
     def __init__(self, logarithm=True, **kwargs):

@@ -227,8 +227,8 @@ class CodeNorm(Regularizer):
 
 @_registered
 class DecoderDecay(Regularizer):
-    """Sum of the squares of the decoder's weight matrices and kernels (RAE-L2, Ghosh et al. 2020, section 3.1, who
-    count biases too).
+    """Sum of the squares of the decoder's weight matrices and kernels (RAE-L2, Ghosh et al. 2020, section 3.1, which
+    counts biases too).
 
     Args:
         weight: float above 0; the paper's lambda. Defaults to 1e-3.

@@ -47,8 +47,8 @@ class VAE(GenerativeModel):
             Defaults to 0.
         posterior_flow: `bijectors.Bijector` of vectors or None. Makes of the Gaussian's draw z_0 the code z = f(z_0), whose
             posterior then is no Gaussian: log q(z|x) = log q(z_0|x) - log |det df/dz_0| (Rezende and Mohamed 2015,
-            arXiv:1505.05770, eq. 7; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output
-            as its context. Defaults to None.
+            arXiv:1505.05770; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output as its
+            context. Defaults to None.
         importance_samples: int. Draws from q(z|x) for an image in the loss. Defaults to 1.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
