@@ -37,7 +37,9 @@ def main(traceback):
     """
 
 
-_data_option = click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
+_data_option = click.option(
+    "--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name."
+)
 
 
 def _data_options(command):
