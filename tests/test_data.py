@@ -122,6 +122,11 @@ def test_fewer_images_than_a_batch_are_one_batch(source):
     assert [len(batch) for batch in gz.data.load(source, batch_size=128)] == [30]
 
 
+def test_tensorflow_tunes_pipelines_that_read_files_alone():
+    streamed, cached = (gz.data.load(tf.data.Dataset.from_tensor_slices(IMAGES), cache=cache) for cache in (False, True))
+    assert [batches.options().autotune.enabled for batches in (streamed, cached)] == [None, False]
+
+
 def test_as_array_gives_at_most_n_images():
     data = gz.data.load((IMAGES, LABELS), "test", batch_size=8, labels=True)
     images, labels = gz.data.as_array(data, n=10)

@@ -132,7 +132,10 @@ def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remaind
             return batch[0], {**extras, **({"labels": batch[1]} if len(batch) > 1 else {})}
         return batch if len(batch) > 1 else batch[0]
 
-    return indices.batch(batch_size, drop_remainder).map(gather)
+    # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return indices.batch(batch_size, drop_remainder).map(gather).with_options(options)
 
 
 def _from_stream(stream, batch_size, shuffle, seed, drop_remainder):
