@@ -73,4 +73,4 @@ def named(value, makers, kind, what):
         return value
     if isinstance(value, str) and value in makers:
         return makers[value]()
-    raise ValueError(f"{what} is {value!r}, expected one of {', '.join(makers)}, or a {kind.__name__}.")
+    raise ValueError(f"{what} is {value!r}, expected one of {', '.join(makers)}, or an instance of {kind.__name__}.")
