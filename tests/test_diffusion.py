@@ -417,19 +417,23 @@ def test_the_estimate_of_the_bound_is_unbiased_and_knows_its_error(images):
 def test_the_published_sizes_build_and_make_a_step():
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     ddpm, edm = gz.build("ddpm/cifar10", (32, 32, 3), seed=0), gz.build("edm/cifar10", (32, 32, 3), seed=0)
-    assert ddpm.network.count_params() == 35_746_307  # of Ho et al.'s published checkpoint for CIFAR-10
+    assert (ddpm.network.count_params(), edm.network.count_params()) == (35_746_307, 55_732_739)
     for model in (ddpm, edm):
         assert np.isfinite(model.fit(images, verbose=0).history["loss"]).all()
 
 
-def test_the_u_net_of_ddpm_has_its_number_of_parameters():
+def test_the_u_nets_have_the_published_numbers_of_parameters():
     network = gz.networks.unet((32, 32, 3), width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(1,), groups=32, dropout=0.1)
     assert network.count_params() == 35_746_307  # of Ho et al.'s published checkpoint for CIFAR-10
+    network = gz.networks.unet((32, 32, 3), width=128, multipliers=(2, 2, 2), blocks=4, attention=(1,), groups=32, kind="ddpm++")
+    # Of the network in Karras et al.'s published code for CIFAR-10, without the layer that is told of augmentations.
+    assert network.count_params() == 55_732_739
 
 
 @pytest.mark.parametrize("shape", [(7, 9, 2), (16, 16, 1), (1, 5, 4)])
-def test_the_u_net_takes_any_size_and_a_fresh_one_puts_out_nothing(shape):
-    network = gz.networks.unet(shape, width=8, multipliers=(1, 2, 3), attention=(2,), num_classes=3)
+@pytest.mark.parametrize("kind", ["ddpm", "ddpm++"])
+def test_the_u_net_takes_any_size_and_a_fresh_one_puts_out_nothing(shape, kind):
+    network = gz.networks.unet(shape, width=8, multipliers=(1, 2, 3), attention=(2,), num_classes=3, kind=kind)
     output = network([np.ones((2, *shape)), np.array([0.1, 0.7]), np.eye(3)[:2]])
     assert output.shape == (2, *shape) and not np.any(output)
 

@@ -1,4 +1,7 @@
-"""The U-Net of diffusion models (Ronneberger et al. 2015; as in Ho et al. 2020, arXiv:2006.11239, appendix B)."""
+"""The U-Net of diffusion models (Ronneberger et al. 2015; as in Ho et al. 2020, arXiv:2006.11239, appendix B), and DDPM++ (Song
+et al. 2021, arXiv:2011.13456, appendix H)."""
+
+import math
 
 import keras
 from keras import layers
@@ -18,11 +21,19 @@ def _convolution(filters, kernel, name, **settings):
     return layers.Conv2D(filters, kernel, padding="same", name=name, **settings)
 
 
-def _block(x, embedded, filters, groups, dropout, name):
+def _sum(x, change, kind, name):
+    """x + change; in DDPM++ over sqrt(2), so that variances stay."""
+    x = layers.Add(name=name)([x, change])
+    return layers.Rescaling(math.sqrt(0.5), name=f"{name}_rescaled")(x) if kind == "ddpm++" else x
+
+
+def _block(x, embedded, filters, groups, dropout, kind, name, resize=None):
     """Norm, activation, convolution, twice, the time added in between; with a 1x1 convolution on a shortcut that changes
-    channels. The second convolution begins at zero, so that a fresh block is its shortcut."""
+    channels or, by a layer `resize`, sides. The second convolution begins at zero, so that a fresh block is its shortcut."""
     shortcut = x
     x = layers.Activation("silu", name=f"{name}_act1")(_norm(x, groups, f"{name}_norm1"))
+    if resize is not None:
+        x, shortcut = resize(x), resize(shortcut)
     x = _convolution(filters, 3, f"{name}_conv1")(x)
     shift = layers.Dense(filters, name=f"{name}_time")(embedded)
     x = layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)])
@@ -30,19 +41,19 @@ def _block(x, embedded, filters, groups, dropout, name):
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     x = _convolution(filters, 3, f"{name}_conv2", kernel_initializer="zeros")(x)
-    if shortcut.shape[-1] != filters:
+    if shortcut.shape[-1] != filters or resize is not None:
         shortcut = _convolution(filters, 1, f"{name}_shortcut")(shortcut)
-    return layers.Add(name=name)([shortcut, x])
+    return _sum(shortcut, x, kind, name)
 
 
-def _attention(x, heads, groups, name):
+def _attention(x, heads, groups, kind, name):
     """Every pixel looks at every other; begins as the identity."""
     rows, columns, channels = x.shape[1:]
     y = layers.Reshape((rows * columns, channels), name=f"{name}_flat")(_norm(x, groups, f"{name}_norm"))
     attend = layers.MultiHeadAttention(heads, channels // heads, output_shape=channels, name=f"{name}_heads")
     y = attend(y, y)
     y = layers.Reshape((rows, columns, channels), name=f"{name}_pixels")(y)
-    return layers.Add(name=name)([x, y])
+    return _sum(x, y, kind, name)
 
 
 def unet(
@@ -56,6 +67,7 @@ def unet(
     dropout=0.0,
     num_classes=None,
     patch=1,
+    kind="ddpm",
     name="unet",
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
@@ -73,6 +85,8 @@ def unet(
         dropout: float. Rate of dropout inside the blocks. Defaults to 0.
         patch: int. Side of the squares of pixels that are joined to channels before the first level, and taken apart after the
             last: with 2, a quarter of the work. Defaults to 1.
+        kind: "ddpm", or "ddpm++": blocks halve and double the sides instead of single convolutions, sums with a shortcut are
+            divided by sqrt(2), and on the way up there is attention after a level's last block only. Defaults to "ddpm".
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
         name: str. Defaults to "unet".
 
@@ -87,6 +101,8 @@ def unet(
     positive(width=width, blocks=blocks, heads=heads, groups=groups, num_classes=num_classes or 1, patch=patch)
     height, columns, channels = image_size(image_shape)
     levels = len(multipliers)
+    if kind not in ("ddpm", "ddpm++"):
+        raise ValueError(f"kind is {kind!r}, expected 'ddpm' or 'ddpm++'.")
     if not levels or not set(attention) <= set(range(levels)):
         raise ValueError(f"attention is {attention} and multipliers {multipliers}, expected levels from 0 to {levels - 1}.")
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
@@ -98,9 +114,14 @@ def unet(
         embedded = layers.Add(name="time_and_class")([embedded, of_class])
     embedded = layers.Activation("silu", name="condition")(embedded)
 
-    def stage(x, level, name):
-        x = _block(x, embedded, width * multipliers[level], groups, dropout, name)
-        return _attention(x, heads, groups, f"{name}_attention") if level in attention else x
+    plus = kind == "ddpm++"
+
+    def block(x, filters, name, resize=None):
+        return _block(x, embedded, filters, groups, dropout, kind, name, resize)
+
+    def stage(x, level, name, attend=True):
+        x = block(x, width * multipliers[level], name)
+        return _attention(x, heads, groups, kind, f"{name}_attention") if attend and level in attention else x
 
     x = inputs[0]
     rows_over, columns_over = (-size % (patch * 2 ** (levels - 1)) for size in (height, columns))
@@ -116,19 +137,25 @@ def unet(
             x = stage(x, level, f"down{level}_{index}")
             skips.append(x)
         if level < levels - 1:
-            x = _convolution(x.shape[-1], 3, f"down{level}_halve", strides=2)(x)
+            if plus:
+                x = block(x, x.shape[-1], f"down{level}_halve", layers.AveragePooling2D(2, name=f"down{level}_pool"))
+            else:
+                x = _convolution(x.shape[-1], 3, f"down{level}_halve", strides=2)(x)
             skips.append(x)
     last = width * multipliers[-1]
-    x = _block(x, embedded, last, groups, dropout, "middle_1")
-    x = _attention(x, heads, groups, "middle_attention") if attention else x
-    x = _block(x, embedded, last, groups, dropout, "middle_2")
+    x = block(x, last, "middle_1")
+    x = _attention(x, heads, groups, kind, "middle_attention") if attention else x
+    x = block(x, last, "middle_2")
     for level in reversed(range(levels)):
         for index in range(blocks + 1):
             x = layers.Concatenate(name=f"up{level}_{index}_skip")([x, skips.pop()])
-            x = stage(x, level, f"up{level}_{index}")
+            x = stage(x, level, f"up{level}_{index}", attend=not plus or index == blocks)
         if level:
-            x = layers.UpSampling2D(name=f"up{level}_double")(x)
-            x = _convolution(x.shape[-1], 3, f"up{level}_conv")(x)
+            double = layers.UpSampling2D(name=f"up{level}_double")
+            if plus:
+                x = block(x, x.shape[-1], f"up{level}_conv", double)
+            else:
+                x = _convolution(x.shape[-1], 3, f"up{level}_conv")(double(x))
     x = layers.Activation("silu", name="last_act")(_norm(x, groups, "last_norm"))
     x = _convolution(channels * patch**2, 3, "last", kernel_initializer="zeros", dtype="float32")(x)
     if patch > 1:

@@ -41,6 +41,7 @@ def flow_matching(
     dropout=0.0,
     num_classes=None,
     patch=2,
+    kind="ddpm",
     schedule="rectified_flow",
     prediction="velocity",
     loss_weight="simple",
@@ -54,7 +55,7 @@ def flow_matching(
     seed=None,
 ):
     """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations."""
-    network = networks.unet(image_shape, width, multipliers, blocks, attention, heads, groups, dropout, num_classes, patch)
+    network = networks.unet(image_shape, width, multipliers, blocks, attention, heads, groups, dropout, num_classes, patch, kind)
     model = Diffusion(
         network, schedule, prediction, loss_weight, time_sampling, timesteps, sampler, steps, clip, ema=ema, seed=seed
     )
@@ -113,11 +114,12 @@ variant(
 variant(
     "edm/cifar10",
     "edm",
-    "EDM's settings for CIFAR-10 with the U-Net of DDPM at its width and depth: Heun's rule, 18 steps.",
+    "EDM as published for CIFAR-10 with DDPM++, but for its augmentation: 55.7 million parameters, Heun's rule, 18 steps.",
     search=FIXED,
     width=128,
     patch=1,
     multipliers=(2, 2, 2),
+    kind="ddpm++",
     blocks=4,
     attention=(1,),
     groups=32,
