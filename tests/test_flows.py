@@ -175,8 +175,9 @@ def test_planar_and_radial_stay_invertible_wherever_their_weights_go():
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)), st.integers(0, 3))
 def test_levels_take_images_of_any_size(shape, count):
-    make_steps = lambda shape: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
-    bijector = _levels(shape, count, make_steps)
+    make_first = lambda shape, scale: [bijectors.ActNorm(shape[-1])] * (scale % 2)  # noqa: E731
+    make_steps = lambda shape, scale: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
+    bijector = _levels(shape, count, make_first, make_steps)
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
     y, _ = bijector.forward(tf.constant(x))
     assert y.shape == (2, math.prod(shape))
@@ -256,9 +257,12 @@ def test_log_prob_is_that_of_the_change_of_variables():
     np.testing.assert_allclose(model.log_density(tf.constant(points)), exact, rtol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", SMALL)
-def test_a_trained_flow_comes_back_within_a_thousandth_of_the_range(recipe, images):
-    model = gz.build(recipe, (8, 8, 1), seed=0, **SMALL[recipe], jit_compile=False, steps_per_execution=1)
+RESIDUAL = {"width": 4, "blocks": 1, "growth": 2, "checkerboard": (1, 2, 1)}
+
+
+@pytest.mark.parametrize("recipe, sizes", [*SMALL.items(), ("realnvp", RESIDUAL)])
+def test_a_trained_flow_comes_back_within_a_thousandth_of_the_range(recipe, sizes, images):
+    model = gz.build(recipe, (8, 8, 1), seed=0, **sizes, jit_compile=False, steps_per_execution=1)
     model.fit(images, epochs=5, batch_size=8, verbose=0)
     np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
 
@@ -285,6 +289,7 @@ def test_bad_arguments_get_one_sentence():
         (lambda: gz.models.Flow([bijectors.Logit()], (4, 4, 1)), "put out shape (4, 4, 1), expected (16,)"),
         (lambda: gz.models.Flow([bijectors.Flatten((4, 4, 1)), bijectors.Planar(16, context=3)], (4, 4, 1)), "on a context"),
         (lambda: gz.build("glow", (8, 8, 1), mixing="shuffle"), "mixing is 'shuffle'"),
+        (lambda: gz.build("glow", (8, 8, 1), checkerboard=(1, 1, 1, 1)), "(1, 1, 1, 1), expected at most 3 numbers"),
         (lambda: plane("glow", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
         (lambda: plane("maf", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
         (lambda: gz.build("glow", (8, 8, 1), kernels=()), "kernels is (), expected sizes of at least one convolution"),
@@ -297,6 +302,19 @@ def test_bad_arguments_get_one_sentence():
         with pytest.raises((ValueError, TypeError)) as caught:
             call()
         assert sentence in str(caught.value)
+
+
+@pytest.mark.slow
+def test_realnvp_of_the_published_size_builds_makes_a_step_and_comes_back():
+    model = gz.build("realnvp/cifar10", (32, 32, 3), seed=0)
+    # By hand, of the kernels in couplings alone: three of 32 x 32 x 3 by a checkerboard, three of 16 x 16 x 12 by channels, four
+    # of 16 x 16 x 6 by a checkerboard; each a convolution, 8 blocks of two, what the output sees of the nine, and the output.
+    kernels = lambda c, out, w: 9 * c * w + 8 * 2 * 9 * w * w + 9 * w * w + w * out  # noqa: E731
+    couplings = 3 * kernels(3, 6, 64) + 3 * kernels(6, 12, 128) + 4 * kernels(6, 12, 128)
+    assert couplings < model.count_params() < 1.01 * couplings and round(couplings / 1e6) == 19
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    assert np.isfinite(model.fit(images, batch_size=4, verbose=0).history["loss"]).all()
+    np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
 
 
 @pytest.mark.slow

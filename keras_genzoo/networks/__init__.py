@@ -2,7 +2,7 @@
 
 from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder
-from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made
+from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made, residual_coupling
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 from keras_genzoo.networks.unet import unet
@@ -19,6 +19,7 @@ __all__ = [
     "grid_encoder",
     "made",
     "mlp",
+    "residual_coupling",
     "residual_decoder",
     "residual_encoder",
     "unet",

@@ -5,7 +5,8 @@ import numpy as np
 from keras import layers
 
 from keras_genzoo.layers import MaskedDense
-from keras_genzoo.networks.common import image_size, positive
+from keras_genzoo.networks.common import image_size, normalized, positive
+from keras_genzoo.networks.residual import residual_block
 
 
 def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation="relu", name="coupling"):
@@ -29,6 +30,30 @@ def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation=
     for index, kernel in enumerate(kernels[:-1], 1):
         x = layers.Conv2D(width, kernel, padding="same", activation=activation, name=f"conv{index}")(x)
     x = layers.Conv2D(outputs, kernels[-1], padding="same", kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu", normalization="batch", name="coupling"):
+    """Images to the parameters of a coupling by residual blocks, each seen by the output (Dinh et al. 2017, arXiv:1605.08803,
+    section 4.1).
+
+    Args:
+        blocks: int. Residual blocks of two convolutions. Defaults to 8.
+        normalization: None, "batch", "layer" or "channel". Defaults to "batch".
+        image_shape, outputs, width, activation, name: as in `conv_coupling`.
+
+    Returns:
+        A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
+    """
+    positive(outputs=outputs, width=width, blocks=blocks)
+    inputs = keras.Input(image_size(image_shape), name="stays")
+    x = layers.Conv2D(width, 3, padding="same", name="first")(inputs)
+    seen = [layers.Conv2D(width, 1, name="skip")(x)]
+    for index in range(1, blocks + 1):
+        x = residual_block(x, width, activation, normalization, f"block{index}")
+        seen.append(layers.Conv2D(width, 1, name=f"skip{index}")(x))
+    x = normalized(layers.Add(name="skips")(seen), normalization, activation, "last")
+    x = layers.Conv2D(outputs, 1, kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
     return keras.Model(inputs, x, name=name)
 
 

@@ -26,8 +26,8 @@ MARGINALS = {"marginals": Choice((False, True)), "alpha": Float(1e-4, 0.1, when=
 DENSE = {"width": Choice((128, 256, 512, 1024)), "depth": Int(1, 3, "linear")}
 
 
-def _coupling(shape, elementwise, width, kernels, flip=False, mask="channels"):
-    """A coupling of images with a small convolutional network."""
+def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels"):
+    """A coupling of images with a small convolutional network, or one of residual blocks."""
     channels = shape[-1]
     if mask == "checkerboard":
         stays, changes = channels, channels
@@ -35,25 +35,34 @@ def _coupling(shape, elementwise, width, kernels, flip=False, mask="channels"):
         stays = channels - channels // 2 if flip else channels // 2
         changes = channels - stays
     make = bijectors.get_elementwise(elementwise)
-    network = networks.conv_coupling((*shape[:2], stays), changes * make.parameters, width, kernels)
+    shape, outputs = (*shape[:2], stays), changes * make.parameters
+    if blocks:
+        network = networks.residual_coupling(shape, outputs, width, blocks)
+    else:
+        network = networks.conv_coupling(shape, outputs, width, kernels)
     return bijectors.Coupling(network, make, mask, flip)
 
 
-def _levels(shape, levels, make_steps):
-    """Levels of images of a shape: odd rows and columns are done with, 2x2 pixels joined, `make_steps(shape)` made, and half of
-    the channels done with."""
+def _levels(shape, levels, make_first, make_steps, scale=0):
+    """Levels of images of a shape: `make_first(shape, scale)` made, 2x2 pixels joined, `make_steps(shape, scale)` made, and half
+    of the channels done with. What `make_first` says of the scale behind the last level is made too, if it is anything."""
+    first = make_first(shape, scale)
+    rest = _joined(shape, levels, make_first, make_steps, scale) if levels else bijectors.Flatten(shape)
+    return bijectors.Chain([*first, rest]) if first else rest
+
+
+def _joined(shape, levels, make_first, make_steps, scale):
     height, width, channels = shape
-    if not levels:
-        return bijectors.Flatten(shape)
     for part, odd, kept in (("row", height % 2, (height - 1, width)), ("column", width % 2, (height, width - 1))):
-        if odd and 0 not in kept:
-            return bijectors.FactorOut(shape, _levels((*kept, channels), levels, make_steps), part)
+        if odd and 0 not in kept:  # odd rows and columns are done with
+            return bijectors.FactorOut(shape, _joined((*kept, channels), levels, make_first, make_steps, scale), part)
+    scale += 1
     if 1 in (height, width):  # a line of pixels has no 2x2
-        return bijectors.Chain([*(make_steps(shape) if channels > 1 else []), bijectors.Flatten(shape)])
+        return bijectors.Chain([*(make_steps(shape, scale) if channels > 1 else []), bijectors.Flatten(shape)])
     shape = height // 2, width // 2, 4 * channels
-    rest = _levels((*shape[:2], 2 * channels), levels - 1, make_steps)
-    rest = bijectors.FactorOut(shape, rest) if levels > 1 else bijectors.Flatten(shape)
-    return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape), rest])
+    rest = _levels((*shape[:2], 2 * channels), levels - 1, make_first, make_steps, scale)
+    rest = bijectors.Flatten(shape) if isinstance(rest, bijectors.Flatten) else bijectors.FactorOut(shape, rest)
+    return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), rest])
 
 
 def _start(image_shape, marginals, alpha):
@@ -76,6 +85,8 @@ def glow(
     steps=4,
     width=64,
     kernels=(3, 1, 3),
+    blocks=0,
+    growth=1,
     elementwise="affine",
     mixing="convolution",
     checkerboard=0,
@@ -86,20 +97,38 @@ def glow(
     ema=None,
     seed=None,
 ):
-    """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings."""
-    positive(levels=levels, steps=steps)
+    """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings.
+
+    `blocks` residual blocks take the place of the convolutions of sizes `kernels` inside of couplings, `growth` times as wide at
+    each level as at the one before. `checkerboard` says how many couplings by a checkerboard come first, or a tuple how many at
+    each scale, that behind the last level included.
+    """
+    positive(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
+    checkerboards = checkerboard if isinstance(checkerboard, (tuple, list)) else (checkerboard,)
+    if len(checkerboards) > levels + 1:
+        raise ValueError(f"checkerboard is {checkerboard!r}, expected at most {levels + 1} numbers for {levels} levels.")
 
-    def make_steps(shape):
+    def coupling(shape, scale, index, mask):
+        flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
+        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask)
+
+    def make_first(shape, scale):
+        count = checkerboards[scale] if scale < len(checkerboards) else 0
+        each = ((bijectors.ActNorm(shape[-1]), coupling(shape, scale, index, "checkerboard")) for index in range(count))
+        return [bijector for pair in each for bijector in pair]
+
+    def make_steps(shape, scale):
+        chain = []
         for index in range(steps):
-            yield bijectors.ActNorm(shape[-1])
+            chain.append(bijectors.ActNorm(shape[-1]))
             if mixing == "convolution":
-                yield bijectors.InvertibleConvolution(shape[-1])
-            yield _coupling(shape, elementwise, width, kernels, flip=mixing == "flip" and index % 2 == 1)
+                chain.append(bijectors.InvertibleConvolution(shape[-1]))
+            chain.append(coupling(shape, scale, index, "channels"))
+        return chain
 
-    first = [_coupling(image_shape, elementwise, width, kernels, index % 2 == 1, "checkerboard") for index in range(checkerboard)]
-    chain = [*_start(image_shape, marginals, alpha), *first, _levels(image_shape, levels, lambda shape: list(make_steps(shape)))]
+    chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps)]
     return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
 
@@ -118,6 +147,18 @@ variant(
     levels=3,
     steps=32,
     width=512,
+)
+variant(
+    "realnvp/cifar10",
+    "realnvp",
+    "RealNVP as published for CIFAR-10, but for weight normalisation: couplings of 8 residual blocks, 19 million parameters.",
+    search=dict.fromkeys(GLOW),
+    levels=1,
+    steps=3,
+    width=64,
+    blocks=8,
+    growth=2,
+    checkerboard=(3, 4),
 )
 variant("spline_flow", "glow", "Levels as Glow's, of couplings by rational-quadratic splines.", elementwise="spline")
 
