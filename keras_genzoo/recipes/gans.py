@@ -35,12 +35,12 @@ def gan(
     objective="non_saturating",
     clip=None,
     penalties=("r1",),
-    penalty_weight=0.5,
+    penalty_weight=5.0,
     critic_steps=1,
     augment=(),
     num_classes=None,
-    learning_rate=1e-3,
-    critic_learning_rate=1e-3,
+    learning_rate=2e-3,
+    critic_learning_rate=2e-3,
     beta_1=0.0,
     beta_2=0.99,
     ema=0.999,
@@ -67,10 +67,14 @@ def gan(
     }
 
 
+# Less firmly held in check than by R1 of this weight, critics want smaller steps.
+SLOWER = {"learning_rate": 1e-3, "critic_learning_rate": 1e-3}
+
 variant(
     "dcgan",
     "gan",
     "DCGAN: the non-saturating loss, batch normalisation in both networks, no penalty.",
+    **SLOWER,
     hidden=0,
     penalties=(),
     critic_normalization="batch",
@@ -81,6 +85,7 @@ variant(
     "wgan",
     "gan",
     "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
+    **SLOWER,
     hidden=0,
     penalties=(),
     search={"clip": Float(0.003, 0.1)},
@@ -92,6 +97,7 @@ variant(
     "wgan_gp",
     "gan",
     "WGAN-GP: the Wasserstein distance with the gradient penalty, five steps of the critic.",
+    **SLOWER,
     objective="wasserstein",
     penalties=("gp",),
     penalty_weight=10.0,
@@ -102,6 +108,7 @@ variant(
     "sngan_hinge",
     "gan",
     "SNGAN: the hinge loss, kernels of the critic of spectral norm 1.",
+    **SLOWER,
     objective="hinge",
     penalties=(),
     spectral=True,
@@ -111,7 +118,9 @@ variant(
     "r3gan",
     "gan",
     "R3GAN: relativistic pairing with the R1 and R2 penalties.",
+    **SLOWER,
     objective="relativistic",
     penalties=("r1", "r2"),
+    penalty_weight=0.5,
 )
 variant("conditional_gan", "gan", "GAN of ten classes, with a projection critic.", num_classes=10)
