@@ -58,6 +58,22 @@ def test_train_sample_and_evaluate_on_a_folder_of_photos(photos, tmp_path):
     assert scores["n_real"] == scores["n_generated"] == len(gz.data.as_array(gz.data.load(photos, "train", image_size=12)))
 
 
+@pytest.mark.parametrize(
+    "recipe, settings",
+    [("smooth_autoencoder", ["components=1", "neighbours=2"]), ("conditional_gan", ["num_classes=2", "depth=1", "hidden=8"])],
+)
+def test_train_loads_what_a_model_needs_beside_images(recipe, settings, photos, tmp_path):
+    for index, photo in enumerate(sorted(photos.iterdir())):
+        folder = tmp_path / "photos" / f"class{index % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / photo.name).symlink_to(photo)
+    arguments = ["--data", tmp_path / "photos", "--image-size", 8, "--epochs", 1, "--batch-size", 8]
+    arguments += [argument for setting in settings for argument in ("--set", setting)]
+    genzoo("train", recipe, *arguments, *SMALL, "--out", tmp_path / "run")
+    genzoo("sample", tmp_path / "run" / "model.keras", "--out", tmp_path / "samples.npz", "-n", 4)
+    assert np.load(tmp_path / "samples.npz")["images"].shape == (4, 8, 8, 3)
+
+
 def test_a_trained_model_is_not_overwritten_unasked(photos, tmp_path):
     arguments = ["train", "vae", "--data", photos, "--image-size", 8, "--epochs", 1, "--batch-size", 8, *SMALL, "--out", tmp_path]
     genzoo(*arguments)
