@@ -37,8 +37,8 @@ def autoregressive(elementwise):
 
 
 def levels():
-    make_steps = lambda shape: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
-    return _levels((5, 7, 2), 2, make_steps)
+    make_steps = lambda shape, scale: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
+    return _levels((5, 7, 2), 2, lambda shape, scale: [], make_steps)
 
 
 BIJECTORS = {  # name -> function that makes it, and the shape it takes
