@@ -290,6 +290,10 @@ def test_bad_arguments_get_one_sentence():
         (lambda: gz.models.Flow([bijectors.Flatten((4, 4, 1)), bijectors.Planar(16, context=3)], (4, 4, 1)), "on a context"),
         (lambda: gz.build("glow", (8, 8, 1), mixing="shuffle"), "mixing is 'shuffle'"),
         (lambda: gz.build("glow", (8, 8, 1), checkerboard=(1, 1, 1, 1)), "(1, 1, 1, 1), expected at most 3 numbers"),
+        (
+            lambda: gz.build("glow", (8, 8, 1), checkerboard=-1),
+            "checkerboard is -1, expected at most 3 numbers for 2 levels, each at",
+        ),
         (lambda: plane("glow", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
         (lambda: plane("maf", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
         (lambda: gz.build("glow", (8, 8, 1), kernels=()), "kernels is (), expected sizes of at least one convolution"),

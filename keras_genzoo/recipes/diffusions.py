@@ -114,7 +114,7 @@ variant(
 variant(
     "edm/cifar10",
     "edm",
-    "EDM as published for CIFAR-10 with DDPM++, but for its augmentation: 55.7 million parameters, Heun's rule, 18 steps.",
+    "EDM for CIFAR-10 with DDPM++ as published, without augmentation: 55.7 million parameters, Heun's rule, 18 steps.",
     search=FIXED,
     width=128,
     patch=1,

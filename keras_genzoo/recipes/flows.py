@@ -52,6 +52,7 @@ def _levels(shape, levels, make_first, make_steps, scale=0):
 
 
 def _joined(shape, levels, make_first, make_steps, scale):
+    """A level from where pixels are joined, and what follows it."""
     height, width, channels = shape
     for part, odd, kept in (("row", height % 2, (height - 1, width)), ("column", width % 2, (height, width - 1))):
         if odd and 0 not in kept:  # odd rows and columns are done with
@@ -61,6 +62,7 @@ def _joined(shape, levels, make_first, make_steps, scale):
         return bijectors.Chain([*(make_steps(shape, scale) if channels > 1 else []), bijectors.Flatten(shape)])
     shape = height // 2, width // 2, 4 * channels
     rest = _levels((*shape[:2], 2 * channels), levels - 1, make_first, make_steps, scale)
+    # Where nothing follows there is nothing to be done with earlier.
     rest = bijectors.Flatten(shape) if isinstance(rest, bijectors.Flatten) else bijectors.FactorOut(shape, rest)
     return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), rest])
 
@@ -107,8 +109,9 @@ def glow(
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
     checkerboards = checkerboard if isinstance(checkerboard, (tuple, list)) else (checkerboard,)
-    if len(checkerboards) > levels + 1:
-        raise ValueError(f"checkerboard is {checkerboard!r}, expected at most {levels + 1} numbers for {levels} levels.")
+    if len(checkerboards) > levels + 1 or not all(isinstance(count, int) and count >= 0 for count in checkerboards):
+        numbers = f"expected at most {levels + 1} numbers for {levels} levels, each at least 0"
+        raise ValueError(f"checkerboard is {checkerboard!r}, {numbers}.")
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
