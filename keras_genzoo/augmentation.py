@@ -53,7 +53,12 @@ def _cutout(images, random):
     return images * (1.0 - mask)
 
 
-AUGMENTATIONS = {"color": _colour, "translation": _translation, "cutout": _cutout}
+def _mirror(images, random):
+    """Left and right exchanged in half of the images (the first of the flips of Karras et al. 2020, arXiv:2006.06676)."""
+    return ops.where(per_image(random, images) < 0.5, images, ops.flip(images, axis=2))
+
+
+AUGMENTATIONS = {"color": _colour, "translation": _translation, "cutout": _cutout, "mirror": _mirror}
 
 
 def check_kinds(kinds):

@@ -86,12 +86,17 @@ class _Spectral:
 
     def build(self, input_shape):
         super().build(input_shape)
+        outputs = self.as_matrix(self._kernel).shape[-1]
         self.direction = self.add_weight(
-            shape=(self._kernel.shape[-1],), dtype="float32", initializer="random_normal", trainable=False, name="direction"
+            shape=(outputs,), dtype="float32", initializer="random_normal", trainable=False, name="direction"
         )
 
+    def as_matrix(self, kernel):
+        """All inputs by outputs."""
+        return ops.reshape(kernel, (-1, kernel.shape[-1]))
+
     def call(self, x, training=False):
-        matrix = ops.reshape(ops.cast(ops.convert_to_tensor(self._kernel), "float32"), (-1, self._kernel.shape[-1]))
+        matrix = self.as_matrix(ops.cast(ops.convert_to_tensor(self._kernel), "float32"))
         constant = ops.stop_gradient(matrix)
         u = ops.convert_to_tensor(self.direction)
         v = _unit(ops.matmul(constant, u))
@@ -109,8 +114,11 @@ class _Spectral:
 
     @property
     def kernel(self):
-        kernel = super().kernel
-        return kernel if self._sigma is None else kernel / ops.cast(self._sigma, kernel.dtype)
+        return self._kernel if self._sigma is None else self._kernel / ops.cast(self._sigma, self._kernel.dtype)
+
+    @kernel.setter
+    def kernel(self, kernel):
+        self._kernel = kernel  # as most of Keras's layers call it themselves
 
     _sigma = None  # of the call that is being traced
 
@@ -130,6 +138,14 @@ def _unit(v):
 @_registered
 class SpectralConv2D(_Spectral, keras.layers.Conv2D):
     """`keras.layers.Conv2D` with a kernel of spectral norm 1. The layer of Keras of that name overwrites the weights instead."""
+
+
+@_registered
+class SpectralConv2DTranspose(_Spectral, keras.layers.Conv2DTranspose):
+    """A transposed convolution whose kernel has spectral norm 1."""
+
+    def as_matrix(self, kernel):
+        return super().as_matrix(ops.swapaxes(kernel, -1, -2))  # which has the outputs before the inputs
 
 
 @_registered

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 from keras_genzoo import adversarial, augmentation, divergences
-from keras_genzoo.layers import SpectralConv2D, SpectralDense
+from keras_genzoo.layers import SpectralConv2D, SpectralConv2DTranspose, SpectralDense
 from keras_genzoo.randomness import Stream
 
 
@@ -257,11 +257,19 @@ def test_cutout_clears_a_square_of_half_the_sides_or_what_of_it_is_inside(random
     assert area.max() == 64 and area.min() < 40
 
 
+def test_mirror_exchanges_left_and_right_of_about_half_of_the_images(random):
+    image = np.random.default_rng(0).uniform(-1, 1, (4, 6, 3)).astype("float32")
+    mirrored = augmentation.augment(tf.constant(np.stack([image] * 400)), ("mirror",), random).numpy()
+    as_it_was = (mirrored == image).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(mirrored[~as_it_was], np.broadcast_to(image[:, ::-1], (sum(~as_it_was), 4, 6, 3)))
+    assert 150 < as_it_was.sum() < 250
+
+
 def test_colour_keeps_the_shape_of_an_image_and_gradients_pass(random):
     images = tf.constant(IMAGES[0])
     with tf.GradientTape() as tape:
         tape.watch(images)
-        total = tf.reduce_sum(augmentation.augment(images, ("color", "translation", "cutout"), random) ** 2)
+        total = tf.reduce_sum(augmentation.augment(images, ("color", "translation", "cutout", "mirror"), random) ** 2)
     assert np.abs(tape.gradient(total, images)).max() > 0
     gray = augmentation.augment(tf.constant(IMAGES[0][..., :1]), ("color",), random).numpy()
     for before, after in zip(IMAGES[0][..., 0], gray[..., 0], strict=True):
@@ -288,6 +296,24 @@ def test_kernels_have_spectral_norm_one_and_gradients_see_it(layer, shape):
     gradient = tape.gradient(total, layer._kernel.value)
     # The output does not change when the kernel is scaled, so the gradient stands at right angles to it.
     assert abs(np.sum(gradient * kernel)) < 1e-3 * np.linalg.norm(gradient) * np.linalg.norm(kernel)
+
+
+def test_a_transposed_kernel_has_spectral_norm_one_over_its_outputs():
+    layer, plain = SpectralConv2DTranspose(6, 3, strides=2), keras.layers.Conv2DTranspose(6, 3, strides=2)
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 5, 4)), tf.float32)
+    for _ in range(200):
+        y = layer(x, training=True)
+    kernel, bias = layer.get_weights()[:2]
+    assert kernel.shape == (3, 3, 6, 4)  # outputs before inputs
+    plain.build(x.shape)
+    plain.set_weights([kernel / np.linalg.norm(np.moveaxis(kernel, 2, 0).reshape(6, -1), 2), bias])
+    np.testing.assert_allclose(y, plain(x), rtol=1e-3, atol=1e-5)
+
+
+def test_a_convolutional_decoder_may_be_spectral_throughout():
+    decoder = gz.networks.conv_decoder(3, (8, 8, 1), width=4, hidden=5, spectral=True)
+    kinds = [type(layer) for layer in decoder.layers if hasattr(layer, "kernel")]
+    assert kinds == [SpectralDense, SpectralDense, SpectralConv2DTranspose, SpectralConv2DTranspose]
 
 
 def test_wrong_arguments_get_one_sentence():

@@ -4,7 +4,7 @@ import math
 
 from keras import layers
 
-from keras_genzoo.layers import ChannelNormalization, SoftBound, SpectralConv2D, SpectralDense
+from keras_genzoo.layers import ChannelNormalization, SoftBound, SpectralConv2D, SpectralConv2DTranspose, SpectralDense
 
 NORMALIZATIONS = (None, "batch", "layer", "channel")
 
@@ -47,6 +47,11 @@ def convolution(spectral):
     return SpectralConv2D if spectral else layers.Conv2D
 
 
+def up_convolution(spectral):
+    """The class of transposed convolutions, likewise."""
+    return SpectralConv2DTranspose if spectral else layers.Conv2DTranspose
+
+
 def dense(spectral):
     """The class of dense layers, likewise."""
     return SpectralDense if spectral else layers.Dense
@@ -77,9 +82,9 @@ def crop(x, height, width):
     return layers.Cropping2D(cropping, dtype="float32", name="crop")(x)
 
 
-def coarse_grid(z, image_shape, depth, filters, name="grid"):
+def coarse_grid(z, image_shape, depth, filters, spectral=False, name="grid"):
     """Codes to a feature map of the image's size divided by 2^depth, rounded up."""
     height, width, _ = image_shape
     rows, columns = math.ceil(height / 2**depth), math.ceil(width / 2**depth)
-    x = layers.Dense(rows * columns * filters, name=f"{name}_dense")(z)
+    x = dense(spectral)(rows * columns * filters, name=f"{name}_dense")(z)
     return layers.Reshape((rows, columns, filters), name=name)(x)

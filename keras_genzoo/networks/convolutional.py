@@ -3,7 +3,17 @@
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, dense, image_size, normalized, positive
+from keras_genzoo.networks.common import (
+    coarse_grid,
+    code_heads,
+    convolution,
+    crop,
+    dense,
+    image_size,
+    normalized,
+    positive,
+    up_convolution,
+)
 
 
 def _down(x, width, depth, activation, normalization, spectral=False):
@@ -16,11 +26,11 @@ def _down(x, width, depth, activation, normalization, spectral=False):
     return x
 
 
-def _up(x, image_shape, width, depth, activation, normalization, output_activation):
+def _up(x, image_shape, width, depth, activation, normalization, output_activation, spectral=False):
     """`depth` transposed convolutions that double the sides, the last to an image in float32."""
     height, columns, channels = image_shape
     for level in range(depth - 1, 0, -1):
-        x = layers.Conv2DTranspose(
+        x = up_convolution(spectral)(
             width * 2 ** (level - 1),
             4,
             strides=2,
@@ -29,7 +39,7 @@ def _up(x, image_shape, width, depth, activation, normalization, output_activati
             name=f"up{level + 1}",
         )(x)
         x = normalized(x, normalization, activation, f"up{level + 1}")
-    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype="float32", name="up1")(x)
+    x = up_convolution(spectral)(channels, 4, strides=2, padding="same", dtype="float32", name="up1")(x)
     x = crop(x, height, columns)
     return x if output_activation is None else layers.Activation(output_activation, dtype="float32", name="output")(x)
 
@@ -86,6 +96,7 @@ def conv_decoder(
     normalization="batch",
     hidden=0,
     output_activation=None,
+    spectral=False,
     name="decoder",
 ):
     """Codes to images: the mirror of `conv_encoder`, cropped to sizes that 2^depth does not divide.
@@ -98,6 +109,7 @@ def conv_decoder(
         activation, normalization: of the layers before the last, as in `conv_encoder`.
         hidden: int. Units of a dense layer on the codes; 0 is none. Defaults to 0.
         output_activation: name, callable or None. Defaults to None.
+        spectral: bool. Whether the kernels have spectral norm 1. Defaults to False.
         name: str. Name of the network. Defaults to "decoder".
 
     Returns:
@@ -107,10 +119,11 @@ def conv_decoder(
     image_shape = image_size(image_shape)
     inputs = x = keras.Input((latent_dim,), name="code")
     if hidden:
-        x = normalized(layers.Dense(hidden, name="hidden")(x), None, activation, "hidden")
-    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1))
+        x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
+    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1), spectral)
     x = normalized(x, normalization, activation, "grid")
-    return keras.Model(inputs, _up(x, image_shape, width, depth, activation, normalization, output_activation), name=name)
+    x = _up(x, image_shape, width, depth, activation, normalization, output_activation, spectral)
+    return keras.Model(inputs, x, name=name)
 
 
 def grid_encoder(image_shape, channels, width=32, depth=2, activation="relu", normalization="batch", name="encoder"):

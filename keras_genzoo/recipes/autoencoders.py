@@ -26,6 +26,7 @@ def autoencoder(
     depth=2,
     normalization="batch",
     activation="relu",
+    spectral=False,
     distance="l2",
     components=200,
     regularizers=None,
@@ -37,7 +38,7 @@ def autoencoder(
     """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
     shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
     encoder = networks.conv_encoder(image_shape, latent_dim, **shared)
-    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **shared)
+    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", spectral=spectral, **shared)
     prior = GaussianMixture(latent_dim, components) if components else None
     model = Autoencoder(encoder, decoder, distance, prior, regularizers or (), corruption, ema=ema, seed=seed)
     return model, {"optimizer": adam(learning_rate, total_steps)}
