@@ -100,9 +100,8 @@ def train(recipe, density, steps, seed, **overrides):
 def divergence(model, density, seed):
     """The mean of log p - log q over points of p, and its standard error, in nats."""
     points = density.draw(TEST, np.random.default_rng(seed + 1000))
-    seen = ((255 * points + 0.5) / 256).astype("float32")[:, None, None]  # where the model saw such points
-    log_q = np.concatenate([np.asarray(model.log_density(block)) for block in np.array_split(seen, 10)])
-    gaps = density.log_prob(points) - (log_q + 2 * np.log(255 / 256))
+    log_q = np.concatenate([np.asarray(model(block)) for block in np.array_split(points.astype("float32")[:, None, None], 10)])
+    gaps = density.log_prob(points) - (log_q + 2 * np.log(255 / 256))  # the model's points are (255 x + 1 / 2) / 256
     return gaps.mean(), gaps.std() / np.sqrt(TEST)
 
 
