@@ -49,9 +49,9 @@ class Bijector(Part):
         """The x of which `forward` makes y."""
         raise NotImplementedError
 
-    def initialize(self, x):
+    def initialize(self, x, context=None):
         """Called once, before training, with a first batch; returns y. What depends on data takes its values here."""
-        return self.forward(x)[0]
+        return self.forward(x, **({} if context is None else {"context": context}))[0]
 
     def _check_unconditional(self):
         if self.conditional:
@@ -76,19 +76,22 @@ class Chain(Bijector):
 
     def forward(self, x, training=False, context=None):
         total = 0.0
-        for bijector in self.bijectors:
-            x, log_det = bijector.forward(x, training, **({"context": context} if bijector.conditional else {}))
+        for bijector, told in self._told(context):
+            x, log_det = bijector.forward(x, training, **told)
             total = total + log_det
         return x, total
+
+    def _told(self, context):
+        return [(bijector, {"context": context} if bijector.conditional else {}) for bijector in self.bijectors]
 
     def inverse(self, y):
         for bijector in reversed(self.bijectors):
             y = bijector.inverse(y)
         return y
 
-    def initialize(self, x):
-        for bijector in self.bijectors:
-            x = bijector.initialize(x)
+    def initialize(self, x, context=None):
+        for bijector, told in self._told(context):
+            x = bijector.initialize(x, **told)
         return x
 
 
@@ -97,12 +100,15 @@ class Inverted(Bijector):
     """A bijector with its two directions exchanged: inverse autoregressive flow of `Autoregressive`, for one.
 
     Args:
-        bijector: `Bijector`.
+        bijector: `Bijector` of none that takes its values from a first batch, which it would have to see from its other side.
     """
 
     def __init__(self, bijector, **kwargs):
         super().__init__(**kwargs)
         self.bijector = bijector
+        fitted = [type(each).__name__ for each in bijector._flatten_layers() if isinstance(each, (ActNorm, Pointwise))]
+        if fitted:
+            raise ValueError(f"{fitted[0]} takes its values from what goes forward into it; put it outside of Inverted.")
 
     def forward(self, x, training=False):
         y = self.bijector.inverse(x)
@@ -297,8 +303,14 @@ class Coupling(Bijector):
         self.mask = mask
         self.flip = flip
 
-    def _parameters(self, stays, training):
-        return _per_element(self.network(stays, training=training), self.elementwise.parameters)
+    def _parameters(self, stays, changes, training):
+        parameters = _per_element(self.network(stays, training=training), self.elementwise.parameters)
+        if parameters.shape[-2] != changes.shape[-1]:
+            raise ValueError(
+                f"the coupling's network puts out {self.network.output_shape[-1]} channels, expected {changes.shape[-1]} that change "
+                f"times {self.elementwise.parameters} parameters."
+            )
+        return parameters
 
     def _split(self, x):
         first, second = ops.split(x, [x.shape[-1] // 2], axis=-1)
@@ -314,18 +326,18 @@ class Coupling(Bijector):
     def forward(self, x, training=False):
         if self.mask == "channels":
             stays, changes = self._split(x)
-            y, log_slope = self.elementwise.forward(changes, self._parameters(stays, training))
+            y, log_slope = self.elementwise.forward(changes, self._parameters(stays, changes, training))
             return self._join(stays, y), _sum(log_slope)
         stays = self._stays(x)
-        y, log_slope = self.elementwise.forward(x, self._parameters(stays * x, training))
+        y, log_slope = self.elementwise.forward(x, self._parameters(stays * x, x, training))
         return stays * x + (1.0 - stays) * y, _sum((1.0 - stays) * log_slope)
 
     def inverse(self, y):
         if self.mask == "channels":
             stays, changed = self._split(y)
-            return self._join(stays, self.elementwise.inverse(changed, self._parameters(stays, False)))
+            return self._join(stays, self.elementwise.inverse(changed, self._parameters(stays, changed, False)))
         stays = self._stays(y)
-        return stays * y + (1.0 - stays) * self.elementwise.inverse(y, self._parameters(stays * y, False))
+        return stays * y + (1.0 - stays) * self.elementwise.inverse(y, self._parameters(stays * y, y, False))
 
 
 @_registered
@@ -335,22 +347,33 @@ class Autoregressive(Bijector):
     Forward is one call of the network, the inverse as many as there are dimensions. `Inverted`, or used forward on noise as the
     posterior of a VAE, it is inverse autoregressive flow (Kingma et al. 2016, arXiv:1606.04934).
 
+    The network sees elements beyond `bound` as `bound`: else the inverse, each element of which depends on all before it, runs off to
+    infinity once it leaves where data are, as samples of a flow that has learned little do.
+
     Args:
         network: keras.Model. Vectors `(batch, dimensions)` to `(batch, dimensions * elementwise.parameters)`, those of an element
             of none but the elements before it, as `networks.made`; with a second input, the context, there is no inverse.
         elementwise: name or `Elementwise`. Defaults to "affine".
+        bound: float above 0. Defaults to 10, where the data are about standard normal.
     """
 
-    def __init__(self, network, elementwise="affine", **kwargs):
+    def __init__(self, network, elementwise="affine", bound=10.0, **kwargs):
         super().__init__(**kwargs)
+        if not bound > 0:
+            raise ValueError(f"bound is {bound!r}, expected a number above 0.")
         self.network = network
         self.elementwise = get_elementwise(elementwise)
+        self.bound = bound
 
     @property
     def conditional(self):
         return len(self.network.inputs) == 2
 
+    def _seen(self, x):
+        return ops.clip(x, -self.bound, self.bound)
+
     def _parameters(self, x, training=False, context=None):
+        x = self._seen(x)
         output = self.network(x if context is None else [x, context], training=training)
         return _per_element(output, self.elementwise.parameters)
 
@@ -362,11 +385,14 @@ class Autoregressive(Bijector):
         self._check_unconditional()
         layers = self.network.layers[1:]
         # Of these layers alone, and with one input, a network is a chain.
-        if all(isinstance(layer, (MaskedDense, keras.layers.Activation)) for layer in layers):
+        chain = all(isinstance(layer, (MaskedDense, keras.layers.Activation)) for layer in layers)
+        ends = [layer for layer in (layers[0], layers[-1]) if isinstance(layer, MaskedDense)]
+        if chain and len(layers) > 1 and len(ends) == 2 and layers[0].activation is keras.activations.linear:
             return self._by_elements(y, *layers)
         # Each pass makes one element more right, the first right at once.
         again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x)))  # noqa: E731
-        return tf.while_loop(lambda index, _: index < y.shape[1], again, (0, tf.zeros_like(y)))[1]
+        most = y.shape[1]  # told, so that XLA can differentiate the loop
+        return tf.while_loop(lambda index, _: index < most, again, (0, tf.zeros_like(y)), maximum_iterations=most)[1]
 
     def _by_elements(self, y, first, *middle):
         """The inverse of a chain of layers, of whose first and last a pass computes only what its element changes or needs."""
@@ -374,16 +400,20 @@ class Autoregressive(Bijector):
         count, dimensions = self.elementwise.parameters, y.shape[1]
 
         def again(index, total, found):
-            hidden = total
+            hidden = ops.cast(total, first.compute_dtype)
             for layer in middle:
                 hidden = layer(hidden)
             parameters = ops.cast(last.some(hidden, index * count, count), y.dtype)
             x = self.elementwise.inverse(tf.gather(y, index, axis=1)[:, None], parameters[:, None])
-            return index + 1, total + ops.cast(x, total.dtype) * first.of_input(index), found.write(index, x[:, 0])
+            seen = ops.cast(ops.cast(self._seen(x), first.compute_dtype), y.dtype)
+            return index + 1, total + seen * ops.cast(first.of_input(index), y.dtype), found.write(index, x[:, 0])
 
-        start = tf.zeros((tf.shape(y)[0], first.units), first.compute_dtype) + ops.cast(first.bias, first.compute_dtype)
+        # Summed in full precision, as a matrix product is.
+        start = tf.zeros((tf.shape(y)[0], first.units), y.dtype)
+        start = start + ops.cast(first.bias, y.dtype) if first.use_bias else start
         found = tf.TensorArray(y.dtype, dimensions, element_shape=[None])
-        *_, found = tf.while_loop(lambda index, *_: index < dimensions, again, (0, start, found))
+        more = lambda index, *_: index < dimensions  # noqa: E731
+        *_, found = tf.while_loop(more, again, (0, start, found), maximum_iterations=dimensions)
         return ops.transpose(found.stack())
 
 
@@ -420,7 +450,7 @@ class Pointwise(Bijector):
 @_registered
 class ActNorm(Bijector):
     """y = (x + bias) exp(log_scale), a channel each; of the first batch, mean 0 and variance 1 (Glow, Kingma and Dhariwal 2018,
-    arXiv:1807.03039, section 3.1).
+    arXiv:1807.03039, section 3.1). One number alone is taken to have variance 1.
 
     Args:
         channels: int.
@@ -445,6 +475,7 @@ class ActNorm(Bijector):
     def initialize(self, x):
         axes = tuple(range(len(x.shape) - 1))
         mean, variance = ops.moments(x, axes)
+        variance = ops.where(ops.size(x) > self.channels, variance, 1.0)
         self.bias.assign(-mean)
         self.log_scale.assign(-0.5 * ops.log(variance + 1e-6))
         return super().initialize(x)
@@ -469,9 +500,9 @@ class InvertibleConvolution(Bijector):
         values = {"lower": lower, "upper": upper, "log_scale": np.log(np.abs(diagonal))}
         fixed = {"permutation": permutation, "sign": np.sign(diagonal)}
         for name, value in {**values, **fixed}.items():
-            weight = self.add_weight(shape=value.shape, initializer="zeros", trainable=name in values, name=name)
-            weight.assign(value)
-            setattr(self, name, weight)
+            # By an initializer, since several workers share what variables begin with, and not what is assigned to them.
+            initial = lambda shape, dtype, value=value: ops.convert_to_tensor(value, dtype)  # noqa: E731
+            setattr(self, name, self.add_weight(shape=value.shape, initializer=initial, trainable=name in values, name=name))
 
     def _factors(self):
         lower, upper, log_scale = (ops.convert_to_tensor(v) for v in (self.lower, self.upper, self.log_scale))
@@ -578,6 +609,8 @@ class FactorOut(Bijector):
         self._stays = size - (size // 2 if part == "channels" else 1)
         if not 0 < self._stays < size:
             raise ValueError(f"shape is {self.shape}: no {part} can be done with and some be left.")
+        if rest.conditional:
+            raise ValueError("rest depends on a context, which FactorOut does not hand on.")
         of = lambda part: tuple(part if axis == self._axis else each for axis, each in enumerate(self.shape, 1))  # noqa: E731
         self._kept, self._done = of(self._stays), of(size - self._stays)
 
@@ -602,6 +635,41 @@ class FactorOut(Bijector):
 
 
 # Single numbers of fixed parameters
+
+
+@_registered
+class VariationalDequantisation(Part):
+    """The noise within a level, drawn by a network that sees the image instead of evenly (Flow++, Ho et al. 2019,
+    arXiv:1902.00275, section 3.1):
+
+        u = sigmoid(g(logit(v))),    v uniform on the unit cube,
+
+    g a map of each element whose parameters are the network's, so that u(i) and u(j) are independent given the image. Then
+    E[log p((k + u) / 256) - log q(u | k)] is a lower bound of the log-likelihood of the levels k, as it is with q = 1.
+
+    Args:
+        network: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to `(batch, height, width, channels *
+            elementwise.parameters)`. One that puts out zeros draws evenly.
+        elementwise: g, a name or an `Elementwise`. Defaults to "affine".
+    """
+
+    def __init__(self, network, elementwise="affine", **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.elementwise = get_elementwise(elementwise)
+        *sides, channels = network.input_shape[1:]
+        expected = (*sides, channels * self.elementwise.parameters)
+        if tuple(network.output_shape[1:]) != expected:
+            raise ValueError(f"the network puts out shape {tuple(network.output_shape[1:])}, expected {expected} for its images.")
+
+    def __call__(self, x, uniform, training=False):
+        """u of images in [0, 1], with noise of their shape; and log q(u | x), `(batch,)`."""
+        log_slope_of_sigmoid = lambda a: -ops.softplus(a) - ops.softplus(-a)  # noqa: E731
+        v = ops.clip(uniform, 1e-6, 1.0 - 1e-6)
+        logit = ops.log(v) - ops.log1p(-v)
+        parameters = _per_element(self.network(x, training=training), self.elementwise.parameters)
+        y, log_slope = self.elementwise.forward(logit, parameters)
+        return ops.sigmoid(y), _sum(log_slope_of_sigmoid(logit) - log_slope - log_slope_of_sigmoid(y))
 
 
 @_registered
@@ -652,8 +720,8 @@ class Scale(Bijector):
 # Whole vectors, inverted by bisection
 
 
-def _bisect(rising, low, high, steps):
-    """Where a rising function of one number is 0, `(batch, 1)`, between bounds."""
+def _bisect(rising, slope, low, high, steps):
+    """Where a rising function of one number, of this slope, is 0, `(batch, 1)`, between bounds."""
 
     def halve(index, low, high):
         middle = 0.5 * (low + high)
@@ -661,7 +729,8 @@ def _bisect(rising, low, high, steps):
         return index + 1, ops.where(above, low, middle), ops.where(above, middle, high)
 
     _, low, high = tf.while_loop(lambda index, *_: index < steps, halve, (0, low, high))
-    return 0.5 * (low + high)
+    root = ops.stop_gradient(0.5 * (low + high))
+    return root - rising(root) / slope(root)  # Newton's step, which brings the gradient of the root
 
 
 def _steps(dtype):
@@ -693,28 +762,34 @@ class Planar(Bijector):
         return self.context is not None
 
     def _constants(self, context=None):
-        """u and w, `(1 or batch, dimensions)`, their product and b, `(1 or batch, 1)`."""
+        """u and w, `(1 or batch, dimensions)`, 1 + u w and b, `(1 or batch, 1)`."""
         values = ops.convert_to_tensor(self.values)[None]
         if context is not None:
             values = values + ops.matmul(context, self.of_context)
         u, w, b = ops.split(values, [self.dimensions, 2 * self.dimensions], axis=-1)
         product = ops.sum(u * w, axis=-1, keepdims=True)
-        allowed = ops.softplus(product + math.log(math.e - 1.0)) - 1.0  # above -1, as w u must be
-        return u + (allowed - product) * w / (ops.sum(w * w, axis=-1, keepdims=True) + 1e-12), w, allowed, b
+        above = ops.softplus(product + math.log(math.e - 1.0)) + 1e-30  # 1 + u w, which must be above 0
+        return u + (above - 1.0 - product) * w / (ops.sum(w * w, axis=-1, keepdims=True) + 1e-12), w, above, b
 
     def forward(self, x, training=False, context=None):
-        u, w, product, b = self._constants(context)
+        u, w, above, b = self._constants(context)
         bent = ops.tanh(ops.sum(x * w, axis=-1, keepdims=True) + b)
-        return x + u * bent, ops.log1p(((1.0 - bent**2) * product)[:, 0])
+        return x + u * bent, ops.log(self._slope(bent, above))[:, 0]
+
+    @staticmethod
+    def _slope(bent, above):
+        """1 + (u w) tanh', written so that nothing cancels where u w is near -1."""
+        return bent**2 + (1.0 - bent**2) * above
 
     def inverse(self, y):
         self._check_unconditional()
-        u, w, product, b = self._constants()
+        u, w, above, b = self._constants()
         along = ops.sum(y * w, axis=-1, keepdims=True)
         # w x = a solves a + (w u) tanh(a + b) = w y; the left side rises with a, since w u > -1.
-        rising = lambda a: a + product * ops.tanh(a + b) - along  # noqa: E731
-        reach = ops.abs(product) + 1.0
-        a = _bisect(rising, along - reach, along + reach, _steps(y.dtype))
+        rising = lambda a: a + (above - 1.0) * ops.tanh(a + b) - along  # noqa: E731
+        slope = lambda a: self._slope(ops.tanh(a + b), above)  # noqa: E731
+        reach = ops.abs(above - 1.0) + 1.0
+        a = _bisect(rising, slope, along - reach, along + reach, _steps(y.dtype))
         return y - u * ops.tanh(a + b)
 
 
@@ -752,5 +827,6 @@ class Radial(Bijector):
         away = y - self.centre
         reached = ops.sqrt(ops.sum(away**2, axis=-1, keepdims=True) + 1e-30)
         rising = lambda radius: radius * (1.0 + beta / (alpha + radius)) - reached  # noqa: E731
-        radius = _bisect(rising, ops.zeros_like(reached), reached + ops.maximum(-beta, 0.0), _steps(y.dtype))
+        slope = lambda radius: 1.0 + alpha * beta / (alpha + radius) ** 2  # noqa: E731
+        radius = _bisect(rising, slope, ops.zeros_like(reached), reached + ops.maximum(-beta, 0.0), _steps(y.dtype))
         return self.centre + away / (1.0 + beta / (alpha + radius))

@@ -86,3 +86,13 @@ def test_the_code_of_the_page_on_energies_runs(names):
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)
     assert names["x"].shape == (100, 2) and 0.5 < float(names["acceptance"]) < 1 and 1000 < names["draws"] <= 100 * 200
+
+
+def test_the_code_of_the_page_on_flows_makes_a_flow_that_comes_back(names):
+    text = (Path(__file__).parents[1] / "docs" / "flows.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    named = set(re.findall(r"`([a-z0-9_/]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
+    assert {*gz.recipes.names()["flow"]} <= named
+    names["model"].fit(names["train"], verbose=0)
+    np.testing.assert_allclose(names["model"].reconstruct(names["x"]), names["x"], atol=1e-3)

@@ -52,6 +52,8 @@ BIJECTORS = {  # name -> function that makes it, and the shape it takes
     "masked autoregressive": (lambda: autoregressive("affine"), VECTOR),
     "masked autoregressive spline": (lambda: autoregressive("spline"), VECTOR),
     "inverse autoregressive": (lambda: bijectors.Inverted(autoregressive("affine")), VECTOR),
+    "inverted planar": (lambda: bijectors.Inverted(bijectors.Planar(5)), VECTOR),
+    "inverted radial": (lambda: bijectors.Inverted(bijectors.Radial(5)), VECTOR),
     "pointwise spline": (lambda: bijectors.Pointwise(IMAGE), IMAGE),
     "activation normalisation": (lambda: bijectors.ActNorm(3), IMAGE),
     "activation normalisation of vectors": (lambda: bijectors.ActNorm(5), VECTOR),
@@ -88,6 +90,16 @@ def made_with(name, dtype, seed=0):
     return bijector, x.astype(dtype)
 
 
+def log_determinant(bijector, x):
+    """log |det| of the Jacobian by automatic differentiation, `(batch,)`."""
+    with tf.GradientTape(persistent=True) as tape:
+        inputs = tf.constant(x)
+        tape.watch(inputs)
+        outputs = tf.reshape(bijector.forward(inputs)[0], (len(x), -1))
+    jacobian = tape.batch_jacobian(outputs, inputs, experimental_use_pfor=False).numpy().astype("float64")
+    return np.linalg.slogdet(jacobian.reshape(len(x), *2 * [x[0].size]))[1]
+
+
 @pytest.mark.parametrize("name", BIJECTORS)
 def test_the_inverse_undoes_and_the_log_determinant_is_that_of_the_jacobian(name):
     for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-9)):
@@ -95,18 +107,13 @@ def test_the_inverse_undoes_and_the_log_determinant_is_that_of_the_jacobian(name
         y, log_det = bijector.forward(tf.constant(x))
         assert y.dtype == log_det.dtype == dtype and log_det.shape == (4,)
         np.testing.assert_allclose(bijector.inverse(y), x, atol=tolerance, rtol=tolerance)
-        if dtype == "float64":
-            with tf.GradientTape(persistent=True) as tape:
-                inputs = tf.constant(x)
-                tape.watch(inputs)
-                outputs = tf.reshape(bijector.forward(inputs)[0], (4, -1))
-            jacobian = tf.reshape(tape.batch_jacobian(outputs, inputs, experimental_use_pfor=False), (4, *2 * [x[0].size]))
-            np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-6)
+        exact = log_determinant(bijector, x)
+        np.testing.assert_allclose(log_det, exact, atol=1e-4 if dtype == "float32" else 1e-6)
         for jit_compile in (False, True) if dtype == "float32" else ():
             compiled = tf.function(lambda x, of=bijector: (of.forward(x), of.inverse(of.forward(x)[0])), jit_compile=jit_compile)
             (again, same), back = compiled(x)
             np.testing.assert_allclose(again, y, atol=1e-4, rtol=1e-4)
-            np.testing.assert_allclose(same, log_det, atol=1e-3)
+            np.testing.assert_allclose(same, exact, atol=1e-4)
             np.testing.assert_allclose(back, x, atol=1e-4, rtol=1e-4)
 
 
@@ -132,6 +139,75 @@ def test_splines_are_monotone_and_the_identity_in_their_tails():
     np.testing.assert_allclose(spline.inverse(tf.constant(y), parameters), x, atol=1e-9)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_an_inverted_autoregressive_layer_has_gradients(jit_compile):
+    layer, x = made_with("inverse autoregressive", "float32")
+
+    def loss(x):
+        y, log_det = layer.forward(x)
+        return tf.reduce_sum(y**2) - tf.reduce_sum(log_det)
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            value = loss(x)
+        return tape.gradient(value, layer.trainable_variables)
+
+    found = tf.function(gradients, jit_compile=jit_compile)(x)
+    variable, gradient, step = layer.trainable_variables[0], found[0], 1e-2
+    values = []
+    for sign in (1, -1):
+        variable.assign_add(sign * step * gradient / tf.norm(gradient))
+        values.append(float(loss(x)))
+        variable.assign_add(-sign * step * gradient / tf.norm(gradient))
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(tf.norm(gradient)), rel=0.02)
+
+
+def test_log_scales_of_couplings_are_bounded():
+    x = tf.ones((3, 2))
+    for size in (-1e6, 1e6):
+        y, log_slope = bijectors.Affine(limit=3.0).forward(x, tf.fill((3, 2, 2), size))
+        np.testing.assert_allclose(log_slope, np.sign(size) * 3.0, rtol=1e-5)
+        assert np.isfinite(y).all()
+
+
+def test_an_autoregressive_inverse_stays_finite_where_no_data_are():
+    layer = bijectors.Autoregressive(networks.made(400, 2, 32))
+    random = np.random.default_rng(0)
+    for variable in layer.trainable_variables:
+        variable.assign(random.normal(size=variable.shape))  # not trained
+    y = tf.constant(3 * random.normal(size=(4, 400)), tf.float32)
+    assert np.abs(layer.inverse(y)).max() < 1e7
+
+
+def test_degrees_of_few_units_reach_as_far_as_those_of_many():
+    network = networks.made(40, 1, width=4, depth=1)
+    network.set_weights([np.ones(w.shape) for w in network.get_weights()])
+    with tf.GradientTape() as tape:
+        x = tf.ones((1, 40))
+        tape.watch(x)
+        last = network(x)[0, -1]
+    assert np.flatnonzero(tape.gradient(last, x)[0]).tolist() == list(range(30))  # units of degrees 1, 10, 20, 30
+
+
+def test_an_autoregressive_layer_of_other_layers_comes_back():
+    from keras_genzoo.layers import MaskedDense
+
+    degrees, elements = [1, 1, 2, 2], [1, 2, 3]
+    inputs = keras.Input((3,))
+    hidden = MaskedDense(4, elements, degrees, activation="tanh", name="hidden")(inputs)
+    outputs = MaskedDense(6, degrees, [0, 0, 1, 1, 2, 2], name="last")(hidden)
+    layer = bijectors.Autoregressive(keras.Model(inputs, outputs))
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    np.testing.assert_allclose(layer.inverse(layer.forward(tf.constant(x))[0]), x, atol=1e-5)
+
+
+def test_planar_is_finite_where_it_is_nearly_flat():
+    layer = bijectors.Planar(2)
+    layer.values.assign([-30.0, 0.0, 1.0, 0.0, 0.0])  # u, w, b: w u = -30 before it is made allowed
+    y, log_det = layer.forward(tf.constant([[0.0, 1.0], [1e-5, 1.0]]))
+    assert np.isfinite(y).all() and np.isfinite(log_det).all()
+
+
 def test_made_sees_none_but_the_elements_before():
     network = networks.made(6, 3, width=32, depth=2)
     network.set_weights([np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(network.get_weights())])
@@ -149,6 +225,36 @@ def test_activation_normalisation_makes_the_first_batch_standard():
     y = norm.initialize(tf.constant(x))
     np.testing.assert_allclose(np.mean(y, axis=(0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(np.std(y, axis=(0, 1, 2)), 1, atol=1e-3)
+
+
+def test_activation_normalisation_of_one_vector_keeps_its_scale():
+    norm = bijectors.ActNorm(3)
+    np.testing.assert_allclose(norm.initialize(tf.constant([[1.0, 2.0, 3.0]])), 0, atol=1e-6)
+    np.testing.assert_allclose(norm.log_scale, 0, atol=1e-6)
+
+
+def test_activation_normalisation_takes_the_first_batch_on_every_replica(replicas, images):
+    chain = [bijectors.ActNorm(1), bijectors.Flatten((8, 8, 1))]
+    with replicas.scope():
+        model = gz.models.Flow(chain, (8, 8, 1), seed=0)
+        model.compile(keras.optimizers.SGD(0.0))
+    model.fit(images, batch_size=8, shuffle=False, verbose=0)
+    points = (images[:8] + 0.5) / 256
+    for bias, log_scale in zip(chain[0].bias.value.values, chain[0].log_scale.value.values, strict=True):
+        assert float(bias[0]) == pytest.approx(-points.mean(), abs=1e-3)
+        assert float(log_scale[0]) == pytest.approx(-np.log(points.std()), abs=1e-2)
+
+
+def test_the_flow_of_a_posterior_takes_its_values_from_the_first_codes(images):
+    norm = bijectors.ActNorm(3)
+    encoder = networks.mlp((8, 8, 1), 3, width=8, depth=1, heads=("mu", "log_variance"), name="encoder")
+    model = gz.models.VAE(encoder, networks.mlp(3, (8, 8, 1), width=8, depth=1, output_activation="sigmoid"), posterior_flow=norm)
+    model.compile(keras.optimizers.SGD(0.0))
+    model.fit(images, batch_size=16, epochs=1, verbose=0)
+    assert np.abs(norm.bias).min() > 0
+    mu, log_variance = encoder(images / np.float32(255))
+    spread = np.sqrt(np.var(mu, axis=0) + np.mean(np.exp(log_variance), axis=0))
+    np.testing.assert_allclose(np.exp(-norm.log_scale), spread, rtol=0.6)  # of few draws
 
 
 def test_pointwise_splines_make_the_first_batch_normal():
@@ -172,16 +278,19 @@ def test_planar_and_radial_stay_invertible_wherever_their_weights_go():
             np.testing.assert_allclose(bijector.inverse(y), x, atol=1e-8)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)), st.integers(0, 3))
-def test_levels_take_images_of_any_size(shape, count):
-    make_first = lambda shape, scale: [bijectors.ActNorm(shape[-1])] * (scale % 2)  # noqa: E731
-    make_steps = lambda shape, scale: [bijectors.ActNorm(shape[-1]), bijectors.InvertibleConvolution(shape[-1])]  # noqa: E731
-    bijector = _levels(shape, count, make_first, make_steps)
-    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-    y, _ = bijector.forward(tf.constant(x))
+@settings(max_examples=12, deadline=None)
+@given(st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 2)), st.integers(0, 2), st.sampled_from([(0,), (1, 2)]))
+def test_levels_take_images_of_any_size(shape, levels, checkerboard):
+    model = gz.build("glow", shape, seed=0, levels=max(levels, 1), steps=1, width=4, checkerboard=checkerboard[: levels + 1])
+    chain = bijectors.Chain(model.bijectors)
+    random = np.random.default_rng(0)
+    for variable in chain.trainable_variables:
+        variable.assign(variable + 0.1 * random.normal(size=variable.shape))
+    x = random.uniform(0.1, 0.9, size=(2, *shape)).astype("float32")
+    y, log_det = chain.forward(tf.constant(x))
     assert y.shape == (2, math.prod(shape))
-    np.testing.assert_allclose(bijector.inverse(y), x, atol=1e-4)
+    np.testing.assert_allclose(chain.inverse(y), x, atol=1e-4)
+    np.testing.assert_allclose(log_det, log_determinant(chain, x), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["planar", "autoregressive"])
@@ -257,6 +366,46 @@ def test_log_prob_is_that_of_the_change_of_variables():
     np.testing.assert_allclose(model.log_density(tf.constant(points)), exact, rtol=1e-5)
 
 
+# Dequantisation
+
+
+@pytest.mark.parametrize("elementwise", ["affine", "spline"])
+def test_the_density_of_drawn_noise_is_the_slope_of_its_distribution_function(elementwise):
+    v = np.linspace(0.02, 0.98, 2001, dtype="float32").reshape(-1, 1, 1, 1)
+    network = networks.conv_coupling((1, 1, 1), bijectors.get_elementwise(elementwise).parameters, 8)
+    random = np.random.default_rng(0)
+    network.set_weights([weight + 0.3 * random.normal(size=weight.shape) for weight in network.get_weights()])
+    u, log_q = bijectors.VariationalDequantisation(network, elementwise)(tf.fill(v.shape, 0.3), v)
+    slopes = np.gradient(v.ravel().astype("float64"), np.asarray(u, "float64").ravel())
+    np.testing.assert_allclose(np.exp(log_q), slopes, rtol=4e-2)
+    assert np.ptp(slopes) > 0.1  # it is not even
+
+
+def test_a_fresh_network_draws_even_noise():
+    v = np.random.default_rng(0).uniform(size=(50, 1, 1, 2)).astype("float32")
+    network = networks.conv_coupling((1, 1, 2), 4, 8)
+    u, log_q = bijectors.VariationalDequantisation(network)(v, v)
+    np.testing.assert_allclose(u, v, atol=1e-5)
+    np.testing.assert_allclose(log_q, 0, atol=1e-4)
+
+
+def test_drawn_noise_brings_the_bound_nearer_to_the_likelihood_of_a_level():
+    # Points are normal about the middle of the level 100, with a deviation of a quarter of it.
+    chain = [bijectors.Scale(1024.0, -4 * 100.5), bijectors.Flatten((1, 1, 1))]
+    network = networks.conv_coupling((1, 1, 1), 2, 8)
+    model = gz.models.Flow(chain, (1, 1, 1), dequantisation=bijectors.VariationalDequantisation(network), seed=0)
+    model.compile(keras.optimizers.Adam(0.02))
+    images = np.full((256, 1, 1, 1), 100, np.uint8)
+    exact = np.log(scipy.stats.norm.cdf(2) - scipy.stats.norm.cdf(-2)) + np.log(256)
+    even, gap = np.log(1024) + scipy.stats.norm.logpdf(np.linspace(-2, 2, 10001)).mean(), 0.015
+    assert np.mean(model.log_prob(images, samples=200)) == pytest.approx(even, abs=0.01) and even < exact - 10 * gap
+    model.fit(images, epochs=40, batch_size=64, verbose=0)
+    assert exact - gap < np.mean(model.log_prob(images, samples=200)) < exact + gap / 2
+    copy = gz.models.Flow.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    np.testing.assert_array_equal(copy.log_prob(images), model.log_prob(images))
+
+
 RESIDUAL = {"width": 4, "blocks": 1, "growth": 2, "checkerboard": (1, 2, 1)}
 
 
@@ -265,6 +414,27 @@ def test_a_trained_flow_comes_back_within_a_thousandth_of_the_range(recipe, size
     model = gz.build(recipe, (8, 8, 1), seed=0, **sizes, jit_compile=False, steps_per_execution=1)
     model.fit(images, epochs=5, batch_size=8, verbose=0)
     np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["glow", "spline_flow", "maf"])
+def test_after_training_the_log_determinant_is_that_of_the_jacobian(recipe):
+    # Points of which many lie where the flow has little to say.
+    random = np.random.default_rng(0)
+    points = np.clip(random.normal(0.5, 0.1, (256, 1, 2, 2)), 0, 1).astype("float32")
+    model = gz.build(recipe, (1, 2, 2), seed=0, **SMALL[recipe], jit_compile=False, steps_per_execution=1)
+    model.fit(points, epochs=10, verbose=0)
+    chain = bijectors.Chain(model.bijectors)
+    x = random.uniform(0.02, 0.98, (6, 1, 2, 2)).astype("float32")
+    np.testing.assert_allclose(chain.forward(tf.constant(x))[1], log_determinant(chain, x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 5, 1), (1, 1, 1)])
+@pytest.mark.parametrize("recipe", ["glow", "nice"])
+def test_images_of_a_line_have_a_density_too(recipe, shape):
+    model = gz.build(recipe, shape, seed=0, width=8, jit_compile=False, steps_per_execution=1)
+    x = np.random.default_rng(0).integers(0, 256, (16, *shape), dtype=np.uint8)
+    assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
+    np.testing.assert_allclose(model.reconstruct(x), x / 255, atol=1e-3)
 
 
 def test_temperature_draws_nearer_to_the_middle():
@@ -282,6 +452,21 @@ def test_bad_arguments_get_one_sentence():
         (lambda: bijectors.Coupling(networks.dense_coupling(2, 6, 8), mask="rows"), "mask is 'rows'"),
         (lambda: bijectors.Permutation([0, 2]), "order is [0, 2], expected each number from 0 to 1 once"),
         (lambda: bijectors.FactorOut((4, 4, 1), bijectors.Flatten((4, 4, 1))), "no channels can be done with"),
+        (
+            lambda: bijectors.VariationalDequantisation(networks.conv_coupling((4, 4, 3), 3, 8)),
+            "puts out shape (4, 4, 3), expected (4, 4, 6) for its images",
+        ),
+        (lambda: bijectors.Inverted(bijectors.ActNorm(3)), "ActNorm takes its values from what goes forward into it"),
+        (lambda: bijectors.Autoregressive(networks.made(3, 2, 8), bound=0), "bound is 0, expected a number above 0"),
+        (
+            lambda: bijectors.FactorOut((1, 3, 4), bijectors.Planar(6, context=3)),
+            "rest depends on a context, which FactorOut does not hand on",
+        ),
+        (
+            lambda: bijectors.Coupling(networks.dense_coupling(2, 2, 8)).forward(tf.zeros((1, 5))),
+            "network puts out 2 channels, expected 3 that change times 2 parameters",
+        ),
+        (lambda: plane("glow").log_prob(square(2), samples=0), "samples is 0, expected a whole number of at least 1"),
         (lambda: bijectors.Logit(0.5), "alpha is 0.5, expected a number between 0 and 0.5"),
         (lambda: bijectors.Spline(1), "bins is 1"),
         (lambda: bijectors.Planar(2, context=3).inverse(np.zeros((1, 2))), "depends on a context and has no inverse"),

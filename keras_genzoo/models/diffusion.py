@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import randomness, samplers, schedules, weightings
+from keras_genzoo import distances, randomness, samplers, schedules, weightings
 from keras_genzoo.base import GenerativeModel, available_if, check_output, inference
 from keras_genzoo.likelihoods import gaussian_level_log_prob
+from keras_genzoo.models.autoencoder import Autoencoder
+from keras_genzoo.networks.common import positive
 from keras_genzoo.serialization import named
 
 
@@ -215,11 +217,12 @@ class Diffusion(GenerativeModel):
         return steps
 
     def _get_sampler(self, sampler):
-        if isinstance(sampler, str):  # always the same object for a name, so that its graph is found again
-            if sampler not in self._samplers:
-                self._samplers[sampler] = named(sampler, samplers.SAMPLERS, samplers.Sampler, "sampler")
-            return self._samplers[sampler]
-        return self.sampler if sampler is None else named(sampler, {}, samplers.Sampler, "sampler")
+        if sampler is None:
+            return self.sampler
+        sampler = named(sampler, samplers.SAMPLERS, samplers.Sampler, "sampler")
+        settings = {**sampler.get_config(), "name": None}  # which is another for each
+        # Always the same object for the same settings, so that its graph is found again.
+        return self._samplers.setdefault(repr((type(sampler), settings)), sampler)
 
     @property
     def prior_scale(self):
@@ -275,29 +278,32 @@ class Diffusion(GenerativeModel):
 
     # The probability-flow equation, there and back
 
-    def _flow(self, x, times):
+    def _flow(self, x, times, sampler):
+        sampler = self._get_sampler(sampler)
+        if sampler.stochastic:
+            raise ValueError(f"{type(sampler).__name__} adds noise on the way, and does not come back; use 'heun' or 'ddim'.")
         labels = tf.zeros((tf.shape(x)[0], self.num_classes)) if self.conditional else None
         times = tf.constant(times, tf.float32)
-        return samplers.solve(samplers.Heun(), self.denoiser(labels), self.schedule, x, times, randomness.make_key(0))
+        return samplers.solve(sampler, self.denoiser(labels), self.schedule, x, times, randomness.make_key(0))
 
     @inference
-    def encode(self, x, steps=None):
+    def encode(self, x, steps=None, sampler="heun"):
         """Images to the noise that `decode` makes them of, along the probability-flow equation (Song et al. 2021,
         arXiv:2011.13456, section 4.3): `(batch, height, width, channels)`. Of conditional models without a label.
 
         Args:
             x: images.
-            steps: int or None. Steps of Heun's rule; the more, the nearer comes `decode(encode(x))` to x. Defaults to the
-                model's own.
+            steps: int or None. The more, the nearer comes `decode(encode(x))` to x. Defaults to the model's own.
+            sampler: name or object of one that adds no noise. Defaults to "heun", which comes nearest.
         """
         times = self.schedule.grid(1 + (self.steps if steps is None else self._checked(steps)))[::-1]
-        return self._flow(2.0 * self.images_of(x) - 1.0, times) / self.prior_scale
+        return self._flow(2.0 * self.images_of(x) - 1.0, times, sampler) / self.prior_scale
 
     @inference
-    def decode(self, z, steps=None):
+    def decode(self, z, steps=None, sampler="heun"):
         """Noise to images in [0, 1] along the probability-flow equation; the way back of `encode`."""
         times = self.schedule.grid(1 + (self.steps if steps is None else self._checked(steps)))
-        return self._to_images(self._flow(self.prior_scale * ops.convert_to_tensor(z), times))
+        return self._to_images(self._flow(self.prior_scale * ops.convert_to_tensor(z), times, sampler))
 
     # Likelihood
 
@@ -356,9 +362,14 @@ class Diffusion(GenerativeModel):
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
 
         Returns:
-            Nats an image, and the standard error of that estimate (if steps were drawn one by one, so rather too large; of all
-            steps 0), both float32 `(batch,)`.
+            Nats an image, and the standard error that the choice of steps gives it (as if they were drawn one by one, so rather too
+            large; of all steps 0, of a single one not known), both float32 `(batch,)`. The noise of each step is drawn once, which
+            is not counted: over images it averages out.
+
+        Raises:
+            ValueError: `samples` is below 1.
         """
+        positive(samples=1 if samples is None else samples)
         with self.averaged_weights():
             x = 2.0 * self.images_of(x) - 1.0
             n, rest = ops.shape(x)[0], self.timesteps - 1
@@ -377,7 +388,8 @@ class Diffusion(GenerativeModel):
             zeros = tf.zeros((n,))
             _, total, squares = tf.while_loop(lambda draw, *_: draw < count, add, (0, zeros, zeros))
             mean = total / count
-            error = tf.sqrt(tf.maximum(squares / count - tf.square(mean), 0.0) / count) if samples is not None else zeros
+            variance_of_terms = tf.maximum(squares / count - tf.square(mean), 0.0)
+            error = zeros if samples is None else tf.sqrt(variance_of_terms / count) if count > 1 else tf.fill((n,), math.nan)
             # The last step weighs by far the most, and is always counted.
             last = self.bound_terms(x, tf.ones((n,), tf.int32), randomness.make_key(seed, 2), variance, levels)
             return -(mean + last + self.prior_term(x)), error
@@ -405,13 +417,15 @@ class LatentDiffusion(GenerativeModel):
     by its own loss and optimizer; no gradient of the diffusion model's loss reaches it.
 
     Args:
-        autoencoder: `Autoencoder`, without `ema` of its own.
+        autoencoder: `Autoencoder`, without `ema` of its own; or, with `train_autoencoder=False`, any trained model of this zoo that
+            encodes images to vectors and decodes them, as a `VAE`, of whose codes the means are taken.
         diffusion: `Diffusion` of images of shape `(1, 1, latent_dim)`, not clipped, without `ema` of its own.
         train_autoencoder: bool. Whether the autoencoder learns along. Defaults to True.
         **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
-        ValueError: a diffusion model of another shape than the codes, or one that clips; a part with `ema`.
+        ValueError: an autoencoder that cannot learn along; a diffusion model of another shape than the codes, or one that clips; a part with
+            `ema`.
 
     Example:
 
@@ -423,7 +437,7 @@ class LatentDiffusion(GenerativeModel):
 
     terms = ("reconstruction_loss",)
     optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
-    averaged = ("autoencoder", "diffusion")
+    averaged = ("autoencoder", "diffusion", "normalize")
     keyed = True
 
     def __init__(self, autoencoder, diffusion, train_autoencoder=True, **kwargs):
@@ -431,7 +445,13 @@ class LatentDiffusion(GenerativeModel):
         self.autoencoder = autoencoder
         self.diffusion = diffusion
         self.train_autoencoder = train_autoencoder
-        codes = autoencoder.decoder.input_shape[1]
+        if train_autoencoder and type(autoencoder) is not Autoencoder:
+            raise ValueError(
+                f"a {type(autoencoder).__name__} cannot learn along, as an Autoencoder can; train it first and pass "
+                f"train_autoencoder=False."
+            )
+        self._distance = distances.get(getattr(autoencoder, "distance", "l2"))
+        codes = math.prod(autoencoder.decoder.input_shape[1:])
         if diffusion.image_shape != (1, 1, codes) or diffusion.clip:
             raise ValueError(
                 f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
@@ -487,28 +507,35 @@ class LatentDiffusion(GenerativeModel):
         return self.autoencoder.decode(codes * spread + self.normalize.moving_mean)
 
     def _diffusion_terms(self, x, labels, random, training):
-        codes = ops.stop_gradient(self.autoencoder.encoder(x, training=False))
+        codes = ops.stop_gradient(self.autoencoder.encode(x))
         codes = self.normalize(codes, training=training)[:, None, None, :]
         error, factor, t = self.diffusion.errors(codes, labels, random, training)
         if training:
             self.diffusion.time_sampling.update(t, ops.stop_gradient(error), self.diffusion.schedule)
         return {"loss": factor * error}
 
+    def _reconstruction_terms(self, x, random, training):
+        if self.train_autoencoder:
+            return self.autoencoder.objective(x, random, training)
+        return {"reconstruction_loss": self._distance(x, self.autoencoder.reconstruct(x))}
+
     def train_step(self, data):
         x, labels = self.images_of(data), self.one_hot_labels_of(data)
-        objective = lambda training: self.autoencoder.objective(x, self.random, training)  # noqa: E731
+        objective = lambda: self._reconstruction_terms(x, self.random, True)  # noqa: E731
         if self.train_autoencoder:
-            reconstruction = self.minimize(lambda: objective(True), ("autoencoder",), self.autoencoder_optimizer)
+            reconstruction = self.minimize(objective, ("autoencoder",), self.autoencoder_optimizer)
         else:
-            reconstruction = objective(False)
-        terms = self.minimize(lambda: self._diffusion_terms(x, labels, self.random, True), ("diffusion",), self.optimizer)
+            reconstruction = objective()
+        terms = self.minimize(
+            lambda: self._diffusion_terms(x, labels, self.random, True), ("diffusion", "normalize"), self.optimizer
+        )
         return self.track({**reconstruction, **terms})
 
     def test_step(self, data):
         x, labels = self.images_of(data), self.one_hot_labels_of(data)
 
         def terms_of():
-            reconstruction = self.autoencoder.objective(x, self.random_test, False)
+            reconstruction = self._reconstruction_terms(x, self.random_test, False)
             return {**reconstruction, **self._diffusion_terms(x, labels, self.random_test, False)}
 
-        return self.track(self.measure(terms_of, ("autoencoder", "diffusion")))
+        return self.track(self.measure(terms_of, self.averaged))

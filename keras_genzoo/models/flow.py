@@ -9,7 +9,7 @@ from keras import ops
 from keras_genzoo import images, randomness
 from keras_genzoo.base import GenerativeModel, inference
 from keras_genzoo.bijectors import Chain
-from keras_genzoo.networks.common import image_size
+from keras_genzoo.networks.common import image_size, positive
 from keras_genzoo.priors import StandardNormal
 
 
@@ -22,13 +22,15 @@ class Flow(GenerativeModel):
         loss = -log p(x) = -log prior(f(x)) - log |det df/dx|     (eq. 2 and 3 of Dinh et al.)
 
     in nats per image; `bits_per_dim` stands beside it in the log. The mean of the loss bounds the negative log-likelihood of the
-    levels from above (Theis et al. 2016, arXiv:1511.01844, eq. 3).
+    levels from above (Theis et al. 2016, arXiv:1511.01844, eq. 3), more closely where a network draws u: then log q(u | x) is
+    added to the loss.
 
     Args:
         bijectors: list of `bijectors.Bijector`, the first of images on the unit cube `(batch, height, width, channels)`, the last
             to vectors.
         image_shape: `(height, width, channels)`.
         prior: object with `sample(n, random)` and `log_prob(z)`; None is N(0, I). Defaults to None.
+        dequantisation: `bijectors.VariationalDequantisation`, which draws u; None draws it evenly. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
@@ -45,14 +47,15 @@ class Flow(GenerativeModel):
     """
 
     terms = ("bits_per_dim",)
-    optimizers = {"optimizer": ("bijectors", "prior")}
-    averaged = ("bijectors", "prior")
+    optimizers = {"optimizer": ("bijectors", "prior", "dequantisation")}
+    averaged = ("bijectors", "prior", "dequantisation")
 
-    def __init__(self, bijectors, image_shape, prior=None, **kwargs):
+    def __init__(self, bijectors, image_shape, prior=None, dequantisation=None, **kwargs):
         super().__init__(**kwargs)
         self.bijectors = list(bijectors)
         self._image_shape = image_size(image_shape)
         self.prior = StandardNormal(math.prod(image_shape)) if prior is None else prior
+        self.dequantisation = dequantisation
         self._chain = Chain(self.bijectors)
         if self._chain.conditional:
             raise ValueError("a bijector depends on a context, which images have none of; build it without context=.")
@@ -81,8 +84,13 @@ class Flow(GenerativeModel):
         z, log_det = self._chain.forward(points, training)
         return self.prior.log_prob(z) + log_det
 
+    def dequantised_log_prob(self, x, uniform, training=False):
+        """log p(x) - log q(u | x) of images with noise u, made of uniform noise of their shape, in nats, `(batch,)`."""
+        u, log_q = (uniform, 0.0) if self.dequantisation is None else self.dequantisation(x, uniform, training)
+        return self.log_density(images.dequantise(x, u), training) - log_q
+
     def terms_of(self, x, random, training):
-        log_prob = self.log_density(images.dequantise(x, random.uniform(ops.shape(x))), training)
+        log_prob = self.dequantised_log_prob(x, random.uniform(ops.shape(x)), training)
         return {"loss": -log_prob, "bits_per_dim": self.to_bits_per_dim(log_prob)}
 
     def train_step(self, data):
@@ -133,7 +141,8 @@ class Flow(GenerativeModel):
 
     @inference
     def log_prob(self, x, samples=1, seed=0):
-        """The exact log density on the unit cube at the dequantised image, averaged over draws of the dequantisation.
+        """The exact log density on the unit cube at the dequantised image, less that of noise which a network draws, averaged over
+        draws of the dequantisation.
 
         Args:
             x: images.
@@ -143,9 +152,9 @@ class Flow(GenerativeModel):
         Returns:
             Nats per image, float32 `(batch,)`.
         """
+        positive(samples=samples)
         x = self.images_of(x)
         total = 0.0
         for draw in range(samples):
-            uniform = randomness.uniform(randomness.make_key(seed, draw), tf.shape(x))
-            total = total + self.log_density(images.dequantise(x, uniform))
+            total = total + self.dequantised_log_prob(x, randomness.uniform(randomness.make_key(seed, draw), tf.shape(x)))
         return total / samples

@@ -138,8 +138,12 @@ class VAE(GenerativeModel):
         return self.prior.log_prob(z, *self._shared)
 
     def prepare(self, first_batch, dataset):
+        x = self.images_of(first_batch)
         if hasattr(self.prior, "prepare"):
-            self.prior.prepare(self.images_of(first_batch))
+            self.prior.prepare(x)
+        if self.posterior_flow is not None:
+            mu, log_variance, *context = self.encoder(x, training=False)
+            self.posterior_flow.initialize(mu + ops.exp(0.5 * log_variance) * self.random.normal(ops.shape(mu)), *context)
 
     def target(self, x, uniform):
         """What the likelihood is a density of: images dequantised for a density on the cube, else images."""

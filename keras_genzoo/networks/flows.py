@@ -87,7 +87,7 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
     positive(dimensions=dimensions, parameters=parameters, width=width, depth=depth)
     before = np.arange(1, dimensions + 1).tolist()  # the element's own number: how many elements what follows may see
     # A unit of degree d sees the first d elements; none may see the last, on which nothing depends.
-    degrees = (1 + np.arange(width) % max(dimensions - 1, 1)).tolist()
+    degrees = (1 + np.arange(width) * (dimensions - 1) // width).tolist()
     hidden = [MaskedDense(width, degrees if index else before, degrees, name=f"hidden{index + 1}") for index in range(depth)]
     activations = [layers.Activation(activation, name=f"activation{index + 1}") for index in range(depth)]
     of_element = np.repeat(np.arange(dimensions), parameters).tolist()  # element i sees i elements

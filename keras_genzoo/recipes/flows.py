@@ -21,6 +21,7 @@ GLOW = {
     "kernels": Choice(((3, 1, 3), (3, 3, 3))),
     "elementwise": Choice(("additive", "affine", "spline")),
     "checkerboard": Choice((0, 2, 4)),
+    "dequantisation": Choice((0, 16, 32)),
 }
 MARGINALS = {"marginals": Choice((False, True)), "alpha": Float(1e-4, 0.1, when={"marginals": (False,)})}
 DENSE = {"width": Choice((128, 256, 512, 1024)), "depth": Int(1, 3, "linear")}
@@ -59,7 +60,8 @@ def _joined(shape, levels, make_first, make_steps, scale):
             return bijectors.FactorOut(shape, _joined((*kept, channels), levels, make_first, make_steps, scale), part)
     scale += 1
     if 1 in (height, width):  # a line of pixels has no 2x2
-        return bijectors.Chain([*(make_steps(shape, scale) if channels > 1 else []), bijectors.Flatten(shape)])
+        chain = make_steps(shape, scale) if channels > 1 else [bijectors.ActNorm(channels)]  # which nothing couples
+        return bijectors.Chain([*chain, bijectors.Flatten(shape)])
     shape = height // 2, width // 2, 4 * channels
     rest = _levels((*shape[:2], 2 * channels), levels - 1, make_first, make_steps, scale)
     # Where nothing follows there is nothing to be done with earlier.
@@ -74,9 +76,14 @@ def _start(image_shape, marginals, alpha):
     return [bijectors.Logit(alpha)]
 
 
-def _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed):
+def _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed, dequantisation=0):
     """The model of a recipe, and what it is compiled with."""
-    return Flow(chain, image_shape, ema=ema, seed=seed), {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+    noise = None
+    if dequantisation:
+        network = networks.conv_coupling(image_shape, 2 * image_shape[-1], dequantisation, name="dequantisation")
+        noise = bijectors.VariationalDequantisation(network)
+    model = Flow(chain, image_shape, dequantisation=noise, ema=ema, seed=seed)
+    return model, {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
 
 
 @recipe("flow", {**SEARCH, **MARGINALS, **GLOW}, jit_compile=False)
@@ -92,6 +99,7 @@ def glow(
     elementwise="affine",
     mixing="convolution",
     checkerboard=0,
+    dequantisation=0,
     marginals=False,
     alpha=0.05,
     learning_rate=1e-3,
@@ -103,7 +111,8 @@ def glow(
 
     `blocks` residual blocks take the place of the convolutions of sizes `kernels` inside of couplings, `growth` times as wide at
     each level as at the one before. `checkerboard` says how many couplings by a checkerboard come first, or a tuple how many at
-    each scale, that behind the last level included.
+    each scale, that behind the last level included. `dequantisation` is the width of a network that draws the noise within levels; 0
+    draws it evenly.
     """
     positive(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
@@ -132,7 +141,7 @@ def glow(
         return chain
 
     chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps)]
-    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
+    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed, dequantisation)
 
 
 variant(
@@ -187,7 +196,7 @@ def nice(
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     order = [*range(0, dimensions, 2), *range(1, dimensions, 2)]
     chain.append(bijectors.Permutation(order))
-    for index in range(couplings):
+    for index in range(couplings if half else 0):
         flip = index % 2 == 1
         stays = dimensions - half if flip else half
         network = networks.dense_coupling(stays, dimensions - stays, width, depth)
