@@ -71,15 +71,16 @@ def mixture_log_prob(points, centres, sigma):
 
 
 DENSITIES = {"two moons": Moons(), "checkerboard": Checkerboard(), "eight Gaussians": Ring()}
+LOGIT = {"marginals": False, "dequantisation": 0, "dense": 0}  # what helps images only
 RECIPES = {  # hyperparameters
     "planar_flow": {"layers": 32, "learning_rate": 3e-3},
-    "realnvp": {"levels": 1, "steps": 8, "checkerboard": 0, "width": 64},
+    "realnvp": {**LOGIT, "levels": 1, "steps": 8, "checkerboard": 0, "width": 64},
     "maf": {"layers": 5, "width": 128, "depth": 2},
-    "spline_flow": {"levels": 1, "steps": 6, "width": 64},
+    "spline_flow": {**LOGIT, "levels": 1, "steps": 6, "width": 64},
 }
 
 
-def train(recipe, density, steps, seed, **overrides):
+def train(recipe, density, updates, seed, **overrides):
     """The trained model of a recipe."""
     import keras
     import tensorflow as tf
@@ -89,11 +90,11 @@ def train(recipe, density, steps, seed, **overrides):
     keras.utils.set_random_seed(seed)
     points = density.draw(N, np.random.default_rng(seed))
     settings = {"jit_compile": True, "steps_per_execution": 50, **overrides}
-    model = gz.build(recipe, (1, 1, 2), total_steps=steps, seed=seed, **settings)
+    model = gz.build(recipe, (1, 1, 2), total_steps=updates, seed=seed, **settings)
     # The model adds the noise of dequantisation, (255 x + u) / 256, to what it is given.
     images = np.clip(points[:, None, None], 0, 1).astype("float32")
     batches = tf.data.Dataset.from_tensor_slices(images).repeat().shuffle(N, seed=seed).batch(256)
-    model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+    model.fit(batches, steps_per_epoch=updates, epochs=1, verbose=0)
     return model
 
 

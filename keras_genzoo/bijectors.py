@@ -225,7 +225,8 @@ class Spline(Elementwise):
         inside = ops.abs(x) < self.bound
         value = ops.where(inside, x, ops.zeros_like(x))
         left, width, bottom, height, slope, next_slope = self._choose(value, pieces[0], pieces)
-        place = (value - left) / width  # xi of the paper
+        # xi of the paper; rounded sums of widths may lead a little out of a narrow bin, where slopes are negative.
+        place = ops.clip((value - left) / width, 0.0, 1.0)
         rest = place * (1.0 - place)
         steep = height / width  # s
         below = steep + (slope + next_slope - 2.0 * steep) * rest
@@ -246,7 +247,7 @@ class Spline(Elementwise):
         b = height * slope - bend
         c = -steep * up
         root = ops.sqrt(ops.maximum(b**2 - 4.0 * a * c, 0.0))
-        x = left + width * 2.0 * c / (-b - root)
+        x = left + width * ops.clip(2.0 * c / (-b - root), 0.0, 1.0)
         return ops.where(inside, x, y)
 
     def fit(self, x):
@@ -307,8 +308,8 @@ class Coupling(Bijector):
         parameters = _per_element(self.network(stays, training=training), self.elementwise.parameters)
         if parameters.shape[-2] != changes.shape[-1]:
             raise ValueError(
-                f"the coupling's network puts out {self.network.output_shape[-1]} channels, expected {changes.shape[-1]} that change "
-                f"times {self.elementwise.parameters} parameters."
+                f"the coupling's network puts out {self.network.output_shape[-1]} channels, expected {changes.shape[-1]} that "
+                f"change times {self.elementwise.parameters} parameters."
             )
         return parameters
 
@@ -347,8 +348,8 @@ class Autoregressive(Bijector):
     Forward is one call of the network, the inverse as many as there are dimensions. `Inverted`, or used forward on noise as the
     posterior of a VAE, it is inverse autoregressive flow (Kingma et al. 2016, arXiv:1606.04934).
 
-    The network sees elements beyond `bound` as `bound`: else the inverse, each element of which depends on all before it, runs off to
-    infinity once it leaves where data are, as samples of a flow that has learned little do.
+    The network sees elements beyond `bound` as `bound`: else the inverse, each element of which depends on all before it, runs
+    off to infinity once it leaves where data are, as samples of a flow that has learned little do.
 
     Args:
         network: keras.Model. Vectors `(batch, dimensions)` to `(batch, dimensions * elementwise.parameters)`, those of an element

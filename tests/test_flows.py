@@ -208,6 +208,18 @@ def test_planar_is_finite_where_it_is_nearly_flat():
     assert np.isfinite(y).all() and np.isfinite(log_det).all()
 
 
+def test_splines_of_narrow_bins_are_finite_in_float32_wherever_they_are_asked():
+    spline, random = bijectors.Spline(16, 4.0, 1e-4), np.random.default_rng(0)
+    parameters = tf.constant(8 * random.normal(size=(300, 1, spline.parameters)), tf.float32)
+    begins, widths = (each.numpy() for each in spline._knots(parameters[..., :16]))
+    knots = np.concatenate([begins, begins + widths], axis=-1)[:, 0]
+    near = [np.nextafter(knots, -9, dtype="float32"), knots, np.nextafter(knots, 9, dtype="float32")]
+    x = tf.constant(np.concatenate([*near, random.uniform(-4, 4, (300, 200))], axis=1), tf.float32)
+    y, log_slope = spline.forward(x, parameters)
+    assert np.isfinite(y).all() and np.isfinite(log_slope).all()
+    assert np.isfinite(spline.inverse(y, parameters)).all()
+
+
 def test_made_sees_none_but_the_elements_before():
     network = networks.made(6, 3, width=32, depth=2)
     network.set_weights([np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(network.get_weights())])
@@ -234,8 +246,8 @@ def test_activation_normalisation_of_one_vector_keeps_its_scale():
 
 
 def test_activation_normalisation_takes_the_first_batch_on_every_replica(replicas, images):
-    chain = [bijectors.ActNorm(1), bijectors.Flatten((8, 8, 1))]
     with replicas.scope():
+        chain = [bijectors.ActNorm(1), bijectors.Flatten((8, 8, 1))]
         model = gz.models.Flow(chain, (8, 8, 1), seed=0)
         model.compile(keras.optimizers.SGD(0.0))
     model.fit(images, batch_size=8, shuffle=False, verbose=0)

@@ -141,8 +141,8 @@ class Flow(GenerativeModel):
 
     @inference
     def log_prob(self, x, samples=1, seed=0):
-        """The exact log density on the unit cube at the dequantised image, less that of noise which a network draws, averaged over
-        draws of the dequantisation.
+        """The exact log density on the unit cube at the dequantised image, less that of noise which a network draws, averaged
+        over draws of the dequantisation.
 
         Args:
             x: images.

@@ -22,6 +22,7 @@ GLOW = {
     "elementwise": Choice(("additive", "affine", "spline")),
     "checkerboard": Choice((0, 2, 4)),
     "dequantisation": Choice((0, 16, 32)),
+    "dense": Choice((0, 2, 4, 8)),
 }
 MARGINALS = {"marginals": Choice((False, True)), "alpha": Float(1e-4, 0.1, when={"marginals": (False,)})}
 DENSE = {"width": Choice((128, 256, 512, 1024)), "depth": Int(1, 3, "linear")}
@@ -44,29 +45,47 @@ def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="chan
     return bijectors.Coupling(network, make, mask, flip)
 
 
-def _levels(shape, levels, make_first, make_steps, scale=0):
+def _levels(shape, levels, make_first, make_steps, make_last=bijectors.Flatten, scale=0):
     """Levels of images of a shape: `make_first(shape, scale)` made, 2x2 pixels joined, `make_steps(shape, scale)` made, and half
-    of the channels done with. What `make_first` says of the scale behind the last level is made too, if it is anything."""
+    of the channels done with. What `make_first` says of the scale behind the last level is made too, if it is anything. In the
+    end `make_last(shape)` makes vectors of what is left."""
     first = make_first(shape, scale)
-    rest = _joined(shape, levels, make_first, make_steps, scale) if levels else bijectors.Flatten(shape)
+    rest = _joined(shape, levels, make_first, make_steps, make_last, scale) if levels else make_last(shape)
     return bijectors.Chain([*first, rest]) if first else rest
 
 
-def _joined(shape, levels, make_first, make_steps, scale):
+def _joined(shape, levels, make_first, make_steps, make_last, scale):
     """A level from where pixels are joined, and what follows it."""
     height, width, channels = shape
     for part, odd, kept in (("row", height % 2, (height - 1, width)), ("column", width % 2, (height, width - 1))):
         if odd and 0 not in kept:  # odd rows and columns are done with
-            return bijectors.FactorOut(shape, _joined((*kept, channels), levels, make_first, make_steps, scale), part)
+            rest = _joined((*kept, channels), levels, make_first, make_steps, make_last, scale)
+            return bijectors.FactorOut(shape, rest, part)
     scale += 1
     if 1 in (height, width):  # a line of pixels has no 2x2
         chain = make_steps(shape, scale) if channels > 1 else [bijectors.ActNorm(channels)]  # which nothing couples
-        return bijectors.Chain([*chain, bijectors.Flatten(shape)])
+        return bijectors.Chain([*chain, make_last(shape)])
     shape = height // 2, width // 2, 4 * channels
-    rest = _levels((*shape[:2], 2 * channels), levels - 1, make_first, make_steps, scale)
-    # Where nothing follows there is nothing to be done with earlier.
-    rest = bijectors.Flatten(shape) if isinstance(rest, bijectors.Flatten) else bijectors.FactorOut(shape, rest)
+    half = *shape[:2], 2 * channels
+    if levels == 1 and not make_first(half, scale):  # nothing follows for which channels would be done with
+        rest = make_last(shape)
+    else:
+        rest = bijectors.FactorOut(shape, _levels(half, levels - 1, make_first, make_steps, make_last, scale))
     return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), rest])
+
+
+def _dense_couplings(dimensions, count, width, depth, elementwise="affine"):
+    """Couplings of vectors by fully connected networks, every other element changing in turn."""
+    if dimensions < 2 or not count:
+        return []
+    make, half = bijectors.get_elementwise(elementwise), dimensions // 2
+    chain = [bijectors.Permutation([*range(0, dimensions, 2), *range(1, dimensions, 2)])]
+    for index in range(count):
+        flip = index % 2 == 1
+        stays = dimensions - half if flip else half
+        network = networks.dense_coupling(stays, (dimensions - stays) * make.parameters, width, depth)
+        chain.append(bijectors.Coupling(network, make, flip=flip))
+    return chain
 
 
 def _start(image_shape, marginals, alpha):
@@ -98,21 +117,25 @@ def glow(
     growth=1,
     elementwise="affine",
     mixing="convolution",
+    dense=4,
+    dense_width=512,
     checkerboard=0,
-    dequantisation=0,
-    marginals=False,
+    dequantisation=16,
+    marginals=True,
     alpha=0.05,
     learning_rate=1e-3,
     clipnorm=None,
     ema=None,
     seed=None,
 ):
-    """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings.
+    """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings, after a spline for each pixel.
 
     `blocks` residual blocks take the place of the convolutions of sizes `kernels` inside of couplings, `growth` times as wide at
     each level as at the one before. `checkerboard` says how many couplings by a checkerboard come first, or a tuple how many at
-    each scale, that behind the last level included. `dequantisation` is the width of a network that draws the noise within levels; 0
-    draws it evenly.
+    each scale, that behind the last level included. What is left in the end goes through `dense` couplings by fully connected
+    networks, each of which sees the whole image. `dequantisation` is the width of a network that draws the noise within
+    levels; 0 draws it evenly. `marginals=False` has logits, of `alpha + (1 - 2 alpha) x`, in the place of the splines. Glow as
+    published has none of these, see `glow/cifar10`.
     """
     positive(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
@@ -140,7 +163,12 @@ def glow(
             chain.append(coupling(shape, scale, index, "channels"))
         return chain
 
-    chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps)]
+    def make_last(shape):
+        left = math.prod(shape)
+        couplings = _dense_couplings(left, dense, dense_width, 2)
+        return bijectors.Chain([bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
+
+    chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last)]
     return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed, dequantisation)
 
 
@@ -151,11 +179,14 @@ variant(
     mixing="flip",
     checkerboard=4,
 )
+PUBLISHED = {"marginals": False, "dequantisation": 0, "dense": 0}
+
 variant(
     "glow/cifar10",
     "glow",
     "Glow as published for CIFAR-10: 3 levels of 32 steps, 512 wide, 44 million parameters.",
-    search=dict.fromkeys(GLOW),
+    search=dict.fromkeys((*GLOW, "marginals")),
+    **PUBLISHED,
     levels=3,
     steps=32,
     width=512,
@@ -164,7 +195,8 @@ variant(
     "realnvp/cifar10",
     "realnvp",
     "RealNVP as published for CIFAR-10, but for weight normalisation: couplings of 8 residual blocks, 19 million parameters.",
-    search=dict.fromkeys(GLOW),
+    search=dict.fromkeys((*GLOW, "marginals")),
+    **PUBLISHED,
     levels=1,
     steps=3,
     width=64,
@@ -191,16 +223,8 @@ def nice(
     """NICE: additive couplings of whole images by fully connected networks, and a scale for each dimension."""
     positive(couplings=couplings)
     dimensions = math.prod(image_shape)
-    half = dimensions // 2
-    # Every other pixel stays.
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    order = [*range(0, dimensions, 2), *range(1, dimensions, 2)]
-    chain.append(bijectors.Permutation(order))
-    for index in range(couplings if half else 0):
-        flip = index % 2 == 1
-        stays = dimensions - half if flip else half
-        network = networks.dense_coupling(stays, dimensions - stays, width, depth)
-        chain.append(bijectors.Coupling(network, "additive", flip=flip))
+    chain += _dense_couplings(dimensions, couplings, width, depth, "additive")
     chain.append(bijectors.ActNorm(dimensions))
     return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
 
