@@ -362,9 +362,9 @@ class Diffusion(GenerativeModel):
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
 
         Returns:
-            Nats an image, and the standard error that the choice of steps gives it (as if they were drawn one by one, so rather too
-            large; of all steps 0, of a single one not known), both float32 `(batch,)`. The noise of each step is drawn once, which
-            is not counted: over images it averages out.
+            Nats an image, and the standard error that the choice of steps gives it (as if they were drawn one by one, so rather
+            too large; of all steps 0, of a single one not known), both float32 `(batch,)`. The noise of each step is drawn once,
+            which is not counted: over images it averages out.
 
         Raises:
             ValueError: `samples` is below 1.
@@ -417,15 +417,15 @@ class LatentDiffusion(GenerativeModel):
     by its own loss and optimizer; no gradient of the diffusion model's loss reaches it.
 
     Args:
-        autoencoder: `Autoencoder`, without `ema` of its own; or, with `train_autoencoder=False`, any trained model of this zoo that
-            encodes images to vectors and decodes them, as a `VAE`, of whose codes the means are taken.
+        autoencoder: `Autoencoder`, without `ema` of its own; or, with `train_autoencoder=False`, any trained model of this zoo
+            that encodes images to vectors and decodes them, as a `VAE`, of whose codes the means are taken.
         diffusion: `Diffusion` of images of shape `(1, 1, latent_dim)`, not clipped, without `ema` of its own.
         train_autoencoder: bool. Whether the autoencoder learns along. Defaults to True.
         **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
-        ValueError: an autoencoder that cannot learn along; a diffusion model of another shape than the codes, or one that clips; a part with
-            `ema`.
+        ValueError: an autoencoder that cannot learn along; a diffusion model of another shape than the codes, or one that clips;
+            a part with `ema`.
 
     Example:
 
