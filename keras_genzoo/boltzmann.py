@@ -22,6 +22,10 @@ _registered = keras.saving.register_keras_serializable("keras_genzoo")
 ENUMERABLE = 20  # hidden units, at most, whose states are gone through one by one
 
 
+def _float64(variable):
+    return np.asarray(ops.convert_to_tensor(variable), np.float64)  # of the average, where averages are in use
+
+
 class Machine(Part):
     """Base.
 
@@ -175,15 +179,16 @@ class BernoulliMachine(Machine):
         return ops.sum(ops.softplus(ops.convert_to_tensor(self.visible_bias))) + self.hidden * math.log(2)
 
     def log_weight_of_hidden(self, h):
-        kernel, bias, visible = (np.float64(v.numpy()) for v in (self.kernel, self.hidden_bias, self.visible_bias))
+        kernel, bias, visible = map(_float64, (self.kernel, self.hidden_bias, self.visible_bias))
         return h @ bias + np.logaddexp(0, h @ kernel.T + visible).sum(axis=1)
 
 
 @_registered
 class GaussianMachine(Machine):
     """Visible units that are Gaussian given the hidden ones: v = b + s u, with u ~ N(W h, I), so that a = -|u|^2 / 2 and u takes
-    the place of v in v W h (Cho et al. 2011, "Improved learning of Gaussian-Bernoulli restricted Boltzmann machines", with the
-    deviations s learned by their logarithm, each pixel's own, and bounded below).
+    the place of v in v W h (Hinton 2012, "A practical guide", section 13.2, there v / s in u's place, which moves the hidden
+    biases alone). The deviations s, each pixel's own, are learned by their logarithm (as Cho et al. 2011, "Improved learning of
+    Gaussian-Bernoulli restricted Boltzmann machines", section 3.1, do with variances) and bounded below.
 
     v is the image on the unit cube, dequantised, and densities are of it.
 
@@ -233,8 +238,8 @@ class GaussianMachine(Machine):
         return 0.5 * self.dimensions * math.log(2 * math.pi) + ops.sum(ops.log(self.scale())) + self.hidden * math.log(2)
 
     def log_weight_of_hidden(self, h):
-        kernel, bias = (np.float64(v.numpy()) for v in (self.kernel, self.hidden_bias))
-        volume = 0.5 * self.dimensions * np.log(2 * np.pi) + np.log(np.float64(self.scale())).sum()
+        kernel, bias = map(_float64, (self.kernel, self.hidden_bias))
+        volume = 0.5 * self.dimensions * np.log(2 * np.pi) + np.log(_float64(self.scale())).sum()
         return h @ bias + 0.5 * np.square(h @ kernel.T).sum(axis=1) + volume
 
 

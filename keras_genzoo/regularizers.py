@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -10,6 +11,15 @@ from keras_genzoo import divergences
 from keras_genzoo.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
+
+
+def check_unmixed(network, what):
+    """Raise one sentence if a network has batch normalisation: gradients by its inputs are to be each image's own."""
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers()):
+        raise ValueError(
+            f"the {what} has batch normalisation, which mixes images, so that no image has a Jacobian of its own; build it with "
+            f"normalization='layer' or None."
+        )
 
 
 def _total(x):
@@ -69,6 +79,11 @@ class SparseKL(Regularizer):
             raise ValueError(f"target is {target!r}, expected a mean activation between 0 and 1, such as 0.05.")
         self.target = target
 
+    def check(self, encoder, decoder):
+        codes = encoder(np.random.default_rng(0).random((16, *encoder.input_shape[1:]), "float32"))
+        if not (np.min(codes) >= 0 and np.max(codes) <= 1):
+            raise ValueError("the encoder's codes leave [0, 1]; let it end in a sigmoid, as by output_activation='sigmoid'.")
+
     def __call__(self, model, x, z, random, training):
         mean = ops.clip(ops.mean(divergences.gather(z), axis=0), 1e-6, 1.0 - 1e-6)
         rest, target = 1.0 - self.target, self.target
@@ -104,11 +119,11 @@ class _OfJacobian(Regularizer):
         self.method, self.samples = method, samples
 
     def check(self, encoder, decoder):
-        layers = [layer for layer in encoder._flatten_layers() if layer is not encoder]
-        if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
+        check_unmixed(encoder, "encoder")
+        if isinstance(encoder.output_shape, list):
             raise ValueError(
-                "the encoder has batch normalisation, which mixes images, so that no image has a Jacobian of its own; build it "
-                "with normalization='layer' or None."
+                f"the encoder puts out {len(encoder.output_shape)} vectors, and {type(self).__name__} is of an encoder of one; "
+                f"take a deterministic encoder."
             )
         if self.method == "closed_form":
             self._one_layer(encoder)
@@ -119,10 +134,12 @@ class _OfJacobian(Regularizer):
         kinds = keras.layers.InputLayer, keras.layers.Flatten
         layers = [layer for layer in encoder.layers if not isinstance(layer, kinds)]
         alone = len(layers) in (1, 2) and all(isinstance(layer, keras.layers.Activation) for layer in layers[1:])
-        if not alone or not isinstance(layers[0], keras.layers.Dense):
+        # Of a softmax units depend on each other; another class of dense layer computes with another kernel than its own.
+        mixing = any(getattr(layer, "activation", None) is keras.activations.softmax for layer in layers)
+        if not alone or mixing or type(layers[0]) is not keras.layers.Dense:
             raise ValueError(
                 f"method is 'closed_form' and the encoder's layers are {[layer.name for layer in layers]}, expected one Dense "
-                f"layer and at most an Activation; use method='batch_jacobian' or 'hutchinson'."
+                f"layer and at most an Activation, each unit's alone; use method='batch_jacobian' or 'hutchinson'."
             )
         dense = layers[0]
         return dense, dense.activation if len(layers) == 1 else lambda a: layers[1](dense.activation(a))
@@ -257,6 +274,9 @@ class DecoderSlope(Regularizer):
 
     def __init__(self, weight=0.1, **kwargs):
         super().__init__(weight, **kwargs)
+
+    def check(self, encoder, decoder):
+        check_unmixed(decoder, "decoder")
 
     def __call__(self, model, x, z, random, training):
         with tf.GradientTape() as tape:

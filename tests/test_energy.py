@@ -165,9 +165,9 @@ def test_a_gaussian_machine_is_the_mixture_of_gaussians_over_its_hidden_states()
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", boltzmann.MACHINES)
-def test_annealed_importance_sampling_finds_the_enumerated_partition_function(kind):
-    made = machine(kind, SHAPE, hidden=12, spread=0.3)
+@pytest.mark.parametrize("kind, hidden", [*((kind, 12) for kind in boltzmann.MACHINES), ("bernoulli", 20)])
+def test_annealed_importance_sampling_finds_the_enumerated_partition_function(kind, hidden):
+    made = machine(kind, SHAPE, hidden=hidden, spread=0.3)
     model = RBM(made)
     exact = made.exact_log_partition()
     estimate, error = model.log_partition(samples=200, steps=2000)
@@ -180,6 +180,14 @@ def test_annealed_importance_sampling_finds_the_enumerated_partition_function(ki
     known = model.log_prob(x, log_partition=exact)
     np.testing.assert_allclose(model.log_prob(x), known, atol=0.2)
     np.testing.assert_allclose(known, -made.free_energy(model._units(x)) - exact, atol=1e-3)
+
+
+def test_the_exact_partition_function_is_that_of_the_weights_in_use():
+    model = RBM(machine("bernoulli"), ema=0.9)
+    before = float(model.exact_log_partition())
+    model.machine.visible_bias.assign_add(np.ones(6))
+    assert float(model.exact_log_partition()) == before < model.machine.exact_log_partition() - 0.1
+    assert np.isnan(model.log_partition(samples=1, steps=5)[1])
 
 
 def test_more_hidden_units_than_can_be_enumerated_are_refused():
@@ -344,6 +352,25 @@ def test_replay_takes_chains_in_turns_and_is_the_same_on_all_replicas(replicas):
     assert copies[0] == copies[1] == [30, 31, 22, 23, 14, 15]
 
 
+def test_replicas_whose_parts_of_a_batch_differ_take_different_chains(replicas):
+    with replicas.scope():
+        buffer = ReplayBuffer(6, (1,), "zeros")
+    buffer.chains.assign(np.arange(6.0).reshape(6, 1))
+
+    @tf.function
+    def step():
+        def each():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            taken = buffer.take(3 - 2 * tf.cast(replica, tf.int32))
+            buffer.put(taken + 10.0)
+            return taken
+
+        return replicas.run(each)
+
+    assert [value.numpy().ravel().tolist() for value in step().values] == [[0, 1, 2], [3]]
+    assert buffer.chains.numpy().ravel().tolist() == [10, 11, 12, 13, 4, 5] and buffer.position.numpy() == 4
+
+
 @pytest.mark.slow
 def test_two_replicas_go_on_with_one_buffer_and_are_watched_alike(images, replicas):
     with replicas.scope():
@@ -410,6 +437,13 @@ def test_spectral_norm_bounds_the_slope_of_the_energy(images):
 def test_bad_arguments_of_an_energy_model_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         EnergyModel(networks.critic(SHAPE, width=4), **arguments)
+
+
+def test_an_energy_is_of_each_image_alone_and_the_score_has_a_chain_of_its_own():
+    with pytest.raises(ValueError, match="the network has batch normalisation, which mixes images"):
+        EnergyModel(networks.critic(SHAPE, width=4, normalization="batch"))
+    chain = EnergyModel(networks.critic(SHAPE, width=4), "score", noise_levels=(0.1, 2.0)).sampler
+    assert chain.temperature == 0.1 and chain.start == 2.0
 
 
 def test_noise_and_emoji_are_told_from_images_by_an_energy_that_knows_them(images):

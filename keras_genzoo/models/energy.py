@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_genzoo import randomness, samplers
 from keras_genzoo.base import GenerativeModel, check_output, inference
+from keras_genzoo.regularizers import check_unmixed
 from keras_genzoo.serialization import Part, named
 
 
@@ -45,9 +46,11 @@ class ReplayBuffer(Part):
         replicas = context.num_replicas_in_sync
         if self.size < replicas:
             raise ValueError(f"there are {self.size} chains for {replicas} replicas, expected at least one each.")
-        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         n = tf.minimum(tf.cast(n, tf.int64), self.size // replicas)
-        return tf.gather(self.chains, self._rows(self._position() + replica * n, n))
+        before = tf.constant(0, tf.int64)
+        if replicas > 1:  # whose parts of a last batch may differ
+            before = tf.reduce_sum(context.all_gather(n[None], axis=0)[: context.replica_id_in_sync_group])
+        return tf.gather(self.chains, self._rows(self._position() + before, n))
 
     def put(self, chains):
         """Write back, in the place of those that were taken, and move on."""
@@ -254,13 +257,20 @@ class RBM(_WithChains):
             seed: int. Defaults to 0.
 
         Returns:
-            The estimate and its standard error over the runs, float32 scalars. The error knows nothing of what no run has met.
+            The estimate and its standard error over the runs, float32 scalars. The error knows nothing of what no run has met; of
+            one run it is not known.
         """
         for name, value in {"samples": samples, "steps": steps}.items():
             _check_count(name, value)
         weights, log_base = self._annealed(samples, tf.constant(steps), randomness.make_key(seed, 2))
         log_mean = ops.logsumexp(weights) - math.log(samples)
-        return log_base + log_mean, ops.std(ops.exp(weights - log_mean)) / math.sqrt(max(samples - 1, 1))
+        error = ops.std(ops.exp(weights - log_mean)) / math.sqrt(samples - 1) if samples > 1 else tf.constant(math.nan)
+        return log_base + log_mean, error
+
+    @inference
+    def exact_log_partition(self):
+        """log Z by going through all states of the hidden units, of which there may be 20; a float."""
+        return self.machine.exact_log_partition()
 
     @inference
     def log_prob(self, x, samples=100, seed=0, log_partition=None):
@@ -273,8 +283,8 @@ class RBM(_WithChains):
             x: images, binary ones for binary units. For Gaussian ones it is a density on the unit cube at the dequantised image.
             samples: int. Runs of annealed importance sampling, of 1,000 steps. Defaults to 100.
             seed: int. Defaults to 0.
-            log_partition: scalar or None. log Z where it is known, from `log_partition` or `machine.exact_log_partition`, which
-                spares estimating it again. Defaults to None.
+            log_partition: scalar or None. log Z where it is known, from `log_partition` or `exact_log_partition`, which spares
+                estimating it again. Defaults to None.
 
         Returns:
             Nats per image, float32 `(batch,)`.
@@ -310,6 +320,13 @@ class RBM(_WithChains):
 OBJECTIVES = "contrastive", "score"
 
 
+def annealed(noise_levels, step_size=0.2):
+    """Langevin dynamics for an energy learned by its score: at each noise level, which is the temperature, of steps of a share of
+    its variance."""
+    low, high = noise_levels
+    return samplers.Langevin(step_size * low, low, start=high, start_step_size=step_size * high)
+
+
 @keras.saving.register_keras_serializable("keras_genzoo")
 class EnergyModel(_WithChains):
     """A network whose output is the energy of an image: p(x) is proportional to exp(-E(x) / T), T the sampler's temperature.
@@ -334,7 +351,8 @@ class EnergyModel(_WithChains):
         network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`; see
             `networks.critic`. Without batch normalisation, by which the images of a batch would depend on each other.
         objective: "contrastive" or "score". Defaults to "contrastive".
-        sampler: name of `samplers.CHAINS` or `samplers.Chain`, of images in [-1, 1]. Defaults to "langevin".
+        sampler: name of `samplers.CHAINS` or `samplers.Chain`, of images in [-1, 1]. None is "langevin", and for the score
+            Langevin dynamics annealed from the higher of `noise_levels` to the lower. Defaults to None.
         steps: int. Steps of the chains a training step. Defaults to 20.
         sample_steps: int. Steps of `sample`, from noise: about `steps / restart`, as many as chains of training make before they
             begin anew, give the images that training saw. Defaults to 200.
@@ -367,7 +385,7 @@ class EnergyModel(_WithChains):
         self,
         network,
         objective="contrastive",
-        sampler="langevin",
+        sampler=None,
         steps=20,
         sample_steps=200,
         buffer_size=10_000,
@@ -391,7 +409,10 @@ class EnergyModel(_WithChains):
             raise ValueError(f"noise_levels is {noise_levels!r}, expected two rising numbers above 0, as (0.05, 1.0).")
         self.network = network
         check_output(network, "network", (1,))
+        check_unmixed(network, "network")
         self.objective = objective
+        if sampler is None:
+            sampler = "langevin" if objective == "contrastive" else annealed(noise_levels)
         self.sampler = named(sampler, samplers.CHAINS, samplers.Chain, "sampler")
         self.steps, self.sample_steps = steps, sample_steps
         self.buffer_size, self.restart = buffer_size, restart

@@ -2,6 +2,7 @@
 
 from keras_genzoo import boltzmann, networks, samplers
 from keras_genzoo.models import RBM, EnergyModel
+from keras_genzoo.models.energy import annealed
 from keras_genzoo.recipes.registry import adam, recipe, variant
 from keras_genzoo.recipes.space import LEARNING_RATE, Choice, Float, Int
 
@@ -102,8 +103,13 @@ def score_ebm(
 ):
     """Convolutional energy of an image, by denoising score matching; annealed Langevin dynamics."""
     network = _network(image_shape, kind, width, depth, hidden, activation="silu")
-    # A step of a share of the variance at the noise level at hand, which is the temperature.
-    low, high = noise_levels
-    sampler = samplers.Langevin(step_size * low, low, start=high, start_step_size=step_size * high)
-    model = EnergyModel(network, "score", sampler, sample_steps=sample_steps, noise_levels=noise_levels, ema=ema, seed=seed)
+    model = EnergyModel(
+        network,
+        "score",
+        annealed(noise_levels, step_size),
+        sample_steps=sample_steps,
+        noise_levels=noise_levels,
+        ema=ema,
+        seed=seed,
+    )
     return model, {"optimizer": adam(learning_rate, total_steps)}
