@@ -446,16 +446,13 @@ class LatentGame(divergences.Divergence):
                 f"objective without pairs, and 1 unit unless it takes features."
             )
 
-    def _outputs(self, z, prior, random, training):
+    def outputs(self, z, prior, random, training):
+        """The critic's outputs for draws from the prior and for codes."""
         draws = prior.sample(ops.shape(z)[0], random)
         return self.critic(draws, training=training), self.critic(z, training=training)
 
     def __call__(self, z, prior, random):
-        return ops.mean(self.objective.generator_loss(*self._outputs(z, prior, random, False)))
-
-    def critic_loss(self, z, prior, random, training):
-        """What the critic minimises, a scalar; arguments as of the call."""
-        return ops.mean(self.objective.critic_loss(*self._outputs(z, prior, random, training)))
+        return ops.mean(self.objective.generator_loss(*self.outputs(z, prior, random, False)))
 
 
 OBJECTIVES = {

@@ -54,7 +54,8 @@ def _cutout(images, random):
 
 
 def _mirror(images, random):
-    """Left and right exchanged in half of the images (the first of the flips of Karras et al. 2020, arXiv:2006.06676)."""
+    """Left and right exchanged in half of the images (Karras et al. 2020, arXiv:2006.06676, appendix B). The critic cannot tell
+    mirrored images from others then, so that mirrored ones are generated too: not for letters or right shoes."""
     return ops.where(per_image(random, images) < 0.5, images, ops.flip(images, axis=2))
 
 
@@ -62,8 +63,8 @@ AUGMENTATIONS = {"color": _colour, "translation": _translation, "cutout": _cutou
 
 
 def check_kinds(kinds):
-    """The names as a tuple, after one sentence is raised unless all are augmentations."""
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    """The names, or None, as a tuple, after one sentence is raised unless all are augmentations."""
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds or ())
     unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
     if unknown:
         raise ValueError(f"there is no augmentation {unknown[0]!r}, expected some of {', '.join(AUGMENTATIONS)}.")

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
 import sklearn.metrics.pairwise
 import tensorflow as tf
 
@@ -143,6 +144,39 @@ def test_fisher_adds_the_multiplier_and_moves_it():
     assert float(objective.critic_loss(tf.constant(real), tf.constant(fake))) == pytest.approx(-bound, rel=1e-6)
     objective.update(tf.constant(real), tf.constant(fake))
     assert objective.multiplier.numpy() == pytest.approx(0.7 + 0.1 * (moment - 1), rel=1e-6)
+
+
+def fisher(real, fake, other):
+    moment = (real**2).mean() / 2 + (fake**2).mean() / 2
+    return -(real.mean() - fake.mean() + 0.7 * (1 - moment) - 5e-7 * (moment - 1) ** 2)
+
+
+def cramer(real, fake, other):
+    norm = lambda x: np.linalg.norm(x, axis=1).mean()  # noqa: E731
+    return norm(fake - other) - norm(fake) - norm(real - other) + norm(real)
+
+
+def mmd(real, fake, other):
+    square = lambda a, b: ((a[:, None] - b[None]) ** 2).sum(axis=-1)  # noqa: E731
+    kernel = lambda a, b: sum(np.exp(-square(a, b) / (2 * s**2)) for s in (1, 2, 4, 8, 16))  # noqa: E731
+    pairs = ~np.eye(len(real), dtype=bool)
+    return 2 * kernel(real, fake).mean() - kernel(real, real)[pairs].mean() - kernel(fake, fake)[pairs].mean()
+
+
+@pytest.mark.parametrize("name, formula, units", [("fisher", fisher, 1), ("cramer", cramer, 2), ("mmd", mmd, 2)])
+def test_slopes_of_integral_probability_metrics_are_those_of_their_formulas(name, formula, units):
+    objective = adversarial.MMD("gaussian") if name == "mmd" else adversarial.get_objective(name)
+    if name == "fisher":
+        objective.multiplier.assign(0.7)
+    outputs = np.random.default_rng(0).normal(size=(3, 5, units))
+    with tf.GradientTape() as tape:
+        tensors = [tf.constant(each, tf.float32) for each in outputs[: 3 if objective.pairs else 2]]
+        tape.watch(tensors)
+        loss = tf.reduce_mean(objective.critic_loss(*tensors))
+    assert float(loss) == pytest.approx(formula(*outputs), rel=1e-4)
+    expected = scipy.optimize.approx_fprime(outputs.ravel(), lambda flat: formula(*flat.reshape(outputs.shape)), 1e-6)
+    for found, slope in zip(tape.gradient(loss, tensors), expected.reshape(outputs.shape), strict=False):
+        np.testing.assert_allclose(found, slope, atol=1e-4)
 
 
 def test_cramer_is_the_energy_distance_of_features():
@@ -325,11 +359,47 @@ def test_wrong_arguments_get_one_sentence():
         (lambda: adversarial.SlopePenalty(at="here"), "at is 'here'"),
         (lambda: adversarial.Wasserstein(clip=-1), "clip is -1"),
         (lambda: adversarial.MMD("linear"), "kernel is 'linear'"),
+        (
+            lambda: gz.build("wgan_gp", (8, 8, 1), width=4, critic_normalization="batch"),
+            "the critic has batch normalisation, which mixes images",
+        ),
+        (lambda: gz.build("wgan", (8, 8, 1), objective="hinge"), "clip is 0.03, which the objective 'wasserstein' takes"),
         (lambda: augmentation.check_kinds("flip"), "no augmentation 'flip', expected some of color"),
     ]:
         with pytest.raises(ValueError) as caught:
             call()
         assert sentence in str(caught.value)
+
+
+def test_penalties_keep_their_own_weight_unless_they_come_by_name():
+    given = adversarial.SlopePenalty(0.25, at="real", target=0.0)
+    model = gz.build("gan", (8, 8, 1), width=4, penalties=(given, "gp"), penalty_weight=3.0)
+    assert [each.weight for each in model.penalties] == [0.25, 3.0]
+
+
+def test_penalties_are_of_the_images_that_the_critic_sees(random):
+    class Seen(adversarial.Penalty):
+        def __call__(self, score, real, fake, random):
+            self.real, self.fake = real, fake
+            return 0.0
+
+    networks = gz.networks.generator(2, (8, 8, 1), width=4), gz.networks.critic((8, 8, 1), width=4)
+    model = gz.models.GAN(*networks, penalties=Seen(1.0), augment="cutout", seed=0)
+    images = tf.ones((4, 8, 8, 1))
+    model.critic_terms(images, None, [0.5 * images], random, training=True)
+    for seen, value in ((model.penalties[0].real, 1.0), (model.penalties[0].fake, 0.5)):
+        assert set(np.unique(seen)) == {0.0, value}
+    assert gz.models.GAN(*networks, penalties=None, augment=None).augment == ()
+
+
+def test_a_pair_of_residual_networks_trains(images):
+    model = gz.build("gan", (8, 8, 1), kind="residual", width=4, latent_dim=2, num_classes=2, seed=0)
+    before = model.generator.get_weights(), model.critic.get_weights()
+    model.fit(images, np.arange(16) % 2, batch_size=8, verbose=0)
+    after = model.generator.get_weights(), model.critic.get_weights()
+    for old, new in zip(before, after, strict=True):
+        assert not all(map(np.array_equal, old, new)) and all(np.isfinite(each).all() for each in new)
+    assert model.sample(3, seed=0, labels=[0, 1, 1]).shape == (3, 8, 8, 1)
 
 
 def test_the_critic_learns_to_the_last_step_however_many_it_makes():

@@ -6,6 +6,7 @@ from keras import ops
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds
 from keras_genzoo.base import GenerativeModel, check_output, inference
+from keras_genzoo.regularizers import check_unmixed
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -56,8 +57,10 @@ class GAN(GenerativeModel):
         self.generator = generator
         self.critic = critic
         self.objective = adversarial.get_objective(objective)
-        penalties = [penalties] if isinstance(penalties, (str, adversarial.Penalty)) else penalties
+        penalties = [penalties] if isinstance(penalties, (str, adversarial.Penalty)) else penalties or ()
         self.penalties = [adversarial.get_penalty(each) for each in penalties]
+        if self.penalties:
+            check_unmixed(critic, "critic")
         self.critic_steps = critic_steps
         self.augment = check_kinds(augment)
         check_output(critic, "critic", (None if self.objective.features else 1,))
@@ -110,12 +113,14 @@ class GAN(GenerativeModel):
     def generated(self, n, labels, random, training):
         return self.generator(self._with_labels(random.normal((n, self.latent_dim)), labels), training=training)
 
-    def judged(self, images, labels, random, training):
-        return self.critic(self._with_labels(augment(images, self.augment, random), labels), training=training)
+    def shown(self, images, random):
+        """Images as the critic sees them."""
+        return augment(images, self.augment, random)
 
     def critic_terms(self, real, labels, fakes, random, training):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
-        outputs = [self.judged(images, labels, random, training) for images in (real, *fakes)]
+        real, *fakes = (self.shown(images, random) for images in (real, *fakes))
+        outputs = [self._score(images, labels, training) for images in (real, *fakes)]
         objective = ops.mean(self.objective.critic_loss(*outputs))
         penalty = 0.0
         if training and self.penalties:
@@ -141,8 +146,8 @@ class GAN(GenerativeModel):
 
     def generator_terms(self, real, labels, random, training):
         fakes = [self.generated(ops.shape(real)[0], labels, random, training) for _ in range(1 + self.objective.pairs)]
-        outputs = [self.judged(images, labels, random, training) for images in fakes]
-        real_outputs = self.judged(real, labels, random, training) if self.objective.relative else None
+        outputs = [self._score(self.shown(images, random), labels, training) for images in fakes]
+        real_outputs = self._score(self.shown(real, random), labels, training) if self.objective.relative else None
         different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0))) / 2.0
         return {"loss": ops.mean(self.objective.generator_loss(real_outputs, *outputs)), "diversity": different}
 

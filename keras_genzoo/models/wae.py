@@ -32,7 +32,7 @@ class WAE(Autoencoder):
             after each of the autoencoder. Defaults to "mmd".
         weight: float above 0; the paper's lambda. Defaults to 100.
         distance: the cost c(x, y), as in `Autoencoder`. Defaults to "l2".
-        prior: object with `sample(n, random)`; None is N(0, I). Defaults to None.
+        prior: object with `sample(n, random)`, of fixed parameters; None is N(0, I). Defaults to None.
         **kwargs: `regularizers`, `corruption`, as in `Autoencoder`; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
@@ -47,6 +47,8 @@ class WAE(Autoencoder):
         if not weight > 0:
             raise ValueError(f"weight is {weight!r}, expected a number above 0.")
         prior = StandardNormal(decoder.input_shape[1]) if prior is None else prior
+        if getattr(prior, "trainable_variables", ()) or getattr(prior, "needs_encoder", False):
+            raise ValueError(f"the prior is a {type(prior).__name__}, which would have to be trained; a WAE's prior is fixed.")
         super().__init__(encoder, decoder, distance=distance, prior=prior, **kwargs)
         self.divergence = divergences.get(divergence)
         self.weight = weight
@@ -99,7 +101,8 @@ class WAE(Autoencoder):
         return terms
 
     def critic_terms(self, z, random, training):
-        return {"loss": self.divergence.critic_loss(z, self.prior, random, training)}
+        outputs = self.divergence.outputs(z, self.prior, random, training)
+        return {"loss": ops.mean(self.divergence.objective.critic_loss(*outputs)), "outputs": outputs}
 
     def train_step(self, data):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
@@ -108,6 +111,7 @@ class WAE(Autoencoder):
             z = ops.stop_gradient(terms["codes"])
             critic = self.minimize(lambda: self.critic_terms(z, self.random, True), ("divergence",), self.critic_optimizer)
             self.divergence.objective.constrain(self.divergence.critic.trainable_variables)
+            self.divergence.objective.update(*critic["outputs"])
             terms["critic_loss"] = critic["loss"]
         return self.track(terms)
 

@@ -20,6 +20,13 @@ SEARCH = {
 }
 
 
+def _penalty(penalty, weight):
+    if isinstance(penalty, str):
+        penalty = adversarial.get_penalty(penalty)
+        penalty.weight = weight
+    return penalty
+
+
 @recipe("gan", SEARCH, jit_compile=False)
 def gan(
     image_shape,
@@ -46,11 +53,14 @@ def gan(
     ema=0.999,
     seed=None,
 ):
-    """GAN with the non-saturating loss, the R1 penalty and averaged weights of the generator."""
-    objective = adversarial.Wasserstein(clip) if clip is not None else adversarial.get_objective(objective)
-    penalties = [adversarial.get_penalty(each) for each in penalties]
-    for each in penalties:
-        each.weight = penalty_weight
+    """GAN with the non-saturating loss, the R1 penalty and averaged weights of the generator.
+
+    `penalty_weight` is that of penalties given by name; objects have their own. `clip` is of the objective "wasserstein" alone.
+    """
+    if clip is not None and objective != "wasserstein":
+        raise ValueError(f"clip is {clip}, which the objective 'wasserstein' takes, and objective is {objective!r}.")
+    objective = adversarial.get_objective(objective) if clip is None else adversarial.Wasserstein(clip)
+    penalties = [_penalty(each, penalty_weight) for each in penalties or ()]
     shared = dict(width=width, depth=depth, num_classes=num_classes, kind=kind)
     if kind == "convolutional":
         shared["hidden"] = hidden
@@ -87,6 +97,7 @@ variant(
     "WGAN: the Wasserstein distance, the critic's weights clipped, five steps of the critic.",
     **SLOWER,
     hidden=0,
+    objective="wasserstein",
     penalties=(),
     search={"clip": Float(0.003, 0.1)},
     clip=0.03,
