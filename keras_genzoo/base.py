@@ -93,7 +93,8 @@ class GenerativeModel(Configured, keras.Model):
     log_prob_label = None
 
     def __init__(self, seed=None, ema=None, name=None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        # Without autocast, which would round what a family computes in float32 where Keras calls it, and nowhere else.
+        super().__init__(name=name, dtype=dtype, autocast=False)
         if ema is not None and not 0 < ema < 1:
             raise ValueError(f"ema is {ema!r}, expected None or a decay between 0 and 1, such as 0.999.")
         self.seed = randomness.random_seed() if seed is None else int(seed)
@@ -350,7 +351,12 @@ class GenerativeModel(Configured, keras.Model):
         image_convention.check_images(images, what)
         self.images_of(images)
         if self.conditional:
-            self.labels_of((images, labels))
+            labels = np.asarray(self.labels_of((images, labels)))
+            if self.num_classes and (labels.min(initial=0) < 0 or labels.max(initial=0) >= self.num_classes):
+                raise ValueError(
+                    f"the labels of {what} lie between {labels.min()} and {labels.max()}, expected classes between 0 and "
+                    f"{self.num_classes - 1}; build the model with num_classes={labels.max() + 1}."
+                )
 
     def prepare(self, first_batch, dataset):
         """Hook, called once in the model's life, before its first step: data-dependent initialisation.

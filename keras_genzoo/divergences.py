@@ -65,17 +65,18 @@ KERNELS = {
 def squared_mmd(x, y, kernel):
     """Unbiased squared maximum mean discrepancy of two samples, a scalar (Gretton et al. 2012, eq. 3).
 
-    It is no mean over images: on several replicas it is of each one's part of the batch, unless the rows are gathered first.
+    It is no mean over images: on several replicas it is of each one's part of the batch, unless the rows are gathered first. A
+    sample of one row, as a last batch may be, has no pairs of its own, and nothing stands in their place.
 
     Args:
-        x, y: `(n, dimensions)`, `(m, dimensions)`, at least two rows each.
+        x, y: `(n, dimensions)`, `(m, dimensions)`.
         kernel: callable, rows and rows to the matrix of their kernels.
     """
 
     def within(z):
         n = ops.cast(ops.shape(z)[0], "float32")
         values = kernel(z, z)
-        return (ops.sum(values) - ops.sum(ops.diagonal(values))) / (n * (n - 1.0))
+        return (ops.sum(values) - ops.sum(ops.diagonal(values))) / ops.maximum(n * (n - 1.0), 1.0)
 
     return within(x) + within(y) - 2.0 * ops.mean(kernel(x, y))
 

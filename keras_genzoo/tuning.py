@@ -186,9 +186,10 @@ class HyperRecipe(keras_tuner.HyperModel):
             keras_tuner.errors.FailedTrialError: a number that is not finite.
         """
         _check_length(budget, epochs)
-        train, validation = self._batches(hp, data, validation_data, model.conditional)
-        length = int(train.cardinality())
+        train, validation = self._batches(hp, data, validation_data, model.data_needs)
+        length, count = int(train.cardinality()), train.images_count
         train, each = train.repeat(), model.steps_per_execution
+        train.images_count = count  # which some models ask for
         if budget is not None:
             executions = max(1, int(budget / budgets.seconds_per_execution(model, train, budget)))
         elif length < 0:
@@ -221,11 +222,11 @@ class HyperRecipe(keras_tuner.HyperModel):
         self.model = model
         return results
 
-    def _batches(self, hp, data, validation_data, labels):
-        """Training and validation batches."""
+    def _batches(self, hp, data, validation_data, needs):
+        """Training and validation batches, with what else a model's `data_needs` ask for."""
         size = {**self.defaults, **self.values(hp)}["batch_size"]
         height, width, channels = self.image_shape
-        settings = {"batch_size": size, "labels": labels, "seed": self.seed, "image_size": (height, width)}
+        settings = {**needs, "batch_size": size, "seed": self.seed, "image_size": (height, width)}
         if channels in (1, 3):
             settings["channels"] = channels
         if validation_data is None:

@@ -224,6 +224,31 @@ def test_the_mean_activation_reaches_its_target(images):
     np.testing.assert_allclose(np.asarray(model.encode(x)).mean(axis=0), 0.2, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        regularizers.Curvature(100.0, scale=0.3, method="batch_jacobian"),
+        regularizers.SparseL1(1.0),
+        regularizers.CodeNorm(1.0),
+        regularizers.DecoderDecay(0.1),
+        regularizers.DecoderSlope(1.0),
+    ],
+    ids=lambda term: term.term,
+)
+def test_training_with_a_term_lowers_it(term, images):
+    def value(given):
+        keras.utils.set_random_seed(0)
+        model = autoencoder(given, activation=None if given is None or term.term != "curvature_loss" else "sigmoid")
+        train(model, images, 40)
+        x = floats(images / 255)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            z = model.encoder(x)
+        return float(tf.reduce_mean(term(model, x, z, stream(), False)))
+
+    assert value([term]) < 0.7 * value([])
+
+
 def test_terms_of_codes_and_of_the_decoder_are_their_formulas(images):
     model = autoencoder(activation=None)
     x = floats(images / 255)
@@ -322,6 +347,20 @@ def test_a_gaussian_encoder_draws_its_codes_in_training_and_means_in_encode(imag
     np.testing.assert_allclose(draws.mean(axis=0), mu, atol=5 * np.exp(log_variance / 2).max() / 500**0.5)
     np.testing.assert_allclose(draws.std(axis=0), np.exp(log_variance / 2), rtol=0.2)
     np.testing.assert_allclose(model.encode(images), mu, atol=1e-6)
+
+
+def test_a_game_of_codes_moves_the_multiplier_of_its_objective(images):
+    model = gz.build("wae_gan", SHAPE, objective="fisher", width=8, depth=1, latent_dim=2, critic_width=8, seed=0, **QUICK)
+    model.fit(images, batch_size=8, verbose=0)
+    assert float(model.divergence.objective.multiplier) != 0
+
+
+def test_a_last_batch_of_one_image_leaves_everything_finite(images):
+    for recipe in ("wae_mmd", "swae"):
+        model = gz.build(recipe, SHAPE, width=8, depth=1, latent_dim=2, seed=0, **QUICK)
+        history = model.fit(images, validation_data=images, batch_size=5, verbose=0).history
+        assert all(np.isfinite(values).all() for values in history.values()), history
+        assert all(np.isfinite(each).all() for each in model.get_weights())
 
 
 def test_the_critic_of_codes_has_an_optimizer_of_its_own(images):
@@ -492,6 +531,11 @@ def test_the_gradient_of_a_vector_quantised_code_goes_straight_through(images):
         (lambda: autoencoder([keras.regularizers.L2()]), "CodeNorm"),
         (lambda: autoencoder([regularizers.Contractive(method="closed_form")], depth=1), "one Dense layer"),
         (lambda: gz.build("autoencoder", SHAPE, regularizers={"contractive": 1.0}), "batch normalisation"),
+        (lambda: gz.build("autoencoder", SHAPE, regularizers={"decoder_slope": 1.0}), "decoder has batch normalisation"),
+        (lambda: gz.build("dense_autoencoder", SHAPE, regularizers={"sparse_kl": 1.0}), "leave .0, 1.; let it end in a sigmoid"),
+        (lambda: WAE(*pair(), regularizers=[regularizers.Contractive()]), "puts out 2 vectors"),
+        (lambda: autoencoder([regularizers.Contractive(method="closed_form")], activation="softmax"), "each unit's alone"),
+        (lambda: WAE(*pair(), prior=priors.TrainedMixture(2, 3)), "is a TrainedMixture, which would have to be trained"),
         (lambda: gz.build("wae_mmd", SHAPE, weight=0), "weight is 0"),
         (lambda: gz.build("wae_mmd", SHAPE, divergence="kl"), "'kl'"),
         (lambda: adversarial.LatentGame(networks.mlp(2, 3), "cramer"), "without pairs"),

@@ -19,6 +19,10 @@ SHAPE = (8, 8, 1)
 GOOD = np.zeros((8, *SHAPE), "uint8")
 
 
+def ten_classes():
+    return gz.build("conditional_gan", SHAPE, width=4, depth=1)
+
+
 def vae():
     return gz.build("vae", SHAPE, width=8, latent_dim=2, jit_compile=False)
 
@@ -59,6 +63,7 @@ BAD = {
     "dicts": (lambda: vae().fit(tf.data.Dataset.from_tensor_slices({"a": GOOD}).batch(4)), "['a']", "(images, labels)"),
     "sample weights": (fitted_late, "sample_weight", "alike"),
     "three things a batch": (lambda: vae().images_of((GOOD, 0, 0)), "hold 3 things", "(images, labels)"),
+    "labels beyond the classes": (lambda: ten_classes().fit(GOOD, np.full(len(GOOD), 12)), "12 and 12", "num_classes=13"),
     "labels missing": (lambda: build_toy(SHAPE).fit(GOOD), "conditional", "labels=True"),
     "no samples": (lambda: vae().sample(0), "n is 0", "at least 1"),
     "half a batch": (lambda: vae().sample(4, batch_size=2.5), "batch_size is 2.5", "whole number"),

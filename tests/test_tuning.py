@@ -72,6 +72,13 @@ def test_every_recipe_declares_a_search_space_that_holds_its_defaults(name):
     assert again == model.space
 
 
+@pytest.mark.parametrize("name", ["beta_tc_vae", "smooth_autoencoder"])
+def test_a_model_is_handed_what_it_needs_beside_images(name, data):
+    recipe, hp = hypermodel(name), keras_tuner.HyperParameters()
+    results = recipe.fit(hp, recipe.build(hp), data, epochs=1, verbose=0)
+    assert math.isfinite(results["val_loss"]) and results["steps"] == 6
+
+
 def test_a_choice_may_be_of_none_and_of_tuples():
     hp = keras_tuner.HyperParameters()
     choice = space.Choice((None, (1, 2), "batch"))

@@ -217,6 +217,7 @@ def as_array(dataset, n=None):
 
     Args:
         dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them; or arrays already.
+            Named extras are left out.
         n: int. At most so many images, the first. Defaults to all.
 
     Returns:
@@ -231,7 +232,7 @@ def as_array(dataset, n=None):
         return tuple(each[:n] for each in dataset) if isinstance(dataset, (tuple, list)) else dataset[:n]
     batches, seen = [], 0
     for batch in dataset.as_numpy_iterator():
-        batch = batch if isinstance(batch, tuple) else (batch,)
+        batch = tuple(each for each in (batch if isinstance(batch, tuple) else (batch,)) if not isinstance(each, dict))
         batches.append(batch)
         seen += len(batch[0])
         if n is not None and seen >= n:

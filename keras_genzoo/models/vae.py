@@ -386,7 +386,8 @@ class TwoStageVAE(VAE):
         """-log p(z|u), and KL(q(u|z) || p(u)) in closed form, for one u of q(u|z); and log p(z, u) / q(u|z)."""
         mu, log_variance = self.second_encoder(z, training=training)
         u = mu + ops.exp(0.5 * log_variance) * noise
-        reconstruction = -self.second_likelihood.log_prob(z, self.second_decoder(u, training=training))
+        log_likelihood = self.second_likelihood.training_log_prob if training else self.second_likelihood.log_prob
+        reconstruction = -log_likelihood(z, self.second_decoder(u, training=training))
         log_ratio = StandardNormal(mu.shape[1]).log_prob(u) - divergences.gaussian_log_prob(u, mu, log_variance)
         loss = reconstruction + divergences.gaussian_kl(mu, log_variance)
         return {"loss": loss, "log_weight": log_ratio - reconstruction}
