@@ -16,7 +16,7 @@ DENSE = {"width": 16, "depth": 1, "latent_dim": 3}
 MIXTURE = {**DENSE, "components": 2}
 GAME = {**DENSE, "critic_width": 8}
 CONVOLUTIONAL = {"width": 4, "depth": 2, "latent_dim": 3}
-FLOW = {"width": 8, "steps": 2}
+FLOW = {"width": 8, "steps": 1, "dense": 1, "dense_width": 8, "dequantisation": 4}
 UNET = {"width": 8, "multipliers": (1,), "steps": 2}
 TINY = {
     "autoencoder": {**CONVOLUTIONAL, "components": 2},

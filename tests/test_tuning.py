@@ -74,7 +74,7 @@ def test_every_recipe_declares_a_search_space_that_holds_its_defaults(name):
 
 @pytest.mark.parametrize("name", ["beta_tc_vae", "smooth_autoencoder"])
 def test_a_model_is_handed_what_it_needs_beside_images(name, data):
-    recipe, hp = hypermodel(name), keras_tuner.HyperParameters()
+    recipe, hp = hypermodel(name, search=dict.fromkeys(gz.recipes.get(name).search)), keras_tuner.HyperParameters()
     results = recipe.fit(hp, recipe.build(hp), data, epochs=1, verbose=0)
     assert math.isfinite(results["val_loss"]) and results["steps"] == 6
 
