@@ -375,6 +375,7 @@ def test_penalties_keep_their_own_weight_unless_they_come_by_name():
     given = adversarial.SlopePenalty(0.25, at="real", target=0.0)
     model = gz.build("gan", (8, 8, 1), width=4, penalties=(given, "gp"), penalty_weight=3.0)
     assert [each.weight for each in model.penalties] == [0.25, 3.0]
+    assert [each.weight for each in gz.build("gan", (8, 8, 1), width=4, penalties="r1").penalties] == [5.0]
 
 
 def test_penalties_are_of_the_images_that_the_critic_sees(random):

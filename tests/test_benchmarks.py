@@ -329,6 +329,7 @@ def test_report_of_rows_shows_them_and_needs_nothing_else(tmp_path):
     for row in (
         a_row("vae", distance=9.0),
         a_row("vae", seed=1, distance=11.0),
+        a_row("pixel Gaussian", distance=20.0, kind="control"),  # none of which has pictures here
         a_failure("autoencoder", "<b>ran</b> out of memory"),
     ):
         folder.add(row)

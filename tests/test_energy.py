@@ -330,45 +330,33 @@ def test_denoising_score_matching_finds_the_score_of_noisy_data():
     assert loss < 0.3  # the least is s^2 / (s^2 + sigma^2) = 0.1
 
 
-def test_replay_takes_chains_in_turns_and_is_the_same_on_all_replicas(replicas):
+def replay(replicas, count):
+    """A buffer of the chains 0 to 5, and a step in which each replica takes `count(replica)` of them, and adds 10, 20."""
     with replicas.scope():
         buffer = ReplayBuffer(6, (1,), "zeros")
     buffer.chains.assign(np.arange(6.0).reshape(6, 1))
 
-    @tf.function
-    def step():
-        def each():
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            taken = buffer.take(2)
-            buffer.put(taken + 10.0 * tf.cast(replica + 1, tf.float32))
-            return taken
+    def each():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        taken = buffer.take(count(tf.cast(replica, tf.int32)))
+        buffer.put(taken + 10.0 * tf.cast(replica + 1, tf.float32))
+        return taken
 
-        return replicas.run(each)
+    step = tf.function(lambda: replicas.run(each))
+    return buffer, lambda: [value.numpy().ravel().tolist() for value in step().values]
 
-    first = [value.numpy().ravel().tolist() for value in step().values]
-    second = [value.numpy().ravel().tolist() for value in step().values]
-    assert first == [[0, 1], [2, 3]] and second == [[4, 5], [10, 11]]
+
+def test_replay_takes_chains_in_turns_and_is_the_same_on_all_replicas(replicas):
+    buffer, step = replay(replicas, lambda replica: 2)
+    assert step() == [[0, 1], [2, 3]] and step() == [[4, 5], [10, 11]]
     copies = [copy.numpy().ravel().tolist() for copy in buffer.chains.value.values]
     assert copies[0] == copies[1] == [30, 31, 22, 23, 14, 15]
 
 
 def test_replicas_whose_parts_of_a_batch_differ_take_different_chains(replicas):
-    with replicas.scope():
-        buffer = ReplayBuffer(6, (1,), "zeros")
-    buffer.chains.assign(np.arange(6.0).reshape(6, 1))
-
-    @tf.function
-    def step():
-        def each():
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            taken = buffer.take(3 - 2 * tf.cast(replica, tf.int32))
-            buffer.put(taken + 10.0)
-            return taken
-
-        return replicas.run(each)
-
-    assert [value.numpy().ravel().tolist() for value in step().values] == [[0, 1, 2], [3]]
-    assert buffer.chains.numpy().ravel().tolist() == [10, 11, 12, 13, 4, 5] and buffer.position.numpy() == 4
+    buffer, step = replay(replicas, lambda replica: 3 - 2 * replica)
+    assert step() == [[0, 1, 2], [3]]
+    assert buffer.chains.numpy().ravel().tolist() == [10, 11, 12, 23, 4, 5] and buffer.position.numpy() == 4
 
 
 @pytest.mark.slow

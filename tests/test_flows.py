@@ -496,6 +496,8 @@ def test_bad_arguments_get_one_sentence():
         (lambda: plane("glow", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
         (lambda: plane("maf", elementwise="cubic"), "elementwise is 'cubic', expected one of additive, affine, spline"),
         (lambda: gz.build("glow", (8, 8, 1), kernels=()), "kernels is (), expected sizes of at least one convolution"),
+        (lambda: plane("glow", dense=-1), "dense is -1, expected a whole number of at least 0; 0 is none"),
+        (lambda: plane("glow", dequantisation=0.5), "dequantisation is 0.5, expected a whole number of at least 0"),
         (lambda: plane("glow", steps=0), "steps is 0, expected a whole number of at least 1"),
         (lambda: plane("nice", couplings=0), "couplings is 0, expected a whole number of at least 1"),
         (lambda: plane("planar_flow", layers=0), "layers is 0, expected a whole number of at least 1"),

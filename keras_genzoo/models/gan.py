@@ -30,7 +30,8 @@ class GAN(GenerativeModel):
         critic: keras.Model. Images in [-1, 1], of a conditional model with one-hot labels, to one score `(batch, 1)`, or to
             features `(batch, units)` where the objective takes these.
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
-        penalties: names or `adversarial.Penalty`s, terms of the critic's loss. Defaults to none.
+        penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Defaults
+            to none.
         critic_steps: int. Steps of the critic before each of the generator, on the same real images. Defaults to 1.
         augment: names of `augmentation.AUGMENTATIONS`, applied to all that the critic sees (Zhao et al. 2020). Defaults to
             none.

@@ -140,6 +140,9 @@ def glow(
     positive(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
+    for name, count in {"dense": dense, "dequantisation": dequantisation}.items():
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"{name} is {count!r}, expected a whole number of at least 0; 0 is none.")
     checkerboards = checkerboard if isinstance(checkerboard, (tuple, list)) else (checkerboard,)
     if len(checkerboards) > levels + 1 or not all(isinstance(count, int) and count >= 0 for count in checkerboards):
         numbers = f"expected at most {levels + 1} numbers for {levels} levels, each at least 0"

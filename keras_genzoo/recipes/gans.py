@@ -60,7 +60,8 @@ def gan(
     if clip is not None and objective != "wasserstein":
         raise ValueError(f"clip is {clip}, which the objective 'wasserstein' takes, and objective is {objective!r}.")
     objective = adversarial.get_objective(objective) if clip is None else adversarial.Wasserstein(clip)
-    penalties = [_penalty(each, penalty_weight) for each in penalties or ()]
+    penalties = (penalties,) if isinstance(penalties, str) else penalties or ()
+    penalties = [_penalty(each, penalty_weight) for each in penalties]
     shared = dict(width=width, depth=depth, num_classes=num_classes, kind=kind)
     if kind == "convolutional":
         shared["hidden"] = hidden
