@@ -37,10 +37,6 @@ class Bijector(Part):
 
     conditional = False
 
-    def add_weight(self, **settings):
-        # Densities are computed in full precision, also where the model calls a flow's layers in less.
-        return super().add_weight(autocast=False, **settings)
-
     def forward(self, x, training=False):
         """y, and the logarithm of the absolute determinant of its Jacobian, `(batch,)`."""
         raise NotImplementedError

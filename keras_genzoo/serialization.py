@@ -56,6 +56,10 @@ class Part(Configured, keras.layers.Layer):
     def __init__(self, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
 
+    def add_weight(self, **settings):
+        # Parts compute in full precision, also where a model of less calls them.
+        return super().add_weight(autocast=False, **settings)
+
     def finish(self):
         self.built = True
 

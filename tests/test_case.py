@@ -142,7 +142,8 @@ def test_fit_works_in_every_mode(name, mode, images, request):
     if mode == "bfloat16":
         kinds = keras.layers.Dense, keras.layers.Conv2D
         computing = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, kinds)}
-        assert "bfloat16" in computing and "float32" in computing  # hidden layers and heads
+        assert "float32" in computing  # heads
+        assert "bfloat16" in computing or name == "linear_autoencoder"  # hidden layers, of all that have some
     if mode == "xla":
         assert model.jit_compile is True
 
