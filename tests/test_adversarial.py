@@ -348,6 +348,9 @@ def test_a_convolutional_decoder_may_be_spectral_throughout():
     decoder = gz.networks.conv_decoder(3, (8, 8, 1), width=4, hidden=5, spectral=True)
     kinds = [type(layer) for layer in decoder.layers if hasattr(layer, "kernel")]
     assert kinds == [SpectralDense, SpectralDense, SpectralConv2DTranspose, SpectralConv2DTranspose]
+    decoder = gz.networks.skip_decoder(3, (8, 8, 1), width=4, hidden=5, spectral=True)
+    kinds = [type(layer) for layer in decoder.layers if hasattr(layer, "kernel")]
+    assert set(kinds) == {SpectralDense, SpectralConv2D} and len(kinds) == 7
 
 
 def test_wrong_arguments_get_one_sentence():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound
@@ -10,11 +11,13 @@ from keras_genzoo.layers import ChannelNormalization, SoftBound
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
 ENCODERS = {
     "conv": networks.conv_encoder,
+    "skip": networks.conv_encoder,
     "residual": networks.residual_encoder,
     "mlp": lambda shape, dim, **kwargs: networks.mlp(shape, dim, name="encoder", **kwargs),
 }
 DECODERS = {
     "conv": networks.conv_decoder,
+    "skip": networks.skip_decoder,
     "residual": networks.residual_decoder,
     "mlp": lambda dim, shape, **kwargs: networks.mlp(dim, shape, name="decoder", **kwargs),
 }
@@ -31,7 +34,7 @@ def test_encoders_and_decoders_take_any_image_shape(kind, shape):
 
 
 @pytest.mark.parametrize("normalization", [None, "batch", "layer", "channel"])
-@pytest.mark.parametrize("kind", ["conv", "residual"])
+@pytest.mark.parametrize("kind", ["conv", "skip", "residual"])
 def test_width_depth_normalisation_and_activation_act(kind, normalization):
     base = dict(width=4, depth=2, normalization=normalization, activation="gelu")
     encoder = ENCODERS[kind]((16, 16, 1), 3, **base)
@@ -77,6 +80,17 @@ def test_a_network_of_no_hidden_layers_is_linear():
     x = np.random.default_rng(0).random((5, 4, 4, 1)).astype("float32")
     expected = x.reshape(5, 16) @ network.layers[-1].kernel.numpy()
     np.testing.assert_allclose(network(x), expected, atol=1e-5)
+
+
+def test_a_skip_decoder_sums_enlarged_images_and_details():
+    decoder = networks.skip_decoder(3, (16, 16, 2), width=4)
+    layers = {layer.name: layer for layer in decoder.layers}
+    z = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    coarse = keras.Model(decoder.input, [layers[name].output for name in ("image", "detail2", "detail1")])(z)
+    expected = coarse[0]
+    for detail in coarse[1:]:
+        expected = tf.image.resize(expected, detail.shape[1:3]) + detail
+    np.testing.assert_allclose(decoder(z), expected, atol=1e-5)
 
 
 def test_residual_blocks_keep_the_identity_path():

@@ -1,7 +1,7 @@
 """Factories of networks: functions from sizes to a built, named, functional `keras.Model`."""
 
 from keras_genzoo.networks.adversarial import critic, generator
-from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder
+from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
 from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made, residual_coupling
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
@@ -22,5 +22,6 @@ __all__ = [
     "residual_coupling",
     "residual_decoder",
     "residual_encoder",
+    "skip_decoder",
     "unet",
 ]

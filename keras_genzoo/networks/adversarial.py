@@ -4,12 +4,17 @@ import keras
 from keras import layers
 
 from keras_genzoo.networks.common import dense, positive
-from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder
+from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, skip_decoder
 from keras_genzoo.networks.mlp import mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 
 # By kind: from codes to images, and from images to codes.
-KINDS = {"dense": (mlp, mlp), "convolutional": (conv_decoder, conv_encoder), "residual": (residual_decoder, residual_encoder)}
+KINDS = {
+    "dense": (mlp, mlp),
+    "convolutional": (conv_decoder, conv_encoder),
+    "skip": (skip_decoder, conv_encoder),
+    "residual": (residual_decoder, residual_encoder),
+}
 
 
 def _factory(kind, index):
@@ -26,8 +31,8 @@ def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", n
         image_shape: `(height, width, channels)`, any sizes.
         num_classes: int or None. With classes the network takes the pair of noise and one-hot labels, joined. Defaults to
             None.
-        kind: "convolutional" (`conv_decoder`), "residual" (`residual_decoder`) or "dense" (`mlp`). Defaults to
-            "convolutional".
+        kind: "convolutional" (`conv_decoder`), "skip" (`skip_decoder`), "residual" (`residual_decoder`) or "dense" (`mlp`).
+            Defaults to "convolutional".
         name: str. Defaults to "generator".
         **settings: of that factory: `width`, `depth`, `activation`, `normalization`, ...
 
@@ -53,7 +58,7 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
         image_shape: `(height, width, channels)`, any sizes.
         units: int. 1, a score, or the number of features for objectives that take these. Defaults to 1.
         num_classes: int or None. With classes the network takes the pair of images and one-hot labels. Defaults to None.
-        kind: "convolutional" (`conv_encoder`), "residual" (`residual_encoder`) or "dense" (`mlp`). Defaults to
+        kind: "convolutional" or "skip" (`conv_encoder`), "residual" (`residual_encoder`) or "dense" (`mlp`). Defaults to
             "convolutional".
         spectral: bool. Whether all kernels have spectral norm 1. Defaults to False.
         name: str. Defaults to "critic".

@@ -126,6 +126,53 @@ def conv_decoder(
     return keras.Model(inputs, x, name=name)
 
 
+def skip_decoder(
+    latent_dim,
+    image_shape,
+    width=32,
+    depth=2,
+    activation="relu",
+    normalization="batch",
+    hidden=0,
+    output_activation=None,
+    spectral=False,
+    name="decoder",
+):
+    """Codes to images: the sum of one image of each size, enlarged (the output skips of StyleGAN2, Karras et al. 2020,
+    arXiv:1912.04958, section 4.1).
+
+    Features and images are doubled by bilinear interpolation, and convolved after, so that no pattern of strides is seen, as that
+    of transposed convolutions is. A step takes longer than of `conv_decoder`.
+
+    Args:
+        latent_dim, image_shape, width, depth, activation, normalization, hidden, output_activation, spectral, name: as in
+            `conv_decoder`.
+
+    Returns:
+        A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
+    """
+    positive(latent_dim=latent_dim, width=width, depth=depth)
+    height, columns, channels = image_shape = image_size(image_shape)
+    inputs = x = keras.Input((latent_dim,), name="code")
+    if hidden:
+        x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
+    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1), spectral)
+    x = normalized(x, normalization, activation, "grid")
+    image = convolution(spectral)(channels, 3, padding="same", dtype="float32", name="image")(x)
+    for level in range(depth, 0, -1):
+        x = layers.UpSampling2D(interpolation="bilinear", name=f"larger{level}")(x)
+        filters = width * 2 ** max(level - 2, 0)
+        x = convolution(spectral)(filters, 3, padding="same", use_bias=normalization is None, name=f"up{level}")(x)
+        x = normalized(x, normalization, activation, f"up{level}")
+        image = layers.UpSampling2D(interpolation="bilinear", dtype="float32", name=f"larger_image{level}")(image)
+        detail = convolution(spectral)(channels, 3, padding="same", dtype="float32", name=f"detail{level}")(x)
+        image = layers.Add(dtype="float32", name=f"image{level}")([image, detail])
+    x = crop(image, height, columns)
+    if output_activation is not None:
+        x = layers.Activation(output_activation, dtype="float32", name="output")(x)
+    return keras.Model(inputs, x, name=name)
+
+
 def grid_encoder(image_shape, channels, width=32, depth=2, activation="relu", normalization="batch", name="encoder"):
     """Images to a grid of vectors: as `conv_encoder`, with a 1x1 convolution in the place of the dense heads.
 
