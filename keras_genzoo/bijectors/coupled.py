@@ -1,0 +1,213 @@
+"""Elements changed by what a network makes of others: couplings, autoregression, and the noise of dequantisation."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo.bijectors.base import Bijector, total
+from keras_genzoo.bijectors.elementwise import Spline, get_elementwise, per_element
+from keras_genzoo.layers import MaskedDense
+from keras_genzoo.serialization import Part
+
+_registered = keras.saving.register_keras_serializable("keras_genzoo")
+
+
+@_registered
+class Coupling(Bijector):
+    """Part of x stays, and a network of it says how the rest changes (RealNVP, section 3.4).
+
+    Args:
+        network: keras.Model. What stays, `(..., channels)` (with a checkerboard all of x, zeros for what changes), to the
+            parameters `(..., changing channels * elementwise.parameters)`. One that puts out zeros makes the layer the identity.
+        elementwise: name or `Elementwise`: "additive", "affine" or "spline". Defaults to "affine".
+        mask: "channels" or, for images, "checkerboard". Defaults to "channels".
+        flip: bool. Whether the other part stays. Defaults to False: the first half of the channels, rounded down, stays, or
+            the pixels whose row and column have an even sum.
+    """
+
+    def __init__(self, network, elementwise="affine", mask="channels", flip=False, **kwargs):
+        super().__init__(**kwargs)
+        if mask not in ("channels", "checkerboard"):
+            raise ValueError(f"mask is {mask!r}, expected 'channels' or 'checkerboard'.")
+        self.network = network
+        self.elementwise = get_elementwise(elementwise)
+        self.mask = mask
+        self.flip = flip
+
+    def _parameters(self, stays, changes, training):
+        parameters = per_element(self.network(stays, training=training), self.elementwise.parameters)
+        if parameters.shape[-2] != changes.shape[-1]:
+            raise ValueError(
+                f"the coupling's network puts out {self.network.output_shape[-1]} channels, expected {changes.shape[-1]} that "
+                f"change times {self.elementwise.parameters} parameters."
+            )
+        return parameters
+
+    def _split(self, x):
+        first, second = ops.split(x, [x.shape[-1] // 2], axis=-1)
+        return (second, first) if self.flip else (first, second)
+
+    def _join(self, stays, changed):
+        return ops.concatenate([changed, stays] if self.flip else [stays, changed], axis=-1)
+
+    def _stays(self, x):
+        rows, columns = np.indices(x.shape[1:3])
+        return ops.cast(((rows + columns + self.flip) % 2 == 0)[None, :, :, None], x.dtype)
+
+    def forward(self, x, training=False):
+        if self.mask == "channels":
+            stays, changes = self._split(x)
+            y, log_slope = self.elementwise.forward(changes, self._parameters(stays, changes, training))
+            return self._join(stays, y), total(log_slope)
+        stays = self._stays(x)
+        y, log_slope = self.elementwise.forward(x, self._parameters(stays * x, x, training))
+        return stays * x + (1.0 - stays) * y, total((1.0 - stays) * log_slope)
+
+    def inverse(self, y):
+        if self.mask == "channels":
+            stays, changed = self._split(y)
+            return self._join(stays, self.elementwise.inverse(changed, self._parameters(stays, changed, False)))
+        stays = self._stays(y)
+        return stays * y + (1.0 - stays) * self.elementwise.inverse(y, self._parameters(stays * y, y, False))
+
+
+@_registered
+class Autoregressive(Bijector):
+    """Every element changes by parameters that depend on those before it (MAF, Papamakarios et al. 2017, arXiv:1705.07057).
+
+    Forward is one call of the network, the inverse as many as there are dimensions. `Inverted`, or used forward on noise as the
+    posterior of a VAE, it is inverse autoregressive flow (Kingma et al. 2016, arXiv:1606.04934).
+
+    The network sees elements beyond `bound` as `bound`: else the inverse, each element of which depends on all before it, runs
+    off to infinity once it leaves where data are, as samples of a flow that has learned little do.
+
+    Args:
+        network: keras.Model. Vectors `(batch, dimensions)` to `(batch, dimensions * elementwise.parameters)`, those of an element
+            of none but the elements before it, as `networks.made`; with a second input, the context, there is no inverse.
+        elementwise: name or `Elementwise`. Defaults to "affine".
+        bound: float above 0. Defaults to 10, where the data are about standard normal.
+    """
+
+    def __init__(self, network, elementwise="affine", bound=10.0, **kwargs):
+        super().__init__(**kwargs)
+        if not bound > 0:
+            raise ValueError(f"bound is {bound!r}, expected a number above 0.")
+        self.network = network
+        self.elementwise = get_elementwise(elementwise)
+        self.bound = bound
+
+    @property
+    def conditional(self):
+        return len(self.network.inputs) == 2
+
+    def _seen(self, x):
+        return ops.clip(x, -self.bound, self.bound)
+
+    def _parameters(self, x, training=False, context=None):
+        x = self._seen(x)
+        output = self.network(x if context is None else [x, context], training=training)
+        return per_element(output, self.elementwise.parameters)
+
+    def forward(self, x, training=False, context=None):
+        y, log_slope = self.elementwise.forward(x, self._parameters(x, training, context))
+        return y, total(log_slope)
+
+    def inverse(self, y):
+        self._check_unconditional()
+        layers = self.network.layers[1:]
+        # Of these layers alone, and with one input, a network is a chain.
+        chain = all(isinstance(layer, (MaskedDense, keras.layers.Activation)) for layer in layers)
+        ends = [layer for layer in (layers[0], layers[-1]) if isinstance(layer, MaskedDense)]
+        if chain and len(layers) > 1 and len(ends) == 2 and layers[0].activation is keras.activations.linear:
+            return self._by_elements(y, *layers)
+        # Each pass makes one element more right, the first right at once.
+        again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x)))  # noqa: E731
+        most = y.shape[1]  # told, so that XLA can differentiate the loop
+        return tf.while_loop(lambda index, _: index < most, again, (0, tf.zeros_like(y)), maximum_iterations=most)[1]
+
+    def _by_elements(self, y, first, *middle):
+        """The inverse of a chain of layers, of whose first and last a pass computes only what its element changes or needs."""
+        *middle, last = middle
+        count, dimensions = self.elementwise.parameters, y.shape[1]
+
+        def again(index, total, found):
+            hidden = ops.cast(total, first.compute_dtype)
+            for layer in middle:
+                hidden = layer(hidden)
+            parameters = ops.cast(last.some(hidden, index * count, count), y.dtype)
+            x = self.elementwise.inverse(tf.gather(y, index, axis=1)[:, None], parameters[:, None])
+            seen = ops.cast(ops.cast(self._seen(x), first.compute_dtype), y.dtype)
+            return index + 1, total + seen * ops.cast(first.of_input(index), y.dtype), found.write(index, x[:, 0])
+
+        # Summed in full precision, as a matrix product is.
+        start = tf.zeros((tf.shape(y)[0], first.units), y.dtype)
+        start = start + ops.cast(first.bias, y.dtype) if first.use_bias else start
+        found = tf.TensorArray(y.dtype, dimensions, element_shape=[None])
+        more = lambda index, *_: index < dimensions  # noqa: E731
+        *_, found = tf.while_loop(more, again, (0, start, found), maximum_iterations=dimensions)
+        return ops.transpose(found.stack())
+
+
+@_registered
+class Pointwise(Bijector):
+    """Every element by a spline of its own, which no other element changes; of the first batch, about standard normal.
+
+    Args:
+        shape: tuple, that of an element of the batch, as `(height, width, channels)`.
+        spline: `Spline` or None, the default one. Defaults to None.
+    """
+
+    fitted = True
+
+    def __init__(self, shape, spline=None, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+        self.spline = Spline() if spline is None else spline
+        self.values = self.add_weight(shape=(*self.shape, self.spline.parameters), initializer="zeros", name="values")
+
+    def forward(self, x, training=False):
+        y, log_slope = self.spline.forward(x, ops.convert_to_tensor(self.values)[None])
+        return y, total(log_slope)
+
+    def inverse(self, y):
+        return self.spline.inverse(y, ops.convert_to_tensor(self.values)[None])
+
+    def initialize(self, x):
+        self.values.assign(self.spline.fit(x))
+        return super().initialize(x)
+
+
+@_registered
+class VariationalDequantisation(Part):
+    """The noise within a level, drawn by a network that sees the image instead of evenly (Flow++, Ho et al. 2019,
+    arXiv:1902.00275, section 3.1):
+
+        u = sigmoid(g(logit(v))),    v uniform on the unit cube,
+
+    g a map of each element whose parameters are the network's, so that u(i) and u(j) are independent given the image. Then
+    E[log p((k + u) / 256) - log q(u | k)] is a lower bound of the log-likelihood of the levels k, as it is with q = 1.
+
+    Args:
+        network: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to `(batch, height, width, channels *
+            elementwise.parameters)`. One that puts out zeros draws evenly.
+        elementwise: g, a name or an `Elementwise`. Defaults to "affine".
+    """
+
+    def __init__(self, network, elementwise="affine", **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.elementwise = get_elementwise(elementwise)
+        *sides, channels = network.input_shape[1:]
+        expected = (*sides, channels * self.elementwise.parameters)
+        if tuple(network.output_shape[1:]) != expected:
+            raise ValueError(f"the network puts out shape {tuple(network.output_shape[1:])}, expected {expected} for its images.")
+
+    def __call__(self, x, uniform, training=False):
+        """u of images in [0, 1], with noise of their shape; and log q(u | x), `(batch,)`."""
+        log_slope_of_sigmoid = lambda a: -ops.softplus(a) - ops.softplus(-a)  # noqa: E731
+        v = ops.clip(uniform, 1e-6, 1.0 - 1e-6)
+        logit = ops.log(v) - ops.log1p(-v)
+        parameters = per_element(self.network(x, training=training), self.elementwise.parameters)
+        y, log_slope = self.elementwise.forward(logit, parameters)
+        return ops.sigmoid(y), total(log_slope_of_sigmoid(logit) - log_slope - log_slope_of_sigmoid(y))
