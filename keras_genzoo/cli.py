@@ -200,9 +200,10 @@ def train(
     if model.data_needs:
         images = load(split="train", seed=seed, **model.data_needs)
     validation = load(split="validation", **model.data_needs)
-    out.mkdir(parents=True, exist_ok=True)
     shown = gz.data.as_array(load(split="validation"), n=32)
     callbacks = [
+        # Not before: what is wrong with the data for this model comes out as `fit` begins.
+        keras.callbacks.LambdaCallback(on_train_begin=lambda logs: out.mkdir(parents=True, exist_ok=True)),
         gz.callbacks.SampleGrid(out / "progress", images=shown if hasattr(model, "reconstruct") else None),
         keras.callbacks.CSVLogger(str(out / "history.csv")),
         gz.callbacks.StopOnDivergence(),

@@ -74,6 +74,17 @@ def test_train_loads_what_a_model_needs_beside_images(recipe, settings, photos, 
     assert np.load(tmp_path / "samples.npz")["images"].shape == (4, 8, 8, 3)
 
 
+def test_labels_of_too_many_classes_leave_no_folder(photos, tmp_path):
+    for index, photo in enumerate(sorted(photos.iterdir())):
+        folder = tmp_path / "photos" / f"class{index % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / photo.name).symlink_to(photo)
+    arguments = ["train", "conditional_gan", "--data", tmp_path / "photos", "--image-size", 8, "--out", tmp_path / "run", *SMALL]
+    result = CliRunner().invoke(main, [str(argument) for argument in [*arguments, "--set", "num_classes=2"]])
+    assert result.exit_code == 2 and "build the model with num_classes=3" in result.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_trained_model_is_not_overwritten_unasked(photos, tmp_path):
     arguments = ["train", "vae", "--data", photos, "--image-size", 8, "--epochs", 1, "--batch-size", 8, *SMALL, "--out", tmp_path]
     genzoo(*arguments)
