@@ -265,7 +265,7 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 LAYERS = [  # imports run from later to earlier lines alone
     {"files", "budgets"},
     {"images", "serialization", "randomness", "distances", "augmentation"},
-    {"divergences"},
+    {"divergences", "cache"},
     {"likelihoods", "priors", "adversarial", "schedules", "weightings", "layers", "regularizers", "boltzmann", "base"},
     {"samplers", "bijectors"},
     {"networks", "metrics", "data"},

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from keras_genzoo import metrics
-from keras_genzoo.metrics import cache, features
+from keras_genzoo import cache, data, metrics
+from keras_genzoo.metrics import features
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,16 @@ def test_extractors_of_the_users_own_are_not_kept(some_images):
     own = metrics.FeatureExtractor(fashion.model, "features", lambda images: 1 - fashion.preprocess(images))
     metrics.SampleMetrics(some_images, features=own)
     assert not kept()
+
+
+def test_neighbours_are_sought_once_for_a_data_set(some_images, monkeypatch):
+    first = data.nearest_neighbours(some_images, 3)
+    monkeypatch.setattr("sklearn.neighbors.NearestNeighbors.kneighbors", None)
+    for one, other in zip(first, data.nearest_neighbours(some_images, 3), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(TypeError):
+        data.nearest_neighbours(some_images, 2)
+    assert len(kept()) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all", "truncated", "foreign", "pickle"])

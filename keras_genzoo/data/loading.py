@@ -64,8 +64,8 @@ def load(
         cache: bool. Whether to hold all images in memory, as uint8 after resizing. Defaults to True, but False for a
             pipeline, whose random augmentation would freeze. Images that are not cached are shuffled in a buffer of
             10,000, or of 256 MB.
-        neighbours: int. Number of nearest neighbours of each image in its split that come with it, found once, here; 0 is none.
-            Needs the images in memory.
+        neighbours: int. Number of nearest neighbours of each image in its split that come with it; 0 is none. They are sought
+            once for a data set, and kept in Keras's cache. Needs the images in memory.
 
     Returns:
         `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs

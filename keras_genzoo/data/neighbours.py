@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_genzoo.cache import remembered
+
 CHUNK = 500  # images whose neighbours are sought at a time, between two looks at the progress
 
 
@@ -10,6 +12,8 @@ def nearest_neighbours(images, count, bandwidth=None):
     al. 2015, "Representation learning with smooth autoencoder", section 3).
 
     w_ij = exp(-|x_i - x_j|^2 / (2 h^2)) / sum over the neighbours of the same
+
+    The search is kept in Keras's cache, and is not repeated for the same images.
 
     Args:
         images: uint8 array `(n, height, width, channels)`.
@@ -22,12 +26,22 @@ def nearest_neighbours(images, count, bandwidth=None):
     Raises:
         ValueError: a count that is no whole number between 1 and n - 1.
     """
+    n = len(images)
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < n:
+        raise ValueError(f"neighbours is {count!r}, expected a whole number of at least 1 and less than the {n} images.")
+    found = remembered("neighbours", images, {"count": int(count)}, lambda: _search(images, count))
+    indices, distances = found["indices"], found["distances"]
+    bandwidth = (float(distances.mean()) or 1.0) if bandwidth is None else bandwidth
+    # Relative to the nearest: far from all, every kernel would be 0.
+    kernel = np.exp((distances[:, :1] ** 2 - distances**2) / (2.0 * bandwidth**2))
+    return indices, kernel / kernel.sum(axis=1, keepdims=True)
+
+
+def _search(images, count):
     from sklearn.neighbors import NearestNeighbors
     from tqdm import tqdm
 
     n = len(images)
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < n:
-        raise ValueError(f"neighbours is {count!r}, expected a whole number of at least 1 and less than the {n} images.")
     flat = images.reshape(n, -1).astype(np.float32) / 255
     search = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(flat)
     indices, distances = np.empty((n, count), np.int32), np.empty((n, count), np.float32)
@@ -40,7 +54,4 @@ def nearest_neighbours(images, count, bandwidth=None):
             other[other.all(axis=1), -1] = False
             indices[rows], distances[rows] = (each[other].reshape(len(rows), count) for each in (found, far))
             progress.update(len(rows))
-    bandwidth = (float(distances.mean()) or 1.0) if bandwidth is None else bandwidth
-    # Relative to the nearest: far from all, every kernel would be 0.
-    kernel = np.exp((distances[:, :1] ** 2 - distances**2) / (2.0 * bandwidth**2))
-    return indices, kernel / kernel.sum(axis=1, keepdims=True)
+    return {"indices": indices, "distances": distances}

@@ -270,6 +270,13 @@ def score_name(symbol, features):
     return getattr(features, "titles", {}).get(symbol, f"{symbol}[{features.name}]")
 
 
+def settings_of(features):
+    """What `cache.remembered` tells an extractor by; None of one that does not come by name, whose preprocessing is not known."""
+    if not getattr(features, "kept", False):
+        return None
+    return {"features": features.name, "features_hash": features.hash, "resize": features.resize}
+
+
 def get(features):
     """An extractor by name, or the one given.
 

@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.cache import remembered
 from keras_genzoo.images import check_images
-from keras_genzoo.metrics.cache import remembered
+from keras_genzoo.metrics.features import settings_of
 from keras_genzoo.metrics.streams import StreamingDistance
 
 
@@ -142,7 +143,7 @@ class FrechetDistance(StreamingDistance):
             return self._real.arrays()
 
         check_images(images, "real images")
-        self._real = GaussianStatistics.from_arrays(remembered("gaussian", images, self.features, compute))
+        self._real = GaussianStatistics.from_arrays(remembered("gaussian", images, settings_of(self.features), compute))
 
     def result(self):
         """The distance of what has come so far, float.

@@ -4,11 +4,11 @@ import types
 
 import numpy as np
 
+from keras_genzoo.cache import remembered
 from keras_genzoo.images import check_images
-from keras_genzoo.metrics.cache import remembered
 from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
 from keras_genzoo.metrics.extrapolation import frechet_infinity
-from keras_genzoo.metrics.features import check_pair, extract, get, score_name
+from keras_genzoo.metrics.features import check_pair, extract, get, score_name, settings_of
 from keras_genzoo.metrics.frechet import GaussianStatistics, statistics_distance
 from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
 from keras_genzoo.metrics.memorisation import Memorisation
@@ -143,7 +143,7 @@ class SampleMetrics:
         if not (keep and hasattr(images, "shape")):
             return compute()["features"]
         check_images(images, what)
-        return remembered("features", np.asarray(images), self.features, compute)["features"]
+        return remembered("features", np.asarray(images), settings_of(self.features), compute)["features"]
 
     def __call__(self, generated_images, labels=None):
         """The dict of `sample_scores`, with `features`, `features_hash` and `resize`.

@@ -1,4 +1,4 @@
-"""What is known of real images, kept on disk: their features take longer to compute than anything that follows."""
+"""What is known of real images, kept on disk: features and neighbours take longer to compute than anything that follows."""
 
 import hashlib
 import json
@@ -17,33 +17,24 @@ def folder():
     return keras_home() / "genzoo" / "statistics"
 
 
-def remembered(kind, images, features, compute):
-    """Arrays from disk if they were computed before of the same images with the same features, or else computed and kept.
+def remembered(kind, images, settings, compute):
+    """Arrays from disk if they were computed before of the same images with the same settings, or else computed and kept.
 
-    Kept are features of the extractors that come by name, whose preprocessing is known; others are computed every time.
-    The images themselves are in the key, by their sha256, hence data set, split, number, order and size; so are the name
-    and hash of the features and how they resize. A file that is damaged or of something else is computed anew, with a
-    warning. Where the folder cannot be written nothing is kept.
+    The images themselves are in the key, by their sha256, hence data set, split, number, order and size. A file that is damaged
+    or of something else is computed anew, with a warning. Where the folder cannot be written nothing is kept.
 
     Args:
         kind: str. What the arrays are.
         images: array `(n, height, width, channels)`, `uint8` or floats in [0, 1].
-        features: extractor.
+        settings: dict for JSON, all else that they depend on; None keeps nothing.
         compute: callable without arguments, to a dict of arrays.
 
     Returns:
         The dict.
     """
-    if not getattr(features, "kept", False):
+    if settings is None:
         return compute()
-    key = {
-        "kind": kind,
-        "images": _digest(images),
-        "shape": list(np.shape(images)),
-        "features": features.name,
-        "features_hash": features.hash,
-        "resize": features.resize,
-    }
+    key = {"kind": kind, "images": _digest(images), "shape": list(np.shape(images)), **settings}
     text = json.dumps(key, sort_keys=True)
     path = folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
     if path.exists():
