@@ -14,7 +14,7 @@ OUT = Path(__file__).parents[1] / "docs" / "gan-curves.png"
 EPOCHS, STEPS, BATCH = 20, 100, 64
 UNSTABLE = {"hidden": 256, "learning_rate": 5e-4, "critic_learning_rate": 5e-4, "ema": None}
 RUNS = {
-    "healthy": ("gan", {"penalty_weight": 0.5, "learning_rate": 1e-3, "critic_learning_rate": 1e-3}),
+    "healthy": ("gan", {}),
     "collapsed": ("lsgan", UNSTABLE),
     "critic too strong": ("dcgan", UNSTABLE),
 }
