@@ -272,8 +272,13 @@ class MMD(Objective):
     generator:  MMD^2(h(x), h(g)), unbiased
     critic:     -MMD^2(h(x), h(g)), with the slope of the witness f(y) = E k(h(x), h(y)) - E k(h(g), h(y)) under a penalty
 
+    On fixed features (`GAN` with `critic_steps=0`) the witness is the best critic in closed form, evaluated on the batch: that of
+    Wasserstein's game under a bound on the derivatives of f, where the kernel is a polyharmonic spline (PolyGAN, Asokan and
+    Seelamantula 2023, "Euler-Lagrange analysis of generative adversarial networks").
+
     Args:
-        kernel: "rational_quadratic" or "gaussian", sums over scales as in the papers. Defaults to "rational_quadratic".
+        kernel: "rational_quadratic" or "gaussian", sums over scales as in the papers, "inverse_multiquadratic" or "polyharmonic".
+            Defaults to "rational_quadratic".
     """
 
     features = True
@@ -466,6 +471,7 @@ OBJECTIVES = {
     "fisher": Fisher,
     "cramer": Cramer,
     "mmd": MMD,
+    "polyharmonic": lambda: MMD("polyharmonic"),
 }
 PENALTIES = {
     "gp": SlopePenalty,

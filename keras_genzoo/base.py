@@ -570,11 +570,12 @@ def check_output(network, name, *expected):
     Args:
         network: keras.Model.
         name: str. What the network is called.
-        *expected: tuples of ints or None, one an output.
+        *expected: tuples of ints, or None for any number, one an output.
     """
     shapes = network.output_shape if isinstance(network.output_shape, list) else [network.output_shape]
     shapes = [tuple(shape[1:]) for shape in shapes]
-    if shapes != list(expected):
+    fits = lambda shape, wanted: len(shape) == len(wanted) and all(n in (None, m) for m, n in zip(shape, wanted, strict=True))  # noqa: E731
+    if len(shapes) != len(expected) or not all(map(fits, shapes, expected)):
         came, wanted = (" and ".join(map(str, these)) for these in (shapes, expected))
         raise ValueError(f"{name} puts out shape {came}, expected {wanted}; change its last layer or its input.")
 

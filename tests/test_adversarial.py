@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.stats
 import sklearn.metrics.pairwise
 import tensorflow as tf
 
@@ -367,6 +368,14 @@ def test_wrong_arguments_get_one_sentence():
             "the critic has batch normalisation, which mixes images",
         ),
         (lambda: gz.build("wgan", (8, 8, 1), objective="hinge"), "clip is 0.03, which the objective 'wasserstein' takes"),
+        (
+            lambda: gz.build("gan", (8, 8, 1), width=4, critic_steps=0),
+            "critic_steps is 0, expected at least 1",
+        ),
+        (
+            lambda: gz.build("gan", (8, 8, 1), width=4, critic_steps=-1),
+            "critic_steps is -1, expected a whole number",
+        ),
         (lambda: augmentation.check_kinds("flip"), "no augmentation 'flip', expected some of color"),
     ]:
         with pytest.raises(ValueError) as caught:
@@ -396,6 +405,19 @@ def test_penalties_are_of_the_images_that_the_critic_sees(random):
     assert gz.models.GAN(*networks, penalties=None, augment=None).augment == ()
 
 
+@pytest.mark.parametrize("objective", adversarial.OBJECTIVES)
+def test_both_networks_train_by_every_objective(objective, images):
+    settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective=objective, penalties=("gp",), augment=())
+    model = gz.build("gan", (8, 8, 1), seed=0, **settings)
+    before = model.generator.get_weights(), model.critic.get_weights()
+    model.compile(run_eagerly=True)
+    log = model.fit(images, batch_size=8, verbose=0).history
+    assert np.isfinite(list(log.values())).all()
+    after = model.generator.get_weights(), model.critic.get_weights()
+    for old, new in zip(before, after, strict=True):
+        assert not any(map(np.array_equal, old, new))
+
+
 def test_a_pair_of_residual_networks_trains(images):
     model = gz.build("gan", (8, 8, 1), kind="residual", width=4, latent_dim=2, num_classes=2, seed=0)
     before = model.generator.get_weights(), model.critic.get_weights()
@@ -404,6 +426,36 @@ def test_a_pair_of_residual_networks_trains(images):
     for old, new in zip(before, after, strict=True):
         assert not all(map(np.array_equal, old, new)) and all(np.isfinite(each).all() for each in new)
     assert model.sample(3, seed=0, labels=[0, 1, 1]).shape == (3, 8, 8, 1)
+
+
+def test_the_polyharmonic_critic_in_closed_form_is_that_of_the_energy_distance():
+    x, y = np.random.default_rng(0).normal(size=(2, 9, 1)).astype("float32")
+    kernel = lambda a, b: float(np.mean(divergences.polyharmonic_kernel(a, b)))  # noqa: E731
+    assert kernel(x, x) + kernel(y, y) - 2 * kernel(x, y) == pytest.approx(
+        scipy.stats.energy_distance(x[:, 0], y[:, 0]) ** 2, rel=1e-4
+    )
+    objective = adversarial.get_objective("polyharmonic")
+    with tf.GradientTape() as tape:
+        fake = tf.constant(y)
+        tape.watch(fake)
+        loss = objective.generator_loss(tf.constant(x), fake)
+    # The witness at g, of a batch of 9 whose own pairs leave g out: its slope, by differences, is half of the generator's.
+    witness = lambda g, others: np.abs(g - others).mean() - np.abs(g - x[:, 0]).mean()  # noqa: E731
+    slopes = [
+        (witness(g + 1e-3, np.delete(y[:, 0], i)) - witness(g - 1e-3, np.delete(y[:, 0], i))) / 2e-3
+        for i, g in enumerate(y[:, 0].astype("float64"))
+    ]
+    np.testing.assert_allclose(tape.gradient(loss, fake)[:, 0], -2 / 9 * np.array(slopes), atol=1e-4)
+
+
+def test_a_generator_follows_a_critic_in_closed_form(images):
+    model = gz.build("gan", (8, 8, 1), kind="dense", objective="polyharmonic", penalties=(), critic_steps=0, seed=0)
+    assert not model.critic.trainable_variables and set(model.optimizers) == {"optimizer"}
+    bright = np.concatenate([images // 4, 192 + images // 4])  # two clouds
+    log = model.fit(bright, batch_size=32, epochs=300, verbose=0).history
+    assert log["loss"][-1] < 0.1 * log["loss"][0]
+    means = model.sample(200, seed=0).mean(axis=(1, 2, 3))
+    assert 60 < (means < 0.5).sum() < 140 and (abs(means - 0.5) > 0.2).mean() > 0.7
 
 
 def test_the_critic_learns_to_the_last_step_however_many_it_makes():

@@ -142,8 +142,9 @@ def test_fit_works_in_every_mode(name, mode, images, request):
     if mode == "bfloat16":
         kinds = keras.layers.Dense, keras.layers.Conv2D
         computing = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, kinds)}
-        assert "float32" in computing  # heads
-        assert "bfloat16" in computing or name == "linear_autoencoder"  # hidden layers, of all that have some
+        if computing:  # planar flows and Boltzmann machines are made of other layers
+            assert "float32" in computing  # heads
+            assert "bfloat16" in computing or name == "linear_autoencoder"  # hidden layers, of all others
     if mode == "xla":
         assert model.jit_compile is True
 

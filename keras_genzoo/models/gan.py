@@ -32,7 +32,9 @@ class GAN(GenerativeModel):
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
         penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Defaults
             to none.
-        critic_steps: int. Steps of the critic before each of the generator, on the same real images. Defaults to 1.
+        critic_steps: int. Steps of the critic before each of the generator, on the same real images. 0 leaves the critic as it
+            is, without an optimizer: features for an objective of these, such as "polyharmonic" on the pixels themselves, by a
+            critic that is a `keras.layers.Flatten`. Defaults to 1.
         augment: names of `augmentation.AUGMENTATIONS`, applied to all that the critic sees (Zhao et al. 2020). Defaults to
             none.
         **kwargs: `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
@@ -48,13 +50,12 @@ class GAN(GenerativeModel):
     terms = ("critic_loss", "penalty_loss", "real_score", "fake_score", "diversity")
     diagnostics = ("generator_gradient_norm",)
     monitor = None
-    optimizers = {"optimizer": ("generator",), "critic_optimizer": ("critic",)}
     averaged = ("generator",)
 
     def __init__(self, generator, critic, objective="non_saturating", penalties=(), critic_steps=1, augment=(), **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(critic_steps, int) or critic_steps < 1:
-            raise ValueError(f"critic_steps is {critic_steps!r}, expected a whole number of at least 1.")
+        if not isinstance(critic_steps, int) or critic_steps < 0:
+            raise ValueError(f"critic_steps is {critic_steps!r}, expected a whole number of at least 0.")
         self.generator = generator
         self.critic = critic
         self.objective = adversarial.get_objective(objective)
@@ -63,6 +64,12 @@ class GAN(GenerativeModel):
         if self.penalties:
             check_unmixed(critic, "critic")
         self.critic_steps = critic_steps
+        if not critic_steps and (self.penalties or not self.objective.features):
+            raise ValueError(
+                f"critic_steps is 0, expected at least 1 for the objective {type(self.objective).__name__} with "
+                f"{len(self.penalties)} penalties: a critic that does not learn is for objectives of features, such as "
+                f"'polyharmonic', without penalties."
+            )
         self.augment = check_kinds(augment)
         check_output(critic, "critic", (None if self.objective.features else 1,))
         check_output(generator, "generator", tuple(self._shape(critic, 0)))
@@ -77,6 +84,11 @@ class GAN(GenerativeModel):
     @staticmethod
     def _shape(network, index):
         return tuple(network.inputs[index].shape[1:])
+
+    @property
+    def optimizers(self):
+        critic = {"critic_optimizer": ("critic",)} if self.critic_steps else {}
+        return {"optimizer": ("generator",), **critic}
 
     @property
     def image_shape(self):
@@ -114,6 +126,9 @@ class GAN(GenerativeModel):
     def generated(self, n, labels, random, training):
         return self.generator(self._with_labels(random.normal((n, self.latent_dim)), labels), training=training)
 
+    def _fakes(self, n, labels, random, training):
+        return [self.generated(n, labels, random, training) for _ in range(1 + self.objective.pairs)]
+
     def shown(self, images, random):
         """Images as the critic sees them."""
         return augment(images, self.augment, random)
@@ -146,7 +161,7 @@ class GAN(GenerativeModel):
         return self.critic(self._with_labels(images, labels), training=training)
 
     def generator_terms(self, real, labels, random, training):
-        fakes = [self.generated(ops.shape(real)[0], labels, random, training) for _ in range(1 + self.objective.pairs)]
+        fakes = self._fakes(ops.shape(real)[0], labels, random, training)
         outputs = [self._score(self.shown(images, random), labels, training) for images in fakes]
         real_outputs = self._score(self.shown(real, random), labels, training) if self.objective.relative else None
         different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0))) / 2.0
@@ -156,14 +171,17 @@ class GAN(GenerativeModel):
         real, labels = self._real(data)
         n = ops.shape(real)[0]
         for _ in range(self.critic_steps):
-            fakes = [self.generated(n, labels, self.random, training=True) for _ in range(1 + self.objective.pairs)]
+            fakes = self._fakes(n, labels, self.random, training=True)
             critic = self.minimize(
                 lambda fakes=fakes: self.critic_terms(real, labels, fakes, self.random, training=True),
                 ("critic",),
                 self.critic_optimizer,
             )
             self.objective.constrain(self.critic.trainable_variables)
-            self.objective.update(*critic.pop("outputs")[:2])
+            self.objective.update(*critic["outputs"][:2])
+        if not self.critic_steps:
+            fakes = self._fakes(n, labels, self.random, training=True)
+            critic = self.critic_terms(real, labels, fakes, self.random, training=True)
         generator = self.minimize(
             lambda: self.generator_terms(real, labels, self.random, training=True), ("generator",), self.optimizer
         )
@@ -175,7 +193,7 @@ class GAN(GenerativeModel):
 
         def terms_of():
             generator = self.generator_terms(real, labels, random, training=False)
-            fakes = [self.generated(ops.shape(real)[0], labels, random, False) for _ in range(1 + self.objective.pairs)]
+            fakes = self._fakes(ops.shape(real)[0], labels, random, training=False)
             return {**self.critic_terms(real, labels, fakes, random, training=False), **generator}
 
         return self.track(self.measure(terms_of, ("generator",)))

@@ -1,5 +1,7 @@
 """Recipes of generative adversarial networks."""
 
+import keras
+
 from keras_genzoo import adversarial, networks
 from keras_genzoo.models import GAN
 from keras_genzoo.recipes.registry import adam, recipe, variant
@@ -56,6 +58,7 @@ def gan(
     """GAN with the non-saturating loss, the R1 penalty, a generator of output skips and averages of its weights.
 
     `penalty_weight` is that of penalties given by name; objects have their own. `clip` is of the objective "wasserstein" alone.
+    With `critic_steps=0`, for objectives of features without penalties, the features are the pixels.
     """
     if clip is not None and objective != "wasserstein":
         raise ValueError(f"clip is {clip}, which the objective 'wasserstein' takes, and objective is {objective!r}.")
@@ -67,15 +70,18 @@ def gan(
         shared["hidden"] = hidden
     generator = networks.generator(latent_dim, image_shape, normalization=generator_normalization, **shared)
     units = 64 if objective.features else 1
-    critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
+    if critic_steps:
+        critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
+    else:
+        critic = keras.Sequential([keras.Input(image_shape, name="image"), keras.layers.Flatten(dtype="float32")], name="critic")
     model = GAN(generator, critic, objective, penalties, critic_steps, augment, ema=ema, seed=seed)
     betas = dict(beta_1=beta_1, beta_2=beta_2)
     # The critic's optimizer counts its own steps.
     critic_total = None if total_steps is None else total_steps * critic_steps
-    return model, {
-        "optimizer": adam(learning_rate, total_steps, **betas),
-        "critic_optimizer": adam(critic_learning_rate, critic_total, **betas),
-    }
+    optimizers = {"optimizer": adam(learning_rate, total_steps, **betas)}
+    if critic_steps:
+        optimizers["critic_optimizer"] = adam(critic_learning_rate, critic_total, **betas)
+    return model, optimizers
 
 
 # What the variants below were measured with; the networks and rates of `gan` were tried with its own penalty alone.
