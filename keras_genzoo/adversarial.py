@@ -256,6 +256,8 @@ class Cramer(Objective):
     relative = True
 
     def witness(self, outputs, real, fake, other=None):
+        # Penalties may ask for real and generated images at once.
+        other = ops.tile(other, (ops.shape(outputs)[0] // ops.shape(other)[0], 1))
         return _distances(outputs, other) - _distances(outputs, ops.zeros_like(outputs))
 
     def critic_loss(self, real, fake, other=None):
@@ -392,6 +394,8 @@ class AdversarialLipschitz(Penalty):
     def __init__(self, weight=100.0, step=10.0, lengths=(0.1, 10.0), **kwargs):
         super().__init__(weight, **kwargs)
         self.step, self.lengths = step, tuple(lengths)
+        if not 0 < self.lengths[0] <= self.lengths[1]:
+            raise ValueError(f"lengths is {lengths!r}, expected two numbers above 0, the least and the most.")
 
     def __call__(self, score, real, fake, random):
         images = ops.concatenate([real, fake], axis=0)

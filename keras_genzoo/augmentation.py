@@ -24,11 +24,11 @@ def _colour(images, random):
 
 
 def _translation(images, random):
-    """Shift by up to an eighth of each side, black coming in."""
+    """Shift by up to an eighth of each side, by one pixel at least, black coming in."""
     shifts = []
     for axis in (1, 2):
         size = images.shape[axis]
-        most = size // 8
+        most = max(1, size // 8)
         shift = ops.floor(random.uniform((ops.shape(images)[0], 1)) * (2 * most + 1)) - most
         shifts.append(ops.cast(ops.arange(size), "float32")[None] + shift)  # where each row or column comes from
     for axis, places in zip((1, 2), shifts, strict=True):

@@ -350,6 +350,8 @@ class GenerativeModel(Configured, keras.Model):
         images, labels = _unpack(batch)
         image_convention.check_images(images, what)
         self.images_of(images)
+        for name in set(self.data_needs) - {"labels"}:
+            self.extra_of(batch, name)
         if self.conditional:
             labels = np.asarray(self.labels_of((images, labels)))
             if self.num_classes and (labels.min(initial=0) < 0 or labels.max(initial=0) >= self.num_classes):

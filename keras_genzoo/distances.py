@@ -42,6 +42,10 @@ class Weighted:
     def get_config(self):
         return self.weights
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
 
 def get(distance):
     """A distance from its name, a dict of weights by name, or a callable `(x, y) -> (batch,)`."""

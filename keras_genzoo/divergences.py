@@ -72,8 +72,8 @@ KERNELS = {
 def squared_mmd(x, y, kernel):
     """Unbiased squared maximum mean discrepancy of two samples, a scalar (Gretton et al. 2012, eq. 3).
 
-    It is no mean over images: on several replicas it is of each one's part of the batch, unless the rows are gathered first. A
-    sample of one row, as a last batch may be, has no pairs of its own, and nothing stands in their place.
+    It is no mean over images: on several replicas it is of each one's part of the batch, unless the rows are gathered first. Of
+    a sample of one row, as a last batch may be, which has no pairs of its own, it is 0.
 
     Args:
         x, y: `(n, dimensions)`, `(m, dimensions)`.
@@ -85,7 +85,8 @@ def squared_mmd(x, y, kernel):
         values = kernel(z, z)
         return (ops.sum(values) - ops.sum(ops.diagonal(values))) / ops.maximum(n * (n - 1.0), 1.0)
 
-    return within(x) + within(y) - 2.0 * ops.mean(kernel(x, y))
+    pairs = ops.cast(ops.minimum(ops.shape(x)[0], ops.shape(y)[0]) > 1, "float32")
+    return pairs * (within(x) + within(y) - 2.0 * ops.mean(kernel(x, y)))
 
 
 def sliced_wasserstein(x, y, directions):

@@ -370,7 +370,7 @@ CORRUPTIONS = {"gaussian": GaussianNoise, "masking": Masking, "salt_and_pepper":
 
 
 def get(regularizers):
-    """A list of `Regularizer`s: from a dict of weights by name, as `{"code_norm": 0.1}`, or as it is.
+    """A list of `Regularizer`s: from a dict of weights by name, as `{"code_norm": 0.1}`, from one alone, or as it is.
 
     Raises:
         ValueError: an unknown name, or something else than a regularizer in the list.
@@ -380,6 +380,7 @@ def get(regularizers):
         if unknown:
             raise ValueError(f"regularizers name {unknown[0]!r}, expected some of {', '.join(NAMED)}.")
         return [NAMED[name](weight) for name, weight in regularizers.items()]
+    regularizers = [regularizers] if isinstance(regularizers, Regularizer) else regularizers or ()
     for each in regularizers:
         if not isinstance(each, Regularizer):
             raise ValueError(f"regularizers hold {each!r}, expected objects such as keras_genzoo.regularizers.CodeNorm(0.1).")

@@ -376,6 +376,11 @@ def test_wrong_arguments_get_one_sentence():
             lambda: gz.build("gan", (8, 8, 1), width=4, critic_steps=-1),
             "critic_steps is -1, expected a whole number",
         ),
+        (
+            lambda: gz.build("conditional_gan", (8, 8, 1), objective="polyharmonic", penalties=(), critic_steps=0),
+            "num_classes is 10 and critic_steps is 0",
+        ),
+        (lambda: adversarial.AdversarialLipschitz(lengths=(0.0, 1.0)), "lengths is (0.0, 1.0)"),
         (lambda: augmentation.check_kinds("flip"), "no augmentation 'flip', expected some of color"),
     ]:
         with pytest.raises(ValueError) as caught:
@@ -403,6 +408,30 @@ def test_penalties_are_of_the_images_that_the_critic_sees(random):
     for seen, value in ((model.penalties[0].real, 1.0), (model.penalties[0].fake, 0.5)):
         assert set(np.unique(seen)) == {0.0, value}
     assert gz.models.GAN(*networks, penalties=None, augment=None).augment == ()
+
+
+def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(images):
+    settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective="cramer", penalties=adversarial.get_penalty("alp"))
+    model = gz.build("gan", (8, 8, 1), seed=0, **settings)
+    model.compile(run_eagerly=True)
+    assert np.isfinite(model.fit(images, batch_size=8, verbose=0).history["penalty_loss"]).all()
+
+
+def test_a_critic_that_does_not_learn_stays_as_it_is(images):
+    critic = gz.networks.critic((8, 8, 1), 5, width=4, normalization="batch", spectral=True)
+    before = critic.get_weights()
+    model = gz.models.GAN(gz.networks.generator(2, (8, 8, 1), width=4), critic, "mmd", critic_steps=0, seed=0)
+    model.compile(run_eagerly=True)
+    model.fit(images, batch_size=8, verbose=0)
+    for old, new in zip(before, critic.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_last_batch_of_one_image_does_not_bend_what_is_watched(images):
+    model = gz.build("gan", (8, 8, 1), kind="dense", objective="polyharmonic", penalties=(), critic_steps=0, seed=0)
+    whole, more = (model.evaluate(np.resize(images, (n, 8, 8, 1)), batch_size=64, return_dict=True, verbose=0) for n in (64, 65))
+    assert more["diversity"] == pytest.approx(whole["diversity"], rel=0.02)
+    assert 0 < more["loss"] < whole["loss"]
 
 
 @pytest.mark.parametrize("objective", adversarial.OBJECTIVES)

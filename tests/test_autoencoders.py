@@ -523,11 +523,34 @@ def test_the_gradient_of_a_vector_quantised_code_goes_straight_through(images):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+def test_a_weighted_distance_and_a_single_regularizer_are_loaded_again(images, tmp_path):
+    model = autoencoder(regularizers.CodeNorm(0.1), distance=gz.distances.Weighted(l1=0.5, l2=0.25))
+    model.compile()
+    model.save(tmp_path / "model.keras")
+    loaded = gz.load(tmp_path / "model.keras")
+    assert loaded.distance.weights == {"l1": 0.5, "l2": 0.25} and [each.weight for each in loaded.regularizers] == [0.1]
+
+
+@pytest.mark.parametrize("recipe", [name for name in gz.recipes.names()["autoencoder"] if "/" not in name])
+def test_every_normalisation_that_is_searched_can_be_built(recipe):
+    space = gz.recipes.get(recipe).search.get("normalization")
+    for normalization in () if space is None else space.values:
+        gz.build(recipe, SHAPE, width=4, latent_dim=2, normalization=normalization)
+
+
 @pytest.mark.parametrize(
     "act, message",
     [
         (lambda: autoencoder([regularizers.CodeNorm(), regularizers.CodeNorm()]), "each but once"),
         (lambda: autoencoder({"ridge": 1.0}), "'ridge'"),
+        (
+            lambda: gz.build("smooth_autoencoder", SHAPE, width=4).fit(
+                gz.data.load(np.zeros((8, *SHAPE), "uint8"), batch_size=4, neighbours=5),
+                validation_data=np.zeros((4, *SHAPE), "uint8"),
+                callbacks=[keras.callbacks.LambdaCallback(on_train_begin=lambda logs: 1 / 0)],
+            ),
+            "neighbours",
+        ),
         (lambda: autoencoder([keras.regularizers.L2()]), "CodeNorm"),
         (lambda: autoencoder([regularizers.Contractive(method="closed_form")], depth=1), "one Dense layer"),
         (lambda: gz.build("autoencoder", SHAPE, regularizers={"contractive": 1.0}), "batch normalisation"),

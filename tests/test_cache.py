@@ -88,6 +88,14 @@ def test_neighbours_are_sought_once_for_a_data_set(some_images, monkeypatch):
     assert len(kept()) == 1
 
 
+def test_neighbours_of_floats_are_those_of_their_levels(some_images):
+    floats = (some_images / 255).astype("float32")
+    first = data.nearest_neighbours(floats, 3, bandwidth=0.5)
+    kept()[0].unlink()
+    for one, other in zip(first, data.nearest_neighbours(some_images, 3, bandwidth=0.5), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive at all", "truncated", "foreign", "pickle"])
 def test_a_damaged_or_foreign_file_is_computed_anew_and_said_so(some_images, content):
     expected = metrics.SampleMetrics(some_images).real

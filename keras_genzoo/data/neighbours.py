@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_genzoo.cache import remembered
+from keras_genzoo.images import to_levels
 
 CHUNK = 500  # images whose neighbours are sought at a time, between two looks at the progress
 
@@ -16,7 +17,7 @@ def nearest_neighbours(images, count, bandwidth=None):
     The search is kept in Keras's cache, and is not repeated for the same images.
 
     Args:
-        images: uint8 array `(n, height, width, channels)`.
+        images: array `(n, height, width, channels)`, uint8 or floats in [0, 1].
         count: int. Neighbours of an image, fewer than there are images.
         bandwidth: float above 0. h; None is the mean distance between an image and its neighbours. Defaults to None.
 
@@ -26,6 +27,7 @@ def nearest_neighbours(images, count, bandwidth=None):
     Raises:
         ValueError: a count that is no whole number between 1 and n - 1.
     """
+    images = np.asarray(to_levels(images))
     n = len(images)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < n:
         raise ValueError(f"neighbours is {count!r}, expected a whole number of at least 1 and less than the {n} images.")

@@ -97,7 +97,7 @@ class Autoencoder(GenerativeModel):
             codes.append(self.encode(batch))
             if sum(map(len, codes)) >= 20_000:
                 break
-        self.prior.fit(np.concatenate(codes), components=1 if kind == "gaussian" else None, seed=seed)
+        self.prior.fit(np.concatenate(codes)[:20_000], components=1 if kind == "gaussian" else None, seed=seed)
 
     @available_if(
         lambda self: self.prior is not None and getattr(self.prior, "fitted", True),

@@ -47,8 +47,8 @@ class GAN(GenerativeModel):
     (16, 28, 28, 1)
     """
 
-    terms = ("critic_loss", "penalty_loss", "real_score", "fake_score", "diversity")
-    diagnostics = ("generator_gradient_norm",)
+    terms = ("critic_loss", "real_score", "fake_score", "diversity")
+    diagnostics = ("penalty_loss", "generator_gradient_norm")
     monitor = None
     averaged = ("generator",)
 
@@ -148,7 +148,7 @@ class GAN(GenerativeModel):
         return {
             "loss": objective + penalty,
             "critic_loss": objective,
-            "penalty_loss": penalty,
+            **({"penalty_loss": penalty} if training else {}),
             "real_score": ops.mean(scores[0]),
             "fake_score": ops.mean(scores[1]),
             "outputs": outputs,
@@ -158,13 +158,14 @@ class GAN(GenerativeModel):
         # Penalties may ask for real and generated images at once.
         if labels is not None:
             labels = ops.tile(labels, (ops.shape(images)[0] // ops.shape(labels)[0], 1))
-        return self.critic(self._with_labels(images, labels), training=training)
+        # A critic that does not learn computes as it does at inference.
+        return self.critic(self._with_labels(images, labels), training=training and self.critic_steps > 0)
 
     def generator_terms(self, real, labels, random, training):
         fakes = self._fakes(ops.shape(real)[0], labels, random, training)
         outputs = [self._score(self.shown(images, random), labels, training) for images in fakes]
         real_outputs = self._score(self.shown(real, random), labels, training) if self.objective.relative else None
-        different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0))) / 2.0
+        different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0)), axis=(1, 2, 3)) / 2.0
         return {"loss": ops.mean(self.objective.generator_loss(real_outputs, *outputs)), "diversity": different}
 
     def train_step(self, data):

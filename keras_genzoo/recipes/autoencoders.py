@@ -103,16 +103,21 @@ variant(
     components=20,
     regularizers={"sparse_l1": 0.1},
 )
+# Batch normalisation leaves an image without a Jacobian of its own.
+UNMIXED = {"normalization": Choice((None, "layer"))}
+
 variant(
     "contractive_autoencoder",
     "dense_autoencoder",
     "Contractive autoencoder: the norm of the encoder's Jacobian, estimated, as penalty.",
+    search=UNMIXED,
     regularizers={"contractive": 0.05},
 )
 variant(
     "higher_order_contractive_autoencoder",
     "dense_autoencoder",
     "Contractive autoencoder with the norm of the encoder's Hessian, estimated, beside the Jacobian's.",
+    search=UNMIXED,
     regularizers={"contractive": 0.05, "curvature": 0.05},
 )
 variant(
@@ -142,6 +147,7 @@ variant(
     "rae_gp",
     "rae_l2",
     "Regularised autoencoder: bounded codes, and a gradient penalty on the decoder.",
+    search=UNMIXED,
     regularizers={"code_norm": 0.02, "decoder_slope": 1e-3},
 )
 variant(

@@ -10,7 +10,7 @@ from keras_genzoo.recipes.space import EMA, LEARNING_RATE, Choice, Float, Int
 SEARCH = {
     "latent_dim": Int(16, 256),
     "width": Choice((16, 32, 64)),
-    "hidden": Choice((0, 256)),
+    "hidden": Choice((0, 256), when={"kind": ("convolutional", "skip")}),
     "penalty_weight": Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}),
     "critic_steps": Int(1, 5, "linear"),
     "augment": Choice(((), ("translation",), ("color", "translation", "cutout"))),
@@ -58,12 +58,15 @@ def gan(
     """GAN with the non-saturating loss, the R1 penalty, a generator of output skips and averages of its weights.
 
     `penalty_weight` is that of penalties given by name; objects have their own. `clip` is of the objective "wasserstein" alone.
-    With `critic_steps=0`, for objectives of features without penalties, the features are the pixels.
+    With `critic_steps=0`, for objectives of features without penalties or classes, the features are the pixels, and what is of
+    the critic's network and optimizer has no effect.
     """
     if clip is not None and objective != "wasserstein":
         raise ValueError(f"clip is {clip}, which the objective 'wasserstein' takes, and objective is {objective!r}.")
+    if num_classes and not critic_steps:
+        raise ValueError(f"num_classes is {num_classes} and critic_steps is 0: a critic in closed form knows of no classes.")
     objective = adversarial.get_objective(objective) if clip is None else adversarial.Wasserstein(clip)
-    penalties = (penalties,) if isinstance(penalties, str) else penalties or ()
+    penalties = (penalties,) if isinstance(penalties, (str, adversarial.Penalty)) else penalties or ()
     penalties = [_penalty(each, penalty_weight) for each in penalties]
     shared = dict(width=width, depth=depth, num_classes=num_classes, kind=kind)
     if kind in ("convolutional", "skip"):

@@ -90,13 +90,13 @@ def vae(
 ):
     """Variational autoencoder with a Gaussian likelihood whose variance is the optimal one."""
     shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    scaled = likelihood in ("gaussian", "laplace")
-    density = likelihoods.NAMED[likelihood](scale) if scaled else likelihoods.get(likelihood)
+    named = likelihood in ("gaussian", "laplace")
+    density = likelihoods.NAMED[likelihood](scale) if named else likelihoods.get(likelihood)
     height, columns, channels = image_shape
     output_shape = (height, columns, channels * density.parameters_per_channel)
     heads = ("mu", "log_variance") if flow is None else ("mu", "log_variance", "context")
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
-    head = "sigmoid" if scaled else None
+    head = "sigmoid" if isinstance(density, (likelihoods.Gaussian, likelihoods.Laplace)) else None
     pair = encoder_decoder(network, image_shape, output_shape, latent_dim, heads, head, **shared)
     settings = dict(
         prior=_prior(prior, image_shape, latent_dim, components),
