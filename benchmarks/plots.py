@@ -35,7 +35,12 @@ def drawn(draw, width=6.4, height=3.6):
             if axis.get_scale() == "log":
                 axis.set_major_formatter(Plain())
                 axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
-        if axes.get_legend_handles_labels()[0]:
+        labels = axes.get_legend_handles_labels()[1]
+        columns = -(-len(labels) // 14)
+        if len(labels) > 8:  # beside the axes, which many names would cover
+            figure.set_figwidth(width + 1.8 * columns)
+            figure.legend(loc="outside right upper", ncols=columns)
+        elif labels:
             axes.legend()
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -434,7 +434,13 @@ def test_a_last_batch_of_one_image_does_not_bend_what_is_watched(images):
     assert 0 < more["loss"] < whole["loss"]
 
 
-@pytest.mark.parametrize("objective", adversarial.OBJECTIVES)
+# Of objectives that need the same of the step, one in `make test`.
+ALIKE = {"minimax", "least_squares", "hinge", *(name for name in adversarial.OBJECTIVES if name.startswith("f_"))} - {"f_kl"}
+
+
+@pytest.mark.parametrize(
+    "objective", [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in adversarial.OBJECTIVES]
+)
 def test_both_networks_train_by_every_objective(objective, images):
     settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective=objective, penalties=("gp",), augment=())
     model = gz.build("gan", (8, 8, 1), seed=0, **settings)
@@ -481,8 +487,9 @@ def test_a_generator_follows_a_critic_in_closed_form(images):
     model = gz.build("gan", (8, 8, 1), kind="dense", objective="polyharmonic", penalties=(), critic_steps=0, seed=0)
     assert not model.critic.trainable_variables and set(model.optimizers) == {"optimizer"}
     bright = np.concatenate([images // 4, 192 + images // 4])  # two clouds
-    log = model.fit(bright, batch_size=32, epochs=300, verbose=0).history
-    assert log["loss"][-1] < 0.1 * log["loss"][0]
+    before = model.evaluate(bright, batch_size=32, verbose=0, return_dict=True)["loss"]
+    model.fit(np.tile(bright, (300, 1, 1, 1)), batch_size=32, shuffle=False, verbose=0)
+    assert model.evaluate(bright, batch_size=32, verbose=0, return_dict=True)["loss"] < 0.1 * before
     means = model.sample(200, seed=0).mean(axis=(1, 2, 3))
     assert 60 < (means < 0.5).sum() < 140 and (abs(means - 0.5) > 0.2).mean() > 0.7
 
