@@ -75,7 +75,7 @@ SLOW = {"edm", "ncsn", "conditional_diffusion", "realnvp", "spline_flow", "gauss
 SLOW |= {"lsgan", "wgan", "r3gan"}  # their objectives and penalties are held against numbers by themselves
 # Variants of autoencoders, VAEs and WAEs differ by a term of the loss, which tests of its own see act.
 SLOW |= {name for family in ("autoencoder", "vae", "wae") for name in gz.recipes.names()[family]} - {
-    *("autoencoder", "dense_autoencoder", "vae", "beta_vae", "laplace_vae", "planar_vae", "iaf_vae", "vqvae", "wae_gan"),
+    *("autoencoder", "dense_autoencoder", "vae", "planar_vae", "iaf_vae", "vqvae", "wae_gan"),
 }
 LEAN = {"toy", *TINY} - SLOW
 
@@ -156,8 +156,9 @@ def test_training_lowers_the_monitored_value(name, images):
         pytest.skip("none of its losses tells")
     for optimizer in model.optimizers:
         getattr(model, optimizer).learning_rate = 0.003
-    history = model.fit(batches(name, images, len(images)), epochs=60, verbose=0).history[model.monitor]
-    assert np.mean(history[-5:]) < np.mean(history[:5])
+    # Epochs of three steps: each takes a while to begin and to end.
+    history = model.fit(batches(name, images, len(images)).repeat(3), epochs=20, verbose=0).history[model.monitor]
+    assert np.mean(history[-2:]) < np.mean(history[:2])
 
 
 @every
