@@ -576,8 +576,7 @@ def check_output(network, name, *expected):
     """
     shapes = network.output_shape if isinstance(network.output_shape, list) else [network.output_shape]
     shapes = [tuple(shape[1:]) for shape in shapes]
-    fits = lambda shape, wanted: len(shape) == len(wanted) and all(n in (None, m) for m, n in zip(shape, wanted, strict=True))  # noqa: E731
-    if len(shapes) != len(expected) or not all(map(fits, shapes, expected)):
+    if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
         came, wanted = (" and ".join(map(str, these)) for these in (shapes, expected))
         raise ValueError(f"{name} puts out shape {came}, expected {wanted}; change its last layer or its input.")
 
@@ -586,6 +585,10 @@ def _positive(number, name):
     if int(number) != number or number < 1:
         raise ValueError(f"{name} is {number!r}, expected a whole number of at least 1.")
     return int(number)
+
+
+def _fits(shape, expected):
+    return len(shape) == len(expected) and all(wanted in (None, size) for size, wanted in zip(shape, expected, strict=True))
 
 
 def _unpack(data):

@@ -44,6 +44,16 @@ def _up(x, image_shape, width, depth, activation, normalization, output_activati
     return x if output_activation is None else layers.Activation(output_activation, dtype="float32", name="output")(x)
 
 
+def _from_codes(latent_dim, image_shape, width, depth, activation, normalization, hidden, spectral):
+    """The input of codes, and the coarsest feature map that a decoder begins with."""
+    positive(latent_dim=latent_dim, width=width, depth=depth)
+    inputs = x = keras.Input((latent_dim,), name="code")
+    if hidden:
+        x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
+    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1), spectral)
+    return inputs, normalized(x, normalization, activation, "grid")
+
+
 def conv_encoder(
     image_shape,
     latent_dim,
@@ -115,13 +125,8 @@ def conv_decoder(
     Returns:
         A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
     """
-    positive(latent_dim=latent_dim, width=width, depth=depth)
     image_shape = image_size(image_shape)
-    inputs = x = keras.Input((latent_dim,), name="code")
-    if hidden:
-        x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
-    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1), spectral)
-    x = normalized(x, normalization, activation, "grid")
+    inputs, x = _from_codes(latent_dim, image_shape, width, depth, activation, normalization, hidden, spectral)
     x = _up(x, image_shape, width, depth, activation, normalization, output_activation, spectral)
     return keras.Model(inputs, x, name=name)
 
@@ -151,13 +156,8 @@ def skip_decoder(
     Returns:
         A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
     """
-    positive(latent_dim=latent_dim, width=width, depth=depth)
     height, columns, channels = image_shape = image_size(image_shape)
-    inputs = x = keras.Input((latent_dim,), name="code")
-    if hidden:
-        x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
-    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1), spectral)
-    x = normalized(x, normalization, activation, "grid")
+    inputs, x = _from_codes(latent_dim, image_shape, width, depth, activation, normalization, hidden, spectral)
     image = convolution(spectral)(channels, 3, padding="same", dtype="float32", name="image")(x)
     for level in range(depth, 0, -1):
         x = layers.UpSampling2D(interpolation="bilinear", name=f"larger{level}")(x)
