@@ -115,7 +115,7 @@ def main(steps, seed, out):
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from keras_genzoo.files import replacing
+    from keras_genzoo.core.files import replacing
 
     figure = Figure((3 * (1 + len(RECIPES)), 3 * len(DENSITIES)), layout="constrained")
     places = figure.subplots(len(DENSITIES), 1 + len(RECIPES))

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import replacing
 
 ROUNDS = 5  # every way is timed in turn this often, so that a slow spell of the machine meets all of them
 
@@ -36,7 +36,7 @@ def steps_per_second(model, data, seconds):
 def main(recipes, data, batch_size, seconds, out):
     """Time every way of running each recipe and write the table."""
     import keras_genzoo as gz
-    from benchmarks.worker import environment
+    from keras_genzoo.benchmark.worker import environment
 
     names = [name for name in recipes.split(",") if name] or [n for family in gz.recipes.names().values() for n in family]
     train = gz.data.load(data, "train", batch_size=batch_size).repeat()

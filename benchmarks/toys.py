@@ -96,7 +96,7 @@ def main(seeds, toys, out):
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from keras_genzoo.files import replacing
+    from keras_genzoo.core.files import replacing
 
     lines, shown = [], []
     for toy, recipe, steps, overrides in RUNS:

@@ -6,8 +6,8 @@ from keras_genzoo import (
     adversarial,
     augmentation,
     bijectors,
-    boltzmann,
     callbacks,
+    chains,
     data,
     distances,
     divergences,
@@ -16,24 +16,29 @@ from keras_genzoo import (
     models,
     networks,
     priors,
-    randomness,
     recipes,
     regularizers,
+    replay,
     samplers,
     schedules,
     weightings,
 )
-from keras_genzoo.base import GenerativeModel, load
+from keras_genzoo.core import images, randomness
+from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.saving import load
 from keras_genzoo.evaluation import evaluate
+from keras_genzoo.models import machines as boltzmann
 from keras_genzoo.recipes import build
 
 __version__ = "0.1.0"
+LAZY = ("tuning", "benchmark", "testing")
 
 
 def __getattr__(name):
-    """`tuning` is imported when it is first used, because it needs KerasTuner."""
-    if name == "tuning":
-        return importlib.import_module("keras_genzoo.tuning")
+    """Import the modules of LAZY when they are first used: they need packages that the rest does not."""
+    if name in LAZY:
+        return importlib.import_module(f"keras_genzoo.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -41,14 +46,18 @@ __all__ = [
     "GenerativeModel",
     "adversarial",
     "augmentation",
+    "available_if",
     "bijectors",
     "boltzmann",
     "build",
     "callbacks",
+    "chains",
     "data",
     "distances",
     "divergences",
     "evaluate",
+    "images",
+    "inference",
     "likelihoods",
     "load",
     "metrics",
@@ -58,6 +67,7 @@ __all__ = [
     "randomness",
     "recipes",
     "regularizers",
+    "replay",
     "samplers",
     "schedules",
     "weightings",

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo import data as data_module
-from keras_genzoo.images import tile, write_png
-from keras_genzoo.metrics import FrechetDistance, default_features
+from keras_genzoo.core.checks import whole
+from keras_genzoo.core.images import tile, write_png
+from keras_genzoo.evaluation import SampleDistance
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -96,9 +96,8 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
 
     def __init__(self, images=None, every=1, n=2000, features=None, seed=0):
         super().__init__()
-        if every < 1 or n < 2:
-            raise ValueError(f"every is {every} and n is {n}, expected every of at least 1 and n of at least 2.")
-        self.images, self.every, self.n, self.features, self.seed = images, every, n, features, seed
+        self.every, self.n = whole(every=every), whole(2, n=n)
+        self.images, self.features, self.seed = images, features, seed
         self.value = None
 
     def on_train_begin(self, logs=None):
@@ -107,25 +106,16 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
         images = self.model.validation_data if self.images is None else self.images
         if images is None:
             raise ValueError("FrechetDistanceMonitor has no images to compare with: give fit validation_data=, or it images=.")
-        name, channels = data_module.name_of(images), self.model.image_shape[-1]
-        self.distance = FrechetDistance(default_features(name, channels) if self.features is None else self.features)
         self.value = None  # of an earlier training
-        images = data_module.as_array(images, self.n)
-        self.distance.set_real(images[0] if isinstance(images, tuple) else images)
+        self.measure = SampleDistance(images, self.features, self.n, self.seed)
 
     def on_epoch_end(self, epoch, logs=None):
         if self.value is None or (epoch + 1) % self.every == 0:
-            samples = self.model.sample(self.distance.n_real, seed=self.seed)
-            self.value = self._measure(samples) if np.isfinite(samples).all() else math.nan
+            self.value = self.measure(self.model)
             if math.isnan(self.value):
                 warnings.warn(f"epoch {epoch + 1}: samples hold NaN or infinite values, so val_fd is NaN.", stacklevel=2)
         if logs is not None:
             logs["val_fd"] = self.value
-
-    def _measure(self, samples):
-        self.distance.reset_generated()
-        self.distance.update_generated(samples)
-        return self.distance.result()
 
 
 class StopOnDivergence(keras.callbacks.Callback):
@@ -153,9 +143,7 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     def __init__(self, limits=None, every=50):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"every is {every}, expected a number of batches of at least 1.")
-        self.limits, self.every = limits, every
+        self.limits, self.every = limits, whole(every=every)
         self.reason = None
 
     def on_train_begin(self, logs=None):

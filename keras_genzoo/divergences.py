@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo.serialization import Part, named
+from keras_genzoo.core.checks import whole
+from keras_genzoo.core.serialization import Part, named
 
 
 def gaussian_kl(mu, log_variance):
@@ -229,9 +230,7 @@ class SlicedWasserstein(Divergence):
 
     def __init__(self, directions=50, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(directions, int) or directions < 1:
-            raise ValueError(f"directions is {directions!r}, expected a whole number of at least 1.")
-        self.directions = directions
+        self.directions = whole(directions=directions)
 
     def __call__(self, z, prior, random):
         draws = prior.sample(ops.shape(z)[0], random)

@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo import data as data_module
-from keras_genzoo import randomness
-from keras_genzoo.images import check_images, to_unit
+from keras_genzoo.core import randomness
+from keras_genzoo.core.images import check_images, to_unit
+from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.metrics import (
+    FrechetDistance,
     SampleMetrics,
     default_features,
     perceptual_distance,
@@ -18,7 +20,6 @@ from keras_genzoo.metrics import (
     score_name,
     sharpness,
 )
-from keras_genzoo.randomness import RowStream
 
 ACTIVE_VARIANCE = 0.01  # of a unit's mean over the data (Burda et al. 2016, section 5.2)
 PERCEIVED = 1000  # images, and paths between codes, at most, that are compared by a network's layers
@@ -108,6 +109,45 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         if isinstance(value, float) and not np.isfinite(value) and name not in ("psnr", "mode_kl"):
             warnings.warn(f"{name} is {value}; the model's output or its weights may not be finite.", stacklevel=2)
     return scores
+
+
+class SampleDistance:
+    """The Frechet distance of a model's samples from validation images, for whoever watches a model while it trains.
+
+    A distance that choices are made by is no longer a fair score there: tables take the test split.
+
+    Args:
+        images: array or `tf.data.Dataset` of real images.
+        features: str, extractor or None, see `metrics.get`; None is `metrics.default_features()` of the data. Defaults to None.
+        n: int. Number of real images, the first ones, and of samples; of fewer images all. Distances compare at one n alone.
+            Defaults to 2,000.
+        seed: int. Of the samples, which are always of the same noise. Defaults to 0.
+
+    Example:
+
+    >>> distance = SampleDistance(images, "fashion-cnn")
+    >>> distance(model) > 0  # the averaged weights, where the model has them
+    True
+    """
+
+    def __init__(self, images, features=None, n=2000, seed=0):
+        name = data_module.name_of(images)
+        images = data_module.as_array(images, n)
+        images = images[0] if isinstance(images, tuple) else images
+        self.distance = FrechetDistance(default_features(name, images.shape[-1]) if features is None else features)
+        self.distance.set_real(images)
+        self.n, self.seed = self.distance.n_real, seed
+
+    def __call__(self, model):
+        """The distance; NaN where samples are not finite, and None where the model cannot sample yet."""
+        if not hasattr(model, "sample"):
+            return None
+        samples = model.sample(self.n, seed=self.seed)
+        if not np.isfinite(samples).all():
+            return math.nan
+        self.distance.reset_generated()
+        self.distance.update_generated(samples)
+        return self.distance.result()
 
 
 def outsiders(image_shape, n, seed=0, name=None):

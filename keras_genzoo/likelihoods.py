@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import images
-from keras_genzoo.serialization import Part
+from keras_genzoo.core import images
+from keras_genzoo.core.serialization import Part
 
 LOG_SCALE_BOUND = 7.0  # of a learned logarithm of a scale: e^-7 is a quarter of a level
 

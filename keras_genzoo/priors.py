@@ -8,7 +8,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import divergences
-from keras_genzoo.serialization import Part
+from keras_genzoo.core.checks import image_size, whole
+from keras_genzoo.core.serialization import Part
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -48,9 +49,7 @@ class GaussianMixture(Part):
 
     def __init__(self, latent_dim, components=10, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
-        if components < 1:
-            raise ValueError(f"components is {components}, expected at least 1.")
-        self.latent_dim, self.components = latent_dim, components
+        self.latent_dim, self.components = latent_dim, components = whole(latent_dim=latent_dim, components=components)
         weight = dict(dtype="float32", trainable=False)
         self.log_weights = self.add_weight(shape=(components,), initializer="zeros", name="log_weights", **weight)
         self.means = self.add_weight(shape=(components, latent_dim), initializer="zeros", name="means", **weight)
@@ -154,8 +153,7 @@ class TrainedMixture(_TrainedMixture):
 
     def __init__(self, latent_dim, components=50, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
-        _check_components(components)
-        self.latent_dim, self.components = latent_dim, components
+        self.latent_dim, self.components = latent_dim, components = whole(latent_dim=latent_dim, components=components)
         self.logits = self.add_weight(shape=(components,), initializer="zeros", dtype="float32", name="logits")
         start = keras.initializers.RandomNormal(stddev=1.0)  # apart, else they would stay alike
         self.means = self.add_weight(shape=(components, latent_dim), initializer=start, dtype="float32", name="means")
@@ -186,8 +184,8 @@ class VampPrior(_TrainedMixture):
 
     def __init__(self, image_shape, latent_dim, components=50, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
-        _check_components(components)
-        self.image_shape, self.latent_dim, self.components = tuple(image_shape), latent_dim, components
+        self.image_shape = image_shape = image_size(image_shape)
+        self.latent_dim, self.components = latent_dim, components = whole(latent_dim=latent_dim, components=components)
         start = keras.initializers.RandomNormal(stddev=1.0)
         self.logits = self.add_weight(shape=(components, *image_shape), initializer=start, dtype="float32", name="pseudo_images")
 
@@ -202,8 +200,3 @@ class VampPrior(_TrainedMixture):
     def parts(self, encoder):
         mu, log_variance = encoder(ops.sigmoid(self.logits), training=False)[:2]
         return tf.fill((self.components,), -math.log(self.components)), mu, log_variance
-
-
-def _check_components(components):
-    if not isinstance(components, int) or components < 1:
-        raise ValueError(f"components is {components!r}, expected a whole number of at least 1.")

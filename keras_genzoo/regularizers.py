@@ -8,7 +8,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import divergences
-from keras_genzoo.serialization import Part, named
+from keras_genzoo.core.checks import whole
+from keras_genzoo.core.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -114,9 +115,7 @@ class _OfJacobian(Regularizer):
         super().__init__(weight, **kwargs)
         if method not in ("closed_form", "batch_jacobian", "hutchinson"):
             raise ValueError(f"method is {method!r}, expected 'closed_form', 'batch_jacobian' or 'hutchinson'.")
-        if not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"samples is {samples!r}, expected a whole number of at least 1.")
-        self.method, self.samples = method, samples
+        self.method, self.samples = method, whole(samples=samples)
 
     def check(self, encoder, decoder):
         check_unmixed(encoder, "encoder")
@@ -208,12 +207,9 @@ class Curvature(_OfJacobian):
 
     def __init__(self, weight=0.1, scale=0.1, corruptions=2, method="hutchinson", samples=1, **kwargs):
         super().__init__(weight, method, samples, **kwargs)
-        if not scale > 0 or not isinstance(corruptions, int) or corruptions < 1:
-            raise ValueError(
-                f"scale is {scale!r} and corruptions is {corruptions!r}, expected a number above 0 and a whole number of at "
-                f"least 1."
-            )
-        self.scale, self.corruptions = scale, corruptions
+        if not scale > 0:
+            raise ValueError(f"scale is {scale!r}, expected a number above 0.")
+        self.scale, self.corruptions = scale, whole(corruptions=corruptions)
 
     def __call__(self, model, x, z, random, training):
         probes = self.probes(z, random)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_genzoo.serialization import Part
+from keras_genzoo.core.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_genzoo.serialization import Part
+from keras_genzoo.core.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 

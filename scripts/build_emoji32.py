@@ -24,7 +24,7 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import replacing
 
 OUT = Path(__file__).parents[1] / "keras_genzoo" / "data" / "shipped" / "emoji32.npz"
 SIZE = 32

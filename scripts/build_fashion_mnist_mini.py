@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import replacing
 
 OUT = Path(__file__).parents[1] / "keras_genzoo" / "data" / "shipped" / "fashion_mnist_mini.npz"
 CLASS_NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]

@@ -61,6 +61,12 @@ def outputs(model):
     return {name: np.asarray(value) for name, value in found.items() if value is not None}
 
 
+def state(model):
+    """The sums of the absolute values of the weights and of the optimizers' variables: what training goes on from."""
+    optimizers = [variable for name in model.optimizers for variable in getattr(model, name).variables]
+    return np.array([float(np.sum(np.abs(v.numpy().astype("float64")))) for v in (*model.weights, *optimizers)])
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, sizes in RECIPES.items():
@@ -73,9 +79,7 @@ def main():
         if hasattr(model, "fit_prior"):
             model.fit_prior(x)
         model.save(file)
-        state = [v.numpy() for v in (*model.weights, *(v for o in model.optimizers for v in getattr(model, o).variables))]
-        digest = np.array([float(np.sum(np.abs(value.astype("float64")))) for value in state])
-        np.savez_compressed(file.with_suffix(".npz"), state=digest, **outputs(model))
+        np.savez_compressed(file.with_suffix(".npz"), state=state(model), **outputs(model))
         print(name, file.stat().st_size)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_genzoo as gz
-from keras_genzoo.files import replacing
-from keras_genzoo.images import tile
+from keras_genzoo.core.files import replacing
+from keras_genzoo.core.images import tile
 
 OUT = Path(__file__).parents[1] / "docs" / "gan-curves.png"
 EPOCHS, STEPS, BATCH = 20, 100, 64

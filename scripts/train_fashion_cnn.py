@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import replacing
 from keras_genzoo.metrics import fashion_cnn
 
 SHIFT = 2  # pixels of random translation

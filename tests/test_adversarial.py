@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 from keras_genzoo import adversarial, augmentation, divergences
+from keras_genzoo.core.randomness import Stream
 from keras_genzoo.layers import SpectralConv2D, SpectralConv2DTranspose, SpectralDense
-from keras_genzoo.randomness import Stream
 
 
 @pytest.fixture

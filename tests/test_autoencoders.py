@@ -12,7 +12,8 @@ import tensorflow as tf
 from sklearn.decomposition import PCA
 
 import keras_genzoo as gz
-from keras_genzoo import adversarial, divergences, likelihoods, networks, priors, randomness, regularizers
+from keras_genzoo import adversarial, divergences, likelihoods, networks, priors, regularizers
+from keras_genzoo.core import randomness
 from keras_genzoo.models import VAE, VQVAE, WAE, Autoencoder, BetaTCVAE, Codebook, InfoVAE, SmoothAutoencoder, TwoStageVAE
 
 SHAPE = (8, 8, 1)

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks import controls, tables
-from benchmarks.cli import main
-from benchmarks.report import write_report
-from benchmarks.results import Folder, FolderError
-from benchmarks.running import ending
-from keras_genzoo import budgets
+from keras_genzoo.benchmark import controls, tables
+from keras_genzoo.benchmark.report import write_report
+from keras_genzoo.benchmark.results import Folder, FolderError
+from keras_genzoo.benchmark.running import ending
+from keras_genzoo.cli.benchmark import main
+from keras_genzoo.core import budgets
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.xdist_group("benchmarks")  # one worker, so that the fixture of real runs is made once
@@ -71,7 +71,7 @@ def test_principal_components_are_the_best_subspace_and_its_gaussian():
 
 
 def test_walks_leave_the_mean_code_along_the_axes_that_vary_most(images):
-    from benchmarks import worker
+    from keras_genzoo.benchmark import worker
 
     class Model:
         encode = staticmethod(lambda x: x.reshape(len(x), -1)[:, :3] * np.array([1.0, 100.0, 10.0]))
@@ -229,7 +229,8 @@ def test_two_processes_cannot_add_to_one_folder(tmp_path):
     folder = Folder.create(tmp_path, SETTINGS)
     with folder.lock(), pytest.raises(FolderError, match="another process is adding"):
         folder.lock()
-    folder.lock().close()
+    with folder.lock():
+        pass
 
 
 # Tables
@@ -503,7 +504,7 @@ def test_a_run_leaves_a_model_that_makes_the_samples_shown(finished):
 
 def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, command, monkeypatch):
     asked = []
-    monkeypatch.setattr("benchmarks.running.run_all", lambda folder, jobs, timeout: asked.append(jobs) or [])
+    monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, timeout: asked.append(jobs) or [])
     result = invoke(*command, "--out", finished[1], "--seeds", 2)
     assert result.exit_code == 0, result.output
     assert "5 of 8 rows are in" in result.output
@@ -534,7 +535,7 @@ def test_data_that_no_run_can_use_are_refused_at_once(tmp_path, monkeypatch):
     result = invoke(*command)
     assert result.exit_code == 2
     assert "give the images one size with image_size=." in result.output.replace("\n", " ")
-    monkeypatch.setattr("benchmarks.running.run_all", lambda folder, jobs, timeout: [])
+    monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, timeout: [])
     assert invoke(*command, "--image-size", 8).exit_code == 0  # nothing was kept that would stand in the way
 
 

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from keras_genzoo import cache, data, metrics
+from keras_genzoo import data, metrics
+from keras_genzoo.core import cache
 from keras_genzoo.metrics import features
 
 

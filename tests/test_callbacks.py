@@ -63,7 +63,7 @@ def test_val_fd_is_the_distance_of_samples_from_the_validation_images_of_fit(som
 def test_val_fd_looks_at_no_more_images_than_asked_for(some_images, rows):
     model, monitor = vae(), FrechetDistanceMonitor(some_images, n=25, features=rows)
     history = model.fit(some_images, epochs=1, batch_size=20, verbose=0, callbacks=[monitor]).history["val_fd"]
-    assert monitor.distance.n_real == monitor.distance.n_generated == 25
+    assert monitor.measure.distance.n_real == monitor.measure.distance.n_generated == 25
     assert history[-1] == pytest.approx(distance_of(model, some_images[:25], rows), rel=1e-6)
 
 
@@ -151,7 +151,7 @@ def test_grids_show_the_weights_as_trained_if_asked(some_images, tmp_path):
     model.fit(some_images, epochs=2, batch_size=10, verbose=0, callbacks=[SampleGrid(tmp_path, n=4, raw=True)])
     averaged, raw = (np.asarray(Image.open(tmp_path / f"{name}-0002.png")) for name in ("samples", "samples-raw"))
     assert not np.array_equal(averaged, raw)
-    for variable, average in model._average_pairs:
+    for variable, average in model._averages.all:
         average.assign(variable)
     np.testing.assert_allclose(model.sample(4, seed=0), model.sample(4, seed=0, averaged=False), atol=1e-6)
     with pytest.raises(ValueError, match="raw=True was given, but VAE keeps no averages; build it with ema"):

@@ -7,7 +7,8 @@ import scipy.optimize
 import scipy.stats
 import tensorflow as tf
 
-from keras_genzoo import distances, divergences, images, likelihoods, priors, randomness
+from keras_genzoo import distances, divergences, likelihoods, priors
+from keras_genzoo.core import images, randomness
 
 
 @pytest.fixture

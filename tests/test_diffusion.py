@@ -11,7 +11,8 @@ import scipy.stats
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo import randomness, samplers, schedules, weightings
+from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo.core import randomness
 from keras_genzoo.likelihoods import gaussian_level_log_prob
 from keras_genzoo.models import Autoencoder, Diffusion
 

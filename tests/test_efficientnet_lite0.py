@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 import tensorflow as tf
 
-from keras_genzoo.images import to_unit
+from keras_genzoo.core.images import to_unit
 from keras_genzoo.metrics import efficientnet_lite0
 
 ROOT = Path(__file__).parents[1]

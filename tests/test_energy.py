@@ -9,10 +9,11 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 import keras_genzoo as gz
-from keras_genzoo import boltzmann, networks, randomness, samplers
+from keras_genzoo import chains, networks
 from keras_genzoo.callbacks import StopOnDivergence
-from keras_genzoo.models import RBM, EnergyModel
-from keras_genzoo.models.energy import ReplayBuffer
+from keras_genzoo.core import randomness
+from keras_genzoo.models import RBM, EnergyModel, machines
+from keras_genzoo.replay import ReplayBuffer
 
 SHAPE = (8, 8, 1)
 
@@ -31,16 +32,16 @@ def history(chain, energy, n, steps, seed=0, start=None):
     """Positions after every step, `(steps, n, 2)`, and the acceptance."""
     key = randomness.make_key(seed)
     x = randomness.normal(randomness.fold(key, 0), (n, 2)) if start is None else start
-    run = tf.function(samplers.run_chain, autograph=False)
+    run = tf.function(chains.run_chain, autograph=False)
     _, acceptance, positions = run(chain, energy, x, steps, randomness.fold(key, 1), watch=tf.identity)
     return positions.numpy(), float(acceptance)
 
 
 def test_mala_has_the_mean_and_covariance_of_its_target_within_monte_carlo_error():
-    positions, acceptance = history(samplers.MALA(step_size=0.5), gaussian_energy, 500, 800)
+    positions, acceptance = history(chains.MALA(step_size=0.5), gaussian_energy, 500, 800)
     settled = positions[100:]
     assert 0.5 < acceptance < 0.99
-    draws = [samplers.effective_sample_size(settled[..., axis]) for axis in range(2)]
+    draws = [chains.effective_sample_size(settled[..., axis]) for axis in range(2)]
     found, covariance = settled.reshape(-1, 2).mean(axis=0), np.cov(settled.reshape(-1, 2).T)
     error = np.sqrt(np.diag(COVARIANCE) / draws)
     assert (error < 0.01).all()
@@ -51,10 +52,10 @@ def test_mala_has_the_mean_and_covariance_of_its_target_within_monte_carlo_error
 
 
 def test_mala_is_exact_at_another_temperature_and_refuses_what_lies_out_of_bounds():
-    positions, _ = history(samplers.MALA(step_size=0.3, temperature=2.0), gaussian_energy, 500, 600)
+    positions, _ = history(chains.MALA(step_size=0.3, temperature=2.0), gaussian_energy, 500, 600)
     np.testing.assert_allclose(np.cov(positions[150:].reshape(-1, 2).T), 2 * COVARIANCE, atol=0.15)
     flat = lambda x: 0.0 * tf.reduce_sum(x, axis=-1)  # noqa: E731
-    positions, _ = history(samplers.MALA(step_size=0.02, bounds=(-1.0, 1.0)), flat, 500, 600)
+    positions, _ = history(chains.MALA(step_size=0.02, bounds=(-1.0, 1.0)), flat, 500, 600)
     settled = positions[300:].reshape(-1, 2)
     assert np.abs(settled).max() <= 1
     np.testing.assert_allclose(settled.var(axis=0), 1 / 3, atol=0.03)  # of the uniform density
@@ -65,7 +66,7 @@ def test_the_bias_of_langevin_dynamics_is_that_of_theory_and_shrinks_with_the_st
     eigenvalues, directions = np.linalg.eigh(np.linalg.inv(COVARIANCE))
     errors = []
     for step in (0.8, 0.4, 0.1):
-        positions, acceptance = history(samplers.Langevin(step_size=step), gaussian_energy, 1000, 600)
+        positions, acceptance = history(chains.Langevin(step_size=step), gaussian_energy, 1000, 600)
         assert acceptance == 1
         covariance = np.cov(positions[200:].reshape(-1, 2).T)
         expected = directions @ np.diag(1 / (eigenvalues * (1 - step * eigenvalues / 2))) @ directions.T
@@ -82,8 +83,8 @@ def test_annealing_brings_chains_to_both_of_two_far_modes():
         return -tf.reduce_logsumexp(-tf.reduce_sum(tf.square(x[:, None] - centres), axis=-1) / (2 * 0.3**2), axis=-1)
 
     start = tf.fill((2000, 2), -2.0)  # all in one mode
-    stuck, _ = history(samplers.Langevin(0.01), energy, 2000, 400, start=start)
-    free, _ = history(samplers.Langevin(0.01, start=30.0), energy, 2000, 400, start=start)
+    stuck, _ = history(chains.Langevin(0.01), energy, 2000, 400, start=start)
+    free, _ = history(chains.Langevin(0.01, start=30.0), energy, 2000, 400, start=start)
     shares = [np.mean(positions[-1, :, 0] > 0) for positions in (stuck, free)]
     assert shares[0] < 0.01
     assert shares[1] == pytest.approx(0.5, abs=0.1)
@@ -98,16 +99,16 @@ def test_the_effective_sample_size_of_an_autoregressive_chain_is_the_closed_form
     x[0] = random.normal(size=8)
     for step in range(1, len(x)):
         x[step] = rho * x[step - 1] + np.sqrt(1 - rho**2) * random.normal(size=8)
-    assert samplers.effective_sample_size(x) == pytest.approx(x.size * (1 - rho) / (1 + rho), rel=0.1)
+    assert chains.effective_sample_size(x) == pytest.approx(x.size * (1 - rho) / (1 + rho), rel=0.1)
     # Chains that do not agree with each other tell little, however long they are.
-    assert samplers.effective_sample_size(x + 10.0 * np.arange(8)) < 20
+    assert chains.effective_sample_size(x + 10.0 * np.arange(8)) < 20
 
 
 def test_chains_are_pure_functions_of_their_key_and_the_clip_bounds_a_step():
     start = tf.constant([[100.0, 100.0]])
-    chain = samplers.Langevin(0.5, temperature=1e-12, clip=2.0, bounds=(-99.5, 99.5))
+    chain = chains.Langevin(0.5, temperature=1e-12, clip=2.0, bounds=(-99.5, 99.5))
     np.testing.assert_allclose(history(chain, gaussian_energy, 1, 3, start=start)[0][:, 0, 1], [98.5, 97.5, 96.5], atol=1e-3)
-    first, second, other = (history(samplers.MALA(0.5), gaussian_energy, 5, 10, seed)[0] for seed in (0, 0, 1))
+    first, second, other = (history(chains.MALA(0.5), gaussian_energy, 5, 10, seed)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
     assert np.abs(first - other).max() > 0.1
 
@@ -115,7 +116,7 @@ def test_chains_are_pure_functions_of_their_key_and_the_clip_bounds_a_step():
 @pytest.mark.parametrize("arguments", [{"step_size": 0.0}, {"temperature": -1.0}, {"bounds": (1, -1)}, {"clip": 0}])
 def test_bad_arguments_of_a_chain_are_named(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        samplers.Langevin(**arguments)
+        chains.Langevin(**arguments)
 
 
 # Boltzmann machines
@@ -126,7 +127,7 @@ def all_states(n):
 
 
 def machine(kind, shape=(2, 3, 1), hidden=4, spread=1.0, seed=0):
-    made = boltzmann.MACHINES[kind](shape, hidden)
+    made = machines.MACHINES[kind](shape, hidden)
     random = np.random.default_rng(seed)
     for variable in made.variables:
         variable.assign(spread * random.normal(size=variable.shape))
@@ -165,7 +166,7 @@ def test_a_gaussian_machine_is_the_mixture_of_gaussians_over_its_hidden_states()
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind, hidden", [*((kind, 12) for kind in boltzmann.MACHINES), ("bernoulli", 20)])
+@pytest.mark.parametrize("kind, hidden", [*((kind, 12) for kind in machines.MACHINES), ("bernoulli", 20)])
 def test_annealed_importance_sampling_finds_the_enumerated_partition_function(kind, hidden):
     made = machine(kind, SHAPE, hidden=hidden, spread=0.3)
     model = RBM(made)
@@ -192,7 +193,7 @@ def test_the_exact_partition_function_is_that_of_the_weights_in_use():
 
 def test_more_hidden_units_than_can_be_enumerated_are_refused():
     with pytest.raises(ValueError, match=r"21 hidden units.*log_partition"):
-        boltzmann.BernoulliMachine((2, 2, 1), 21).exact_log_partition()
+        machines.BernoulliMachine((2, 2, 1), 21).exact_log_partition()
 
 
 def flat_gradient(model, real, samples):
@@ -244,7 +245,7 @@ def test_the_bias_of_contrastive_divergence_shrinks_with_its_sweeps():
 def test_a_small_machine_learns_the_distribution_of_its_data(chains):
     """Bars: four images of 2x2 with equal shares, of 16; their entropy is log 4."""
     bars = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]], "float32").reshape(4, 2, 2, 1)
-    model = RBM(boltzmann.BernoulliMachine((2, 2, 1), 8), k=1 if chains else 5, chains=chains, seed=0)
+    model = RBM(machines.BernoulliMachine((2, 2, 1), 8), k=1 if chains else 5, chains=chains, seed=0)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.03, 1000)), steps_per_execution=50)
     model.fit(np.tile(bars, (2000, 1, 1, 1)), batch_size=32, epochs=4, verbose=0)
     log_p = model.log_prob(bars, log_partition=model.machine.exact_log_partition())
@@ -294,7 +295,7 @@ def test_the_learned_density_of_a_mixture_is_the_true_one_on_a_grid():
     x, density = mixture_points(20_000)
     # No chain begins anew: it would come to a mode by where it began, and not by the mode's share.
     settings = dict(steps=10, restart=0.0, data_noise=0.0, energy_weight=0.0, buffer_size=512)
-    model = energy_of_the_plane("contrastive", sampler=samplers.MALA(step_size=0.02), **settings)
+    model = energy_of_the_plane("contrastive", sampler=chains.MALA(step_size=0.02), **settings)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 800)), jit_compile=True, steps_per_execution=50
     )

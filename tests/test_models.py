@@ -7,7 +7,8 @@ import scipy.stats
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo import bijectors, divergences, likelihoods, networks, priors, randomness
+from keras_genzoo import bijectors, divergences, likelihoods, networks, priors
+from keras_genzoo.core import randomness
 from keras_genzoo.models import VAE, Autoencoder
 
 SHAPE = (8, 8, 1)

@@ -18,9 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 import keras_genzoo as gz
-from benchmarks import plots, searches
-from benchmarks.cli import main as benchmarks
+from keras_genzoo.benchmark import plots, searches
 from keras_genzoo.cli import main as genzoo
+from keras_genzoo.cli.benchmark import main as benchmarks
 from keras_genzoo.recipes import space
 
 SHAPE = (8, 8, 1)
@@ -296,7 +296,7 @@ class Answers(io.StringIO):
 
 @pytest.fixture
 def answers(monkeypatch):
-    monkeypatch.setattr(tuning.subprocess, "Popen", Answers)
+    monkeypatch.setattr(tuning.trials.subprocess, "Popen", Answers)
     monkeypatch.setattr(Answers, "orders", [])
     return Answers
 
@@ -304,9 +304,9 @@ def answers(monkeypatch):
 def test_memory_stays_flat_over_fifty_trials(data, tmp_path, monkeypatch, answers):
     """A trial's process gives all of its memory back; this one only waits for it, and keeps nothing of it."""
     search = tuning.Search(tmp_path / "tune", hypermodel(), data, trials=60, epochs=1)
-    peaks, end = [], tuning._Trials.on_trial_end
+    peaks, end = [], tuning.trials.Trials.on_trial_end
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # noqa: E731
-    monkeypatch.setattr(tuning._Trials, "on_trial_end", lambda self, trial: (end(self, trial), peaks.append(peak())))
+    monkeypatch.setattr(tuning.trials.Trials, "on_trial_end", lambda self, trial: (end(self, trial), peaks.append(peak())))
     assert search.run()["value"] == min(row["results"]["fd"] for row in search.results())
     assert len(peaks) == 60 and peaks[59] - peaks[9] < 50  # MB, over 50 trials
 
@@ -343,7 +343,7 @@ def test_one_process_alone_is_the_chief(data, tmp_path, monkeypatch):
 
     tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, epochs=1)
     (tmp_path / "tune" / "old").touch()
-    monkeypatch.setattr(tuning.subprocess, "Popen", Process)
+    monkeypatch.setattr(tuning.trials.subprocess, "Popen", Process)
     with pytest.raises(ValueError, match="none was started"):
         tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, epochs=1, overwrite=True).run(workers=3)
     assert started == ["chief", "worker0", "worker1", "worker2"]
@@ -416,6 +416,6 @@ def test_without_keras_tuner_one_sentence_names_the_extra(monkeypatch, tmp_path)
 
 
 def test_hyperband_gives_short_trials_a_share_of_the_budget():
-    oracle = keras_tuner.oracles.HyperbandOracle(objective=tuning.get_objective("fd"), max_epochs=tuning.ROUNDS)
+    oracle = keras_tuner.oracles.HyperbandOracle(objective=tuning.get_objective("fd"), max_epochs=tuning.trials.ROUNDS)
     sizes = [oracle._get_size(bracket, number) for bracket in range(oracle._get_num_brackets()) for number in range(bracket + 1)]
-    assert sum(sizes) == 23 and math.isclose(math.log(tuning.ROUNDS, 3), 2)
+    assert sum(sizes) == 23 and math.isclose(math.log(tuning.trials.ROUNDS, 3), 2)

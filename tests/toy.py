@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_genzoo.base import GenerativeModel, inference
+from keras_genzoo.core.inference import inference
+from keras_genzoo.core.model import GenerativeModel
 
 
 @keras.saving.register_keras_serializable("tests")

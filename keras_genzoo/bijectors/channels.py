@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.bijectors.base import Bijector, no_change
-from keras_genzoo.randomness import random_seed
+from keras_genzoo.core.randomness import random_seed
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 

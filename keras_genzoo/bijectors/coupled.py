@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_genzoo.bijectors.base import Bijector, total
 from keras_genzoo.bijectors.elementwise import Spline, get_elementwise, per_element
+from keras_genzoo.core.serialization import Part
 from keras_genzoo.layers import MaskedDense
-from keras_genzoo.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 

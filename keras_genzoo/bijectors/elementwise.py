@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_genzoo.bijectors.base import Bijector, no_change, total
-from keras_genzoo.serialization import Part, named
+from keras_genzoo.core.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 

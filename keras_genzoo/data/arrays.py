@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core.images import check_images, to_levels
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
-from keras_genzoo.images import check_images, to_levels
 
 SHIPPED = Path(__file__).parent / "shipped"
 LICENCES = {"fashion_mnist_mini": "MIT, Zalando SE", "emoji32": "Apache-2.0, Google LLC (Noto Emoji)"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core.checks import whole
 from keras_genzoo.data import arrays
 from keras_genzoo.data.folders import Folder
 from keras_genzoo.data.neighbours import nearest_neighbours
@@ -83,8 +84,7 @@ def load(
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected 'train', 'validation' or 'test'.")
-    if not _positive(batch_size):
-        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
+    batch_size = whole(batch_size=batch_size)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels!r}, expected 1 or 3.")
     image_size = _size(image_size)
@@ -243,12 +243,14 @@ def as_array(dataset, n=None):
     return columns if len(columns) > 1 else columns[0]
 
 
-def _positive(number):
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number > 0
-
-
 def _size(image_size):
-    size = (image_size, image_size) if _positive(image_size) else image_size
-    if size is not None and not (isinstance(size, (tuple, list)) and len(size) == 2 and all(map(_positive, size))):
-        raise ValueError(f"image_size is {image_size!r}, expected a whole number of at least 1, or a pair (height, width).")
-    return size if size is None else tuple(size)
+    """`(height, width)`, or None."""
+    if image_size is None:
+        return None
+    try:
+        height, width = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+        return tuple(whole(height=height, width=width))
+    except ValueError:
+        raise ValueError(
+            f"image_size is {image_size!r}, expected a whole number of at least 1, or a pair (height, width)."
+        ) from None

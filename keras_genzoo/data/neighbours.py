@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from keras_genzoo.cache import remembered
-from keras_genzoo.images import to_levels
+from keras_genzoo.core.cache import remembered
+from keras_genzoo.core.checks import whole
+from keras_genzoo.core.images import to_levels
 
 CHUNK = 500  # images whose neighbours are sought at a time, between two looks at the progress
 
@@ -29,9 +30,10 @@ def nearest_neighbours(images, count, bandwidth=None):
     """
     images = np.asarray(to_levels(images))
     n = len(images)
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count < n:
+    count = whole(neighbours=count)
+    if count >= n:
         raise ValueError(f"neighbours is {count!r}, expected a whole number of at least 1 and less than the {n} images.")
-    found = remembered("neighbours", images, {"count": int(count)}, lambda: _search(images, count))
+    found = remembered("neighbours", images, {"count": count}, lambda: _search(images, count))
     indices, distances = found["indices"], found["distances"]
     bandwidth = (float(distances.mean()) or 1.0) if bandwidth is None else bandwidth
     # Relative to the nearest: far from all, every kernel would be 0.

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core.images import check_dtype, check_images, to_levels
 from keras_genzoo.data.sources import Source, conform
-from keras_genzoo.images import check_dtype, check_images, to_levels
 
 
 class Pipeline(Source):

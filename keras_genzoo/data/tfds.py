@@ -8,9 +8,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_genzoo.core.images import check_dtype
 from keras_genzoo.data import arrays
 from keras_genzoo.data.sources import SPLITS, Source, conform, portion
-from keras_genzoo.images import check_dtype
 
 # Debian's package of Fashion-MNIST holds the original files, except that their gzip headers lost the file's name and time.
 GZIP_TIMES = {

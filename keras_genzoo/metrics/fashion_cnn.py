@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import replacing
 
 SIZE = 28
 CLASSES = (

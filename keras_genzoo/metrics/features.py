@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.images import check_images, to_levels, to_unit
+from keras_genzoo.core.images import check_images, to_levels, to_unit
 
 CHUNK = 4096  # images a stream takes in at once, so that its memory is independent of their number
 

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.cache import remembered
-from keras_genzoo.images import check_images
+from keras_genzoo.core.cache import remembered
+from keras_genzoo.core.images import check_images
 from keras_genzoo.metrics.features import settings_of
 from keras_genzoo.metrics.streams import StreamingDistance
 

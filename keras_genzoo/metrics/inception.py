@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.files import keras_home
+from keras_genzoo.core.files import keras_home
 
 ARCHIVE = "inception-2015-12-05.tgz"
 MEMBER = "classify_image_graph_def.pb"

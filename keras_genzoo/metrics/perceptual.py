@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.images import check_images, to_unit
+from keras_genzoo.core.images import check_images, to_unit
 from keras_genzoo.metrics.features import batch_size, get
 
 BATCH = 64  # images at a time, of extractors that take no fewer

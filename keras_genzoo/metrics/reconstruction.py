@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_genzoo.images import check_images, to_unit
+from keras_genzoo.core.images import check_images, to_unit
 
 WINDOW = 11  # pixels of SSIM's Gaussian window, sigma 1.5 cut off at 3.5 sigma
 BATCH = 256

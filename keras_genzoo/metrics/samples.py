@@ -4,8 +4,8 @@ import types
 
 import numpy as np
 
-from keras_genzoo.cache import remembered
-from keras_genzoo.images import check_images
+from keras_genzoo.core.cache import remembered
+from keras_genzoo.core.images import check_images
 from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
 from keras_genzoo.metrics.extrapolation import frechet_infinity
 from keras_genzoo.metrics.features import check_pair, extract, get, score_name, settings_of

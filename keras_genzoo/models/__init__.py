@@ -1,11 +1,15 @@
 """The families of generative models, one file each."""
 
 from keras_genzoo.models.autoencoder import Autoencoder, SmoothAutoencoder
-from keras_genzoo.models.diffusion import Diffusion, LatentDiffusion
-from keras_genzoo.models.energy import RBM, EnergyModel
+from keras_genzoo.models.diffusion import Diffusion
+from keras_genzoo.models.energy import EnergyModel
 from keras_genzoo.models.flow import Flow
 from keras_genzoo.models.gan import GAN
-from keras_genzoo.models.vae import VAE, VQVAE, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
+from keras_genzoo.models.latent_diffusion import LatentDiffusion
+from keras_genzoo.models.rbm import RBM
+from keras_genzoo.models.two_stage_vae import TwoStageVAE
+from keras_genzoo.models.vae import VAE, BetaTCVAE, InfoVAE
+from keras_genzoo.models.vqvae import VQVAE, Codebook
 from keras_genzoo.models.wae import WAE
 
 __all__ = [

@@ -5,7 +5,9 @@ import numpy as np
 from keras import ops
 
 from keras_genzoo import distances, regularizers
-from keras_genzoo.base import GenerativeModel, available_if, check_output, inference
+from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.regularizers import get_corruption
 
 

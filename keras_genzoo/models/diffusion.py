@@ -7,12 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import distances, randomness, samplers, schedules, weightings
-from keras_genzoo.base import GenerativeModel, available_if, check_output, inference
+from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo.core import randomness
+from keras_genzoo.core.checks import check_output, whole, whole_or_none
+from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.serialization import named
 from keras_genzoo.likelihoods import gaussian_level_log_prob
-from keras_genzoo.models.autoencoder import Autoencoder
-from keras_genzoo.networks.common import positive
-from keras_genzoo.serialization import named
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -80,12 +81,10 @@ class Diffusion(GenerativeModel):
         self.loss_weight = named(loss_weight, weightings.LOSS_WEIGHTS, weightings.LossWeight, "loss_weight")
         self.time_sampling = named(time_sampling, weightings.TIME_SAMPLINGS, weightings.TimeSampling, "time_sampling")
         self.sampler = named(sampler, samplers.SAMPLERS, samplers.Sampler, "sampler")
-        if timesteps is not None and (not isinstance(timesteps, int) or timesteps < 2):
-            raise ValueError(f"timesteps is {timesteps!r}, expected None or a whole number of at least 2, such as 1000.")
         if not 0 <= label_dropout < 1:
             raise ValueError(f"label_dropout is {label_dropout}, expected a share of at least 0 and below 1.")
-        self.timesteps = timesteps
-        self.steps = self._checked(steps)
+        self.timesteps = whole_or_none(2, timesteps=timesteps)
+        self.steps = whole(steps=steps)
         self.clip = clip
         self.label_dropout = label_dropout
         self.prediction.check(self.schedule)
@@ -210,12 +209,6 @@ class Diffusion(GenerativeModel):
 
     # Sampling
 
-    @staticmethod
-    def _checked(steps):
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps is {steps!r}, expected a whole number of at least 1.")
-        return steps
-
     def _get_sampler(self, sampler):
         if sampler is None:
             return self.sampler
@@ -255,7 +248,7 @@ class Diffusion(GenerativeModel):
         if guidance is not None and not self.conditional:
             raise ValueError(f"guidance is {guidance}, but {type(self).__name__} {self.name!r} has no classes to guide to.")
         sampler = self._get_sampler(sampler)
-        times = sampler.times(self.schedule, self.steps if steps is None else self._checked(steps))
+        times = sampler.times(self.schedule, self.steps if steps is None else whole(steps=steps))
         settings = {"times": tf.constant(times, tf.float32), "sampler": sampler}
         return settings if guidance is None else {**settings, "guidance": tf.constant(guidance, tf.float32)}
 
@@ -296,13 +289,13 @@ class Diffusion(GenerativeModel):
             steps: int or None. The more, the nearer comes `decode(encode(x))` to x. Defaults to the model's own.
             sampler: name or object of one that adds no noise. Defaults to "heun", which comes nearest.
         """
-        times = self.schedule.grid(1 + (self.steps if steps is None else self._checked(steps)))[::-1]
+        times = self.schedule.grid(1 + (self.steps if steps is None else whole(steps=steps)))[::-1]
         return self._flow(2.0 * self.images_of(x) - 1.0, times, sampler) / self.prior_scale
 
     @inference
     def decode(self, z, steps=None, sampler="heun"):
         """Noise to images in [0, 1] along the probability-flow equation; the way back of `encode`."""
-        times = self.schedule.grid(1 + (self.steps if steps is None else self._checked(steps)))
+        times = self.schedule.grid(1 + (self.steps if steps is None else whole(steps=steps)))
         return self._to_images(self._flow(self.prior_scale * ops.convert_to_tensor(z), times, sampler))
 
     # Likelihood
@@ -369,7 +362,7 @@ class Diffusion(GenerativeModel):
         Raises:
             ValueError: `samples` is below 1.
         """
-        positive(samples=1 if samples is None else samples)
+        samples = whole_or_none(samples=samples)
         with self.averaged_weights():
             x = 2.0 * self.images_of(x) - 1.0
             n, rest = ops.shape(x)[0], self.timesteps - 1
@@ -407,135 +400,3 @@ class Diffusion(GenerativeModel):
             Nats per image, float32 `(batch,)`.
         """
         return self.variational_bound(x, samples, seed)[0]
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class LatentDiffusion(GenerativeModel):
-    """A diffusion model of the codes of an autoencoder (Rombach et al. 2022, arXiv:2112.10752).
-
-    Codes are brought to mean 0 and variance 1 by running averages. The autoencoder comes trained, or learns in the same steps
-    by its own loss and optimizer; no gradient of the diffusion model's loss reaches it.
-
-    Args:
-        autoencoder: `Autoencoder`, without `ema` of its own; or, with `train_autoencoder=False`, any trained model of this zoo
-            that encodes images to vectors and decodes them, as a `VAE`, of whose codes the means are taken.
-        diffusion: `Diffusion` of images of shape `(1, 1, latent_dim)`, not clipped, without `ema` of its own.
-        train_autoencoder: bool. Whether the autoencoder learns along. Defaults to True.
-        **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
-
-    Raises:
-        ValueError: an autoencoder that cannot learn along; a diffusion model of another shape than the codes, or one that clips;
-            a part with `ema`.
-
-    Example:
-
-    >>> model = gz.build("latent_diffusion", image_shape=(28, 28, 1))
-    >>> model.fit(images, epochs=1, verbose=0)
-    >>> model.sample(4, seed=0, steps=20).shape
-    (4, 28, 28, 1)
-    """
-
-    terms = ("reconstruction_loss",)
-    optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
-    averaged = ("autoencoder", "diffusion", "normalize")
-    keyed = True
-
-    def __init__(self, autoencoder, diffusion, train_autoencoder=True, **kwargs):
-        super().__init__(**kwargs)
-        self.autoencoder = autoencoder
-        self.diffusion = diffusion
-        self.train_autoencoder = train_autoencoder
-        if train_autoencoder and type(autoencoder) is not Autoencoder:
-            raise ValueError(
-                f"a {type(autoencoder).__name__} cannot learn along, as an Autoencoder can; train it first and pass "
-                f"train_autoencoder=False."
-            )
-        self._distance = distances.get(getattr(autoencoder, "distance", "l2"))
-        codes = math.prod(autoencoder.decoder.input_shape[1:])
-        if diffusion.image_shape != (1, 1, codes) or diffusion.clip:
-            raise ValueError(
-                f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
-                f"the autoencoder's codes, which have no bounds, and clip=False."
-            )
-        for part in (autoencoder, diffusion):
-            if part.ema is not None:
-                raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
-        self.normalize = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
-        self.normalize.build((None, codes))
-        self.num_classes = diffusion.num_classes
-
-    @property
-    def image_shape(self):
-        return self.autoencoder.image_shape
-
-    @property
-    def conditional(self):
-        return self.diffusion.conditional
-
-    @property
-    def evaluations_per_sample(self):
-        """How often `sample` evaluates the network for an image unless told otherwise."""
-        return self.diffusion.evaluations_per_sample
-
-    @inference
-    def encode(self, x):
-        """Images to the autoencoder's codes, `(batch, latent_dim)`."""
-        return self.autoencoder.encode(x)
-
-    @inference
-    def decode(self, z):
-        """Codes to images in [0, 1]."""
-        return self.autoencoder.decode(z)
-
-    def call(self, x):
-        """The autoencoder's reconstruction of `x`."""
-        return self.reconstruct(self.images_of(x))
-
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None):
-        """Draw images; arguments as in `Diffusion.sample`."""
-        settings = self.diffusion.sampling_settings(steps, sampler, guidance)
-        return super().sample(n, seed, batch_size, labels, averaged, **settings)
-
-    def draw_latents(self, n, random):
-        """n times standard normal noise of the codes' shape, `(n, 1, 1, latent_dim)`."""
-        return self.diffusion.draw_latents(n, random)
-
-    @inference
-    def generate(self, latents, **settings):
-        codes = self.diffusion.walk(latents, **settings)[:, 0, 0]
-        spread = ops.sqrt(self.normalize.moving_variance + self.normalize.epsilon)
-        return self.autoencoder.decode(codes * spread + self.normalize.moving_mean)
-
-    def _diffusion_terms(self, x, labels, random, training):
-        codes = ops.stop_gradient(self.autoencoder.encode(x))
-        codes = self.normalize(codes, training=training)[:, None, None, :]
-        error, factor, t = self.diffusion.errors(codes, labels, random, training)
-        if training:
-            self.diffusion.time_sampling.update(t, ops.stop_gradient(error), self.diffusion.schedule)
-        return {"loss": factor * error}
-
-    def _reconstruction_terms(self, x, random, training):
-        if self.train_autoencoder:
-            return self.autoencoder.objective(x, random, training)
-        return {"reconstruction_loss": self._distance(x, self.autoencoder.reconstruct(x))}
-
-    def train_step(self, data):
-        x, labels = self.images_of(data), self.one_hot_labels_of(data)
-        objective = lambda: self._reconstruction_terms(x, self.random, True)  # noqa: E731
-        if self.train_autoencoder:
-            reconstruction = self.minimize(objective, ("autoencoder",), self.autoencoder_optimizer)
-        else:
-            reconstruction = objective()
-        terms = self.minimize(
-            lambda: self._diffusion_terms(x, labels, self.random, True), ("diffusion", "normalize"), self.optimizer
-        )
-        return self.track({**reconstruction, **terms})
-
-    def test_step(self, data):
-        x, labels = self.images_of(data), self.one_hot_labels_of(data)
-
-        def terms_of():
-            reconstruction = self._reconstruction_terms(x, self.random_test, False)
-            return {**reconstruction, **self._diffusion_terms(x, labels, self.random_test, False)}
-
-        return self.track(self.measure(terms_of, self.averaged))

@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import images, randomness
-from keras_genzoo.base import GenerativeModel, inference
 from keras_genzoo.bijectors import Chain
-from keras_genzoo.networks.common import image_size, positive
+from keras_genzoo.core import images, randomness
+from keras_genzoo.core.checks import image_size, whole
+from keras_genzoo.core.inference import inference
+from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
 
 
@@ -152,7 +153,7 @@ class Flow(GenerativeModel):
         Returns:
             Nats per image, float32 `(batch,)`.
         """
-        positive(samples=samples)
+        samples = whole(samples=samples)
         x = self.images_of(x)
         total = 0.0
         for draw in range(samples):

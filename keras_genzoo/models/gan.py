@@ -5,7 +5,9 @@ from keras import ops
 
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds
-from keras_genzoo.base import GenerativeModel, check_output, inference
+from keras_genzoo.core.checks import check_output, whole
+from keras_genzoo.core.inference import inference
+from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.regularizers import check_unmixed
 
 
@@ -54,8 +56,7 @@ class GAN(GenerativeModel):
 
     def __init__(self, generator, critic, objective="non_saturating", penalties=(), critic_steps=1, augment=(), **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(critic_steps, int) or critic_steps < 0:
-            raise ValueError(f"critic_steps is {critic_steps!r}, expected a whole number of at least 0.")
+        critic_steps = whole(0, critic_steps=critic_steps)
         self.generator = generator
         self.critic = critic
         self.objective = adversarial.get_objective(objective)

@@ -7,12 +7,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import divergences, images, likelihoods, randomness
+from keras_genzoo import divergences, likelihoods
 from keras_genzoo.adversarial import LatentGame
-from keras_genzoo.base import GenerativeModel, check_output, inference
-from keras_genzoo.models.autoencoder import Autoencoder
+from keras_genzoo.core import images, randomness
+from keras_genzoo.core.batches import count
+from keras_genzoo.core.checks import check_output, whole
+from keras_genzoo.core.inference import inference
+from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
-from keras_genzoo.serialization import Part
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -84,8 +86,6 @@ class VAE(GenerativeModel):
             raise ValueError(f"beta is {beta}, expected a number of at least 0.")
         if beta_warmup < 0:
             raise ValueError(f"beta_warmup is {beta_warmup}, expected a number of steps of at least 0.")
-        if not isinstance(importance_samples, int) or importance_samples < 1:
-            raise ValueError(f"importance_samples is {importance_samples!r}, expected a whole number of at least 1.")
         self.encoder = encoder
         self.decoder = decoder
         code = tuple(decoder.input_shape[1:])
@@ -94,7 +94,7 @@ class VAE(GenerativeModel):
         self.beta = beta
         self.beta_warmup = beta_warmup
         self.posterior_flow = posterior_flow
-        self.importance_samples = importance_samples
+        self.importance_samples = whole(importance_samples=importance_samples)
         height, width, channels = self.image_shape
         check_output(encoder, "encoder", *[code] * (2 if posterior_flow is None or not posterior_flow.conditional else 3))
         check_output(decoder, "decoder", (height, width, channels * self.likelihood.parameters_per_channel))
@@ -272,7 +272,7 @@ class BetaTCVAE(VAE):
     def prepare(self, first_batch, dataset):
         super().prepare(first_batch, dataset)
         if self.dataset_size is None:
-            size = _count(dataset, self.images_of(first_batch))
+            size = count(dataset, self.images_of(first_batch))
             if size is None:
                 raise ValueError(
                     "the number of training images is not known, as the data set is endless or a generator; give dataset_size="
@@ -288,16 +288,6 @@ class BetaTCVAE(VAE):
         warm = beta / self.beta if self.beta else 1.0
         terms["loss"] = terms["reconstruction_loss"] + warm * (terms["kl_loss"] + excess)
         return terms
-
-
-def _count(dataset, first):
-    """How many images `fit` was given, or None."""
-    if getattr(dataset, "images_count", None):
-        return dataset.images_count
-    if isinstance(dataset, tf.data.Dataset):
-        batches = int(dataset.cardinality())
-        return batches * first.shape[0] if batches >= 0 else None
-    return len(dataset) if isinstance(dataset, (np.ndarray, tf.Tensor)) else None
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -336,228 +326,3 @@ class InfoVAE(VAE):
         terms["divergence_loss"] = self.divergence(terms["codes"], self.prior, random)
         terms["loss"] = terms["loss"] + (self.alpha + self.weight - 1.0) * terms["divergence_loss"]
         return terms
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class TwoStageVAE(VAE):
-    """A VAE, and a second one of its codes, whose prior comes nearer to where they lie (Dai and Wipf 2019, arXiv:1903.05789,
-    section 4).
-
-        z ~ q(z|x);   second_loss = -E_q(u|z)[log p(z|u)] + KL(q(u|z) || N(0, I))
-
-    Samples are decoded from z ~ p(z|u) with u ~ N(0, I). The paper trains one after the other; here the second learns in the
-    same steps, with an optimizer of its own, and no gradient of its loss reaches the first. `log_prob` is a lower bound for what
-    `sample` draws from: the second VAE stands in it with its own importance weight, of one draw of u for each of z.
-
-    Args:
-        encoder, decoder: as in `VAE`.
-        second_encoder: keras.Model. Codes z to the pair `(mu, log_variance)` of q(u|z).
-        second_decoder: keras.Model. u to the mean of p(z|u).
-        second_likelihood: `likelihoods.Gaussian`, around what the second decoder puts out; None is one with a learned scale.
-            Defaults to None.
-        **kwargs: as in `VAE`; a `prior` is that of the first alone.
-    """
-
-    terms = ("reconstruction_loss", "kl_loss", "second_loss")
-    optimizers = {
-        "optimizer": ("encoder", "decoder", "prior", "likelihood", "posterior_flow"),
-        "second_optimizer": ("second_encoder", "second_decoder", "second_likelihood"),
-    }
-    averaged = (*VAE.averaged, *optimizers["second_optimizer"])
-
-    def __init__(self, encoder, decoder, second_encoder, second_decoder, second_likelihood=None, **kwargs):
-        super().__init__(encoder, decoder, **kwargs)
-        self.second_encoder, self.second_decoder = second_encoder, second_decoder
-        self.second_likelihood = likelihoods.Gaussian("learned") if second_likelihood is None else second_likelihood
-        check_output(second_encoder, "second_encoder", *[tuple(second_decoder.input_shape[1:])] * 2)
-        check_output(second_decoder, "second_decoder", tuple(decoder.input_shape[1:]))
-
-    def draw_latents(self, n, random):
-        """The noise of n draws of u, and of z given u, side by side."""
-        return random.normal((n, self.second_decoder.input_shape[1] + self.decoder.input_shape[1]))
-
-    @inference
-    def generate(self, latents):
-        """Images from the noise of `draw_latents`."""
-        u, noise = ops.split(latents, [self.second_decoder.input_shape[1]], axis=1)
-        return self.decode(self.second_decoder(u, training=False) + self.second_likelihood.current_scale * noise)
-
-    def second_terms(self, z, noise, training):
-        """-log p(z|u), and KL(q(u|z) || p(u)) in closed form, for one u of q(u|z); and log p(z, u) / q(u|z)."""
-        mu, log_variance = self.second_encoder(z, training=training)
-        u = mu + ops.exp(0.5 * log_variance) * noise
-        log_likelihood = self.second_likelihood.training_log_prob if training else self.second_likelihood.log_prob
-        reconstruction = -log_likelihood(z, self.second_decoder(u, training=training))
-        log_ratio = StandardNormal(mu.shape[1]).log_prob(u) - divergences.gaussian_log_prob(u, mu, log_variance)
-        loss = reconstruction + divergences.gaussian_kl(mu, log_variance)
-        return {"loss": loss, "log_weight": log_ratio - reconstruction}
-
-    def log_prior(self, z, key):
-        shape = ops.shape(z)[0], self.second_decoder.input_shape[1]
-        return self.second_terms(z, randomness.normal(key, shape), training=False)["log_weight"]
-
-    def _second(self, terms, random, training):
-        noise = random.normal((ops.shape(terms["codes"])[0], self.second_decoder.input_shape[1]))
-        return self.second_terms(ops.stop_gradient(terms["codes"]), noise, training)
-
-    def train_step(self, data):
-        x, beta = self.images_of(data), self.warm_beta()
-        terms_of = lambda: self.negative_elbo(x, self.random, beta, training=True)  # noqa: E731
-        terms = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer)
-        second_of = lambda: self._second(terms, self.random, training=True)  # noqa: E731
-        second = self.minimize(second_of, self.optimizers["second_optimizer"], self.second_optimizer)
-        return self.track({**terms, "second_loss": second["loss"]})
-
-    def test_step(self, data):
-        x = self.images_of(data)
-
-        def terms_of():
-            terms = self.negative_elbo(x, self.random_test, self.beta, training=False)
-            return {**terms, "second_loss": self._second(terms, self.random_test, False)["loss"]}
-
-        return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class Codebook(Part):
-    """Vectors that stand for others, each the running mean of those it is nearest to (van den Oord et al. 2017, appendix A.1).
-
-    Args:
-        size: int. Number of vectors.
-        dim: int. Their dimensions.
-        decay: float in (0, 1). Of the running means. Defaults to 0.99.
-    """
-
-    def __init__(self, size, dim, decay=0.99, **kwargs):
-        super().__init__(**kwargs)
-        if not isinstance(size, int) or size < 2 or not 0 < decay < 1:
-            raise ValueError(f"size is {size!r} and decay is {decay!r}, expected at least 2, and a number between 0 and 1.")
-        self.size, self.dim, self.decay = size, dim, decay
-        # Every replica computes the same of all rows.
-        settings = dict(dtype="float32", trainable=False, aggregation="mean")
-        normal = keras.initializers.RandomNormal(stddev=0.1)  # as wide as codes of a fresh encoder
-        self.vectors = self.add_weight(shape=(size, dim), initializer=normal, name="vectors", **settings)
-        self.counts = self.add_weight(shape=(size,), initializer="ones", name="counts", **settings)
-        self.sums = self.add_weight(shape=(size, dim), initializer="zeros", name="sums", **settings)
-        self.sums.assign(self.vectors)
-
-    def begin(self, rows):
-        """Begin with vectors among these, float array `(n, dim)`."""
-        random = np.random.default_rng(0)
-        chosen = rows[random.choice(len(rows), self.size, replace=len(rows) < self.size)]
-        # Those that come twice must not stay alike.
-        chosen = chosen + 1e-3 * rows.std() * random.standard_normal(chosen.shape)
-        self.vectors.assign(chosen)
-        self.sums.assign(chosen)
-        self.counts.assign(np.ones(self.size))
-
-    def nearest(self, z):
-        """Numbers of the nearest vectors, int64 `(...)`, of `(..., dim)`."""
-        rows = ops.reshape(z, (-1, self.dim))
-        index = ops.argmin(divergences.squared_distances(rows, ops.convert_to_tensor(self.vectors)), axis=1)
-        return ops.reshape(index, ops.shape(z)[:-1])
-
-    def vectors_of(self, index):
-        return ops.take(ops.convert_to_tensor(self.vectors), index, axis=0)
-
-    def update(self, z, index):
-        """One step of the running means, of all replicas' rows."""
-        rows = divergences.gather(ops.reshape(ops.stop_gradient(z), (-1, self.dim)))
-        chosen = ops.one_hot(divergences.gather(ops.reshape(index, (-1,))), self.size, dtype="float32")
-        counts = self.decay * self.counts + (1.0 - self.decay) * ops.sum(chosen, axis=0)
-        sums = self.decay * self.sums + (1.0 - self.decay) * ops.matmul(ops.transpose(chosen), rows)
-        self.counts.assign(counts)
-        self.sums.assign(sums)
-        self.vectors.assign(sums / ops.maximum(counts, 1e-5)[:, None])
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class VQVAE(Autoencoder):
-    """An autoencoder whose code is a grid of vectors out of a codebook (van den Oord et al. 2017, arXiv:1711.00937, eq. 3).
-
-        loss = E_x[dist(x, decoder(e))] + commitment * |encoder(x) - e|^2,    e the nearest vectors of the codebook
-
-    e gets its gradient from the decoder straight through to the encoder, and the codebook follows by running means. It begins
-    with outputs of the encoder for the first batch that `fit` sees. `fit` prints `perplexity`, the exponential of the entropy
-    of how often each vector is met in a batch, and `codebook_usage`, the share of the vectors that are met.
-
-    `sample` is by the simplest prior that keeps neighbouring vectors together: a mixture of Gaussians over the whole grid of
-    vectors (`fit_prior`), whose draws `decode` snaps to the codebook. The paper's own prior is autoregressive. The
-    decoder has no likelihood, so there is no `log_prob`.
-
-    Args:
-        encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
-        decoder: keras.Model. The grid to images.
-        codebook: `Codebook` of vectors of that `dim`.
-        distance: as in `Autoencoder`. Defaults to "l2".
-        prior: `priors.GaussianMixture` over `rows * columns * dim` numbers, or None. Defaults to None.
-        commitment: float, at least 0; the paper's beta. Defaults to 0.25.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
-
-    Example:
-
-    >>> model = gz.build("vqvae", image_shape=(28, 28, 1), width=8, depth=3, components=1)
-    >>> model.fit(images, epochs=1, verbose=0)
-    >>> model.fit_prior(images)
-    >>> model.sample(4, seed=0).shape
-    (4, 28, 28, 1)
-    """
-
-    optimizers = {"optimizer": ("encoder", "decoder", "codebook")}
-    averaged = ("encoder", "decoder", "codebook")
-    terms = ("reconstruction_loss", "commitment_loss", "perplexity", "codebook_usage")
-
-    def __init__(self, encoder, decoder, codebook, distance="l2", prior=None, commitment=0.25, **kwargs):
-        super().__init__(encoder, decoder, distance, prior, **kwargs)
-        if self.regularizers or self.corruption is not None:
-            raise ValueError("regularizers or a corruption were given, expected none: the codes are those of the codebook.")
-        if commitment < 0:
-            raise ValueError(f"commitment is {commitment}, expected a number of at least 0.")
-        self.codebook = codebook
-        self.commitment = commitment
-        self._grid = tuple(decoder.input_shape[1:])
-        if len(self._grid) != 3 or self._grid[-1] != codebook.dim:
-            raise ValueError(
-                f"the decoder takes {self._grid} and the codebook has vectors of {codebook.dim}, expected (rows, columns, "
-                f"{codebook.dim})."
-            )
-
-    def prepare(self, first_batch, dataset):
-        z = np.asarray(self.encoder(self.images_of(first_batch), training=False))
-        self.codebook.begin(z.reshape(-1, self.codebook.dim))
-
-    def snapped(self, z):
-        return self.codebook.vectors_of(self.codebook.nearest(z))
-
-    @inference
-    def encode(self, x):
-        """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`."""
-        return ops.reshape(self.snapped(self.encoder(self.images_of(x), training=False)), (-1, math.prod(self._grid)))
-
-    @inference
-    def decode(self, z):
-        """Vectors as `encode` gives them, each brought to the nearest of the codebook, to images in [0, 1]."""
-        return super().decode(self.snapped(ops.reshape(z, (-1, *self._grid))))
-
-    def objective(self, data, random, training):
-        x = self.images_of(data)
-        z = self.encoder(x, training=training)
-        index = self.codebook.nearest(z)
-        e = self.codebook.vectors_of(index)
-        reconstruction = self._dist(x, self.decoder(z + ops.stop_gradient(e - z), training=training))
-        commitment = ops.sum(ops.square(z - ops.stop_gradient(e)), axis=(1, 2, 3))
-        share = ops.mean(ops.one_hot(ops.reshape(index, (-1,)), self.codebook.size, dtype="float32"), axis=0)
-        return {
-            "loss": reconstruction + self.commitment * commitment,
-            "reconstruction_loss": reconstruction,
-            "commitment_loss": commitment,
-            "perplexity": ops.exp(-ops.sum(share * ops.log(share + 1e-10))),
-            "codebook_usage": ops.mean(ops.cast(share > 0, "float32")),
-            "codes": (z, index),
-        }
-
-    def train_step(self, data):
-        terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
-        terms = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer)
-        self.codebook.update(*terms["codes"])
-        return self.track(terms)

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_genzoo import adversarial, divergences
-from keras_genzoo.base import check_output, inference
+from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.inference import inference
 from keras_genzoo.models.autoencoder import Autoencoder
 from keras_genzoo.priors import StandardNormal
 

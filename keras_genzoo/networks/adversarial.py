@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import dense, positive
+from keras_genzoo.core.checks import whole, whole_or_none
+from keras_genzoo.networks.common import dense
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, skip_decoder
 from keras_genzoo.networks.mlp import mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
@@ -39,7 +40,8 @@ def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", n
     Returns:
         A built `keras.Model`, to float32 `(batch, height, width, channels)`.
     """
-    positive(latent_dim=latent_dim, num_classes=num_classes or 1)
+    latent_dim = whole(latent_dim=latent_dim)
+    num_classes = whole_or_none(num_classes=num_classes)
     decoder = _factory(kind, 0)
     if num_classes is None:
         return decoder(latent_dim, image_shape, output_activation="tanh", name=name, **settings)
@@ -67,7 +69,8 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
     Returns:
         A built `keras.Model`, to float32 `(batch, units)`.
     """
-    positive(units=units, num_classes=num_classes or 1)
+    units = whole(units=units)
+    num_classes = whole_or_none(num_classes=num_classes)
     encoder = _factory(kind, 1)
     # A score without a bias: most objectives look at differences of scores alone, and would never train it.
     settings = {"activation": "leaky_relu", "normalization": None, "head_bias": False, **settings}

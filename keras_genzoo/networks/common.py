@@ -4,24 +4,10 @@ import math
 
 from keras import layers
 
+from keras_genzoo.core.checks import whole
 from keras_genzoo.layers import ChannelNormalization, SoftBound, SpectralConv2D, SpectralConv2DTranspose, SpectralDense
 
 NORMALIZATIONS = (None, "batch", "layer", "channel")
-
-
-def image_size(image_shape):
-    """`(height, width, channels)` as three positive whole numbers, or one sentence that says what came."""
-    sizes = tuple(image_shape) if isinstance(image_shape, (tuple, list)) else ()
-    if len(sizes) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"image_shape is {image_shape!r}, expected (height, width, channels), each at least 1, as (28, 28, 1).")
-    return sizes
-
-
-def positive(**sizes):
-    """Raise one sentence unless every number is a whole number of at least 1."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} is {size!r}, expected a whole number of at least 1.")
 
 
 def normalized(x, normalization, activation, name):
@@ -63,7 +49,7 @@ def code_heads(x, latent_dim, heads, spectral=False, use_bias=True, activation=N
     Returns:
         A tensor `(batch, latent_dim)`, or a tuple of them for several heads.
     """
-    positive(latent_dim=latent_dim)
+    latent_dim = whole(latent_dim=latent_dim)
     outputs = []
     for head in heads:
         z = dense(spectral)(latent_dim, activation, use_bias=use_bias, dtype="float32", name=head)(x)

@@ -3,17 +3,8 @@
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import (
-    coarse_grid,
-    code_heads,
-    convolution,
-    crop,
-    dense,
-    image_size,
-    normalized,
-    positive,
-    up_convolution,
-)
+from keras_genzoo.core.checks import image_size, whole
+from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, dense, normalized, up_convolution
 
 
 def _down(x, width, depth, activation, normalization, spectral=False):
@@ -46,7 +37,7 @@ def _up(x, image_shape, width, depth, activation, normalization, output_activati
 
 def _from_codes(latent_dim, image_shape, width, depth, activation, normalization, hidden, spectral):
     """The input of codes, and the coarsest feature map that a decoder begins with."""
-    positive(latent_dim=latent_dim, width=width, depth=depth)
+    latent_dim = whole(latent_dim=latent_dim)
     inputs = x = keras.Input((latent_dim,), name="code")
     if hidden:
         x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
@@ -89,7 +80,7 @@ def conv_encoder(
 
     >>> conv_encoder((33, 21, 5), 16, heads=("mu", "log_variance"))
     """
-    positive(width=width, depth=depth)
+    width, depth = whole(width=width, depth=depth)
     inputs = x = keras.Input(image_size(image_shape), name="image")
     x = layers.Flatten(name="flatten")(_down(x, width, depth, activation, normalization, spectral))
     if hidden:
@@ -126,6 +117,7 @@ def conv_decoder(
         A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
     """
     image_shape = image_size(image_shape)
+    width, depth = whole(width=width, depth=depth)
     inputs, x = _from_codes(latent_dim, image_shape, width, depth, activation, normalization, hidden, spectral)
     x = _up(x, image_shape, width, depth, activation, normalization, output_activation, spectral)
     return keras.Model(inputs, x, name=name)
@@ -157,6 +149,7 @@ def skip_decoder(
         A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
     """
     height, columns, channels = image_shape = image_size(image_shape)
+    width, depth = whole(width=width, depth=depth)
     inputs, x = _from_codes(latent_dim, image_shape, width, depth, activation, normalization, hidden, spectral)
     image = convolution(spectral)(channels, 3, padding="same", dtype="float32", name="image")(x)
     for level in range(depth, 0, -1):
@@ -185,7 +178,7 @@ def grid_encoder(image_shape, channels, width=32, depth=2, activation="relu", no
     Returns:
         A built `keras.Model`, to float32 `(batch, height / 2^depth, width / 2^depth, channels)`, sides rounded up.
     """
-    positive(channels=channels, width=width, depth=depth)
+    channels, width, depth = whole(channels=channels, width=width, depth=depth)
     inputs = keras.Input(image_size(image_shape), name="image")
     x = _down(inputs, width, depth, activation, normalization)
     return keras.Model(inputs, layers.Conv2D(channels, 1, dtype="float32", name="grid")(x), name=name)
@@ -199,7 +192,7 @@ def grid_decoder(
     Returns:
         A built `keras.Model`, to float32 `(batch, height, width, channels)`.
     """
-    positive(channels=channels, width=width, depth=depth)
+    channels, width, depth = whole(channels=channels, width=width, depth=depth)
     height, columns, _ = image_shape = image_size(image_shape)
     grid = -(-height // 2**depth), -(-columns // 2**depth), channels
     inputs = keras.Input(grid, name="code")

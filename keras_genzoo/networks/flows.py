@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.layers import MaskedDense
-from keras_genzoo.networks.common import image_size, normalized, positive
+from keras_genzoo.networks.common import normalized
 from keras_genzoo.networks.residual import residual_block
 
 
@@ -23,9 +24,10 @@ def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation=
     Returns:
         A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
     """
-    positive(outputs=outputs, width=width)
-    if not kernels or not all(isinstance(kernel, int) and kernel > 0 for kernel in kernels):
-        raise ValueError(f"kernels is {kernels!r}, expected sizes of at least one convolution, as (3, 1, 3).")
+    outputs, width = whole(outputs=outputs, width=width)
+    if not kernels:
+        raise ValueError("kernels is empty, expected sizes of at least one convolution, as (3, 1, 3).")
+    kernels = [whole(kernels=kernel) for kernel in kernels]
     inputs = x = keras.Input(image_size(image_shape), name="stays")
     for index, kernel in enumerate(kernels[:-1], 1):
         x = layers.Conv2D(width, kernel, padding="same", activation=activation, name=f"conv{index}")(x)
@@ -45,7 +47,7 @@ def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu
     Returns:
         A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
     """
-    positive(outputs=outputs, width=width, blocks=blocks)
+    outputs, width, blocks = whole(outputs=outputs, width=width, blocks=blocks)
     inputs = keras.Input(image_size(image_shape), name="stays")
     x = layers.Conv2D(width, 3, padding="same", name="first")(inputs)
     seen = [layers.Conv2D(width, 1, name="skip")(x)]
@@ -59,7 +61,7 @@ def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu
 
 def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", name="coupling"):
     """Vectors `(batch, dimensions)` to the parameters of a coupling, `(batch, outputs)`, by `depth` layers of `width` units."""
-    positive(dimensions=dimensions, outputs=outputs, width=width, depth=depth)
+    dimensions, outputs, width, depth = whole(dimensions=dimensions, outputs=outputs, width=width, depth=depth)
     inputs = x = keras.Input((dimensions,), name="stays")
     for index in range(1, depth + 1):
         x = layers.Dense(width, activation=activation, name=f"hidden{index}")(x)
@@ -84,7 +86,7 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
         A built `keras.Model`, `(batch, dimensions)`, or a list of this and `(batch, context)`, to `(batch, dimensions *
         parameters)`, those of an element side by side.
     """
-    positive(dimensions=dimensions, parameters=parameters, width=width, depth=depth)
+    dimensions, parameters, width, depth = whole(dimensions=dimensions, parameters=parameters, width=width, depth=depth)
     before = np.arange(1, dimensions + 1).tolist()  # the element's own number: how many elements what follows may see
     # A unit of degree d sees the first d elements; none may see the last, on which nothing depends.
     degrees = (1 + np.arange(width) * (dimensions - 1) // width).tolist()

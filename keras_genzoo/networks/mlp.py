@@ -1,12 +1,14 @@
 """Fully connected networks."""
 
 import math
+import numbers
 
 import keras
 from keras import layers
 
+from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.layers import TimeEmbedding
-from keras_genzoo.networks.common import code_heads, dense, normalized, positive
+from keras_genzoo.networks.common import code_heads, dense, normalized
 
 
 def mlp(
@@ -45,16 +47,18 @@ def mlp(
     >>> encoder = mlp((28, 28, 1), 16, heads=("mu", "log_variance"), name="encoder")
     >>> decoder = mlp(16, (28, 28, 1), output_activation="sigmoid", name="decoder")
     """
-    inputs = keras.Input((input_shape,) if isinstance(input_shape, int) else tuple(input_shape), name="input")
-    widths = [width] * depth if isinstance(width, int) else list(width)
+    depth = whole(0, depth=depth)
+    to_codes = isinstance(output_shape, numbers.Integral)
+    inputs = keras.Input((input_shape,) if isinstance(input_shape, numbers.Integral) else tuple(input_shape), name="input")
+    widths = [width] * depth if isinstance(width, numbers.Integral) else list(width)
     if len(widths) != depth:
         raise ValueError(f"width holds {len(widths)} numbers for depth={depth}, expected one number or {depth}.")
     x = layers.Flatten(name="flatten")(inputs) if len(inputs.shape) > 2 else inputs
     for index, units in enumerate(widths, 1):
-        positive(width=units)
+        units = whole(width=units)
         x = dense(spectral)(units, use_bias=normalization is None, name=f"hidden{index}")(x)
         x = normalized(x, normalization, activation, f"hidden{index}")
-    if isinstance(output_shape, int):
+    if to_codes:
         return keras.Model(inputs, code_heads(x, output_shape, heads, spectral, head_bias, output_activation), name=name)
     x = dense(spectral)(math.prod(output_shape), activation=output_activation, dtype="float32", name="output")(x)
     x = layers.Reshape(tuple(output_shape), dtype="float32", name="image")(x)
@@ -78,7 +82,8 @@ def dense_denoiser(image_shape, width=512, depth=3, num_classes=None, name="deno
 
     >>> dense_denoiser((1, 1, 64), width=256)
     """
-    positive(width=width, depth=depth, num_classes=num_classes or 1)
+    width, depth = whole(width=width, depth=depth)
+    num_classes = whole_or_none(num_classes=num_classes)
     inputs = [keras.Input(tuple(image_shape), name="image"), keras.Input((), name="time")]
     told = layers.Dense(width, "silu", name="time_1")(TimeEmbedding(128, name="time_embedding")(inputs[1]))
     if num_classes is not None:

@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, image_size, normalized, positive
+from keras_genzoo.core.checks import image_size, whole
+from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, normalized
 
 
 def residual_block(x, filters, activation, normalization, name, spectral=False):
@@ -39,7 +40,7 @@ def residual_encoder(
     Returns:
         A built `keras.Model`, images to float32 `(batch, latent_dim)`, or a tuple of these for several heads.
     """
-    positive(width=width, depth=depth, blocks=blocks)
+    width, depth, blocks = whole(width=width, depth=depth, blocks=blocks)
     inputs = x = keras.Input(image_size(image_shape), name="image")
     for level in range(depth):
         x = convolution(spectral)(width * 2**level, 4, strides=2, padding="same", name=f"down{level + 1}")(x)
@@ -70,7 +71,7 @@ def residual_decoder(
     Returns:
         A built `keras.Model`, codes to float32 `(batch, height, width, channels)`.
     """
-    positive(latent_dim=latent_dim, width=width, depth=depth, blocks=blocks)
+    latent_dim, width, depth, blocks = whole(latent_dim=latent_dim, width=width, depth=depth, blocks=blocks)
     height, columns, channels = image_size(image_shape)
     inputs = keras.Input((latent_dim,), name="code")
     x = coarse_grid(inputs, image_shape, depth, width * 2 ** (depth - 1))

@@ -6,8 +6,9 @@ import math
 import keras
 from keras import layers
 
+from keras_genzoo.core.checks import image_size, whole, whole_or_none
 from keras_genzoo.layers import DepthToSpace, GroupNormalization, SpaceToDepth, TimeEmbedding
-from keras_genzoo.networks.common import crop, image_size, positive
+from keras_genzoo.networks.common import crop
 
 
 def _norm(x, groups, name):
@@ -98,7 +99,8 @@ def unet(
 
     >>> unet((33, 21, 5), width=16, multipliers=(1, 2), attention=(1,))
     """
-    positive(width=width, blocks=blocks, heads=heads, groups=groups, num_classes=num_classes or 1, patch=patch)
+    width, blocks, heads, groups, patch = whole(width=width, blocks=blocks, heads=heads, groups=groups, patch=patch)
+    num_classes = whole_or_none(num_classes=num_classes)
     height, columns, channels = image_size(image_shape)
     levels = len(multipliers)
     if kind not in ("ddpm", "ddpm++"):

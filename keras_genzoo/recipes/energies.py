@@ -1,7 +1,7 @@
 """Recipes of energy-based models."""
 
-from keras_genzoo import boltzmann, networks, samplers
-from keras_genzoo.models import RBM, EnergyModel
+from keras_genzoo import chains, networks
+from keras_genzoo.models import RBM, EnergyModel, machines
 from keras_genzoo.models.energy import annealed
 from keras_genzoo.recipes.registry import adam, recipe, variant
 from keras_genzoo.recipes.space import LEARNING_RATE, Choice, Float, Int
@@ -33,7 +33,7 @@ def rbm(
     seed=None,
 ):
     """Restricted Boltzmann machine of binary pixels, by persistent contrastive divergence."""
-    model = RBM(boltzmann.MACHINES[kind](image_shape, hidden), k, chains, sample_steps, ema=ema, seed=seed)
+    model = RBM(machines.MACHINES[kind](image_shape, hidden), k, chains, sample_steps, ema=ema, seed=seed)
     return model, {"optimizer": adam(learning_rate, total_steps)}
 
 
@@ -78,7 +78,7 @@ def ebm(
 ):
     """Convolutional energy of an image, by short runs of Langevin dynamics from a replay buffer."""
     network = _network(image_shape, kind, width, depth, hidden, activation=activation, spectral=spectral)
-    sampler = samplers.Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
+    sampler = chains.Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
     # A chain is gone on with for steps / restart steps, on average, before it begins anew: as many as sample takes from noise.
     model = EnergyModel(
         network, "contrastive", sampler, steps, sample_steps, buffer_size, restart, data_noise, energy_weight, ema=ema, seed=seed

@@ -3,8 +3,8 @@
 import math
 
 from keras_genzoo import bijectors, networks
+from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
-from keras_genzoo.networks.common import positive
 from keras_genzoo.recipes.registry import adam, recipe, variant
 from keras_genzoo.recipes.space import EMA, LEARNING_RATE, Choice, Float, Int
 
@@ -137,16 +137,14 @@ def glow(
     levels; 0 draws it evenly. `marginals=False` has logits, of `alpha + (1 - 2 alpha) x`, in the place of the splines. Glow as
     published has none of these, see `glow/cifar10`.
     """
-    positive(levels=levels, steps=steps, growth=growth)
+    levels, steps, growth = whole(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
-    for name, count in {"dense": dense, "dequantisation": dequantisation}.items():
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"{name} is {count!r}, expected a whole number of at least 0; 0 is none.")
+    dense, dequantisation = whole(0, dense=dense, dequantisation=dequantisation)
     checkerboards = checkerboard if isinstance(checkerboard, (tuple, list)) else (checkerboard,)
-    if len(checkerboards) > levels + 1 or not all(isinstance(count, int) and count >= 0 for count in checkerboards):
-        numbers = f"expected at most {levels + 1} numbers for {levels} levels, each at least 0"
-        raise ValueError(f"checkerboard is {checkerboard!r}, {numbers}.")
+    checkerboards = [whole(0, checkerboard=count) for count in checkerboards]
+    if len(checkerboards) > levels + 1:
+        raise ValueError(f"checkerboard is {checkerboard!r}, expected at most {levels + 1} numbers for {levels} levels.")
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
@@ -224,7 +222,7 @@ def nice(
     seed=None,
 ):
     """NICE: additive couplings of whole images by fully connected networks, and a scale for each dimension."""
-    positive(couplings=couplings)
+    couplings = whole(couplings=couplings)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     chain += _dense_couplings(dimensions, couplings, width, depth, "additive")
@@ -248,7 +246,7 @@ def maf(
     seed=None,
 ):
     """Masked autoregressive flow: every pixel by all before it, the order turned round between layers; first a spline a pixel."""
-    positive(layers=layers)
+    layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [*_start(image_shape, marginals, alpha), bijectors.Flatten(image_shape)]
     for index in range(layers):
@@ -263,7 +261,7 @@ def maf(
 @recipe("flow", {**SEARCH, "layers": Int(4, 64)}, jit_compile=True, steps_per_execution=10)
 def planar_flow(image_shape, total_steps, layers=16, alpha=0.05, learning_rate=1e-3, clipnorm=None, ema=None, seed=None):
     """Planar flow: bends along single directions, after a scale for each dimension; for few dimensions."""
-    positive(layers=layers)
+    layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     chain += [bijectors.Planar(dimensions) for _ in range(layers)]

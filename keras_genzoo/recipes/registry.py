@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from keras_genzoo.networks.common import image_size
+from keras_genzoo.core.checks import image_size, whole_or_none
 
 RECIPES = {}
 
@@ -124,8 +124,7 @@ def build(
     unknown = sorted(set(overrides) - set(entry.defaults))
     if unknown:
         raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
-    if total_steps is not None and (not isinstance(total_steps, int) or total_steps < 1):
-        raise ValueError(f"total_steps is {total_steps!r}, expected None or a whole number of at least 1.")
+    total_steps = whole_or_none(total_steps=total_steps)
     with _policy(dtype):
         model, settings = entry.make(image_shape, total_steps, **{**entry.defaults, **overrides})
     asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}

@@ -7,7 +7,6 @@ no run could use, `{"refused": reason}`.
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,12 +20,18 @@ import numpy as np
 import tensorflow as tf
 
 import keras_genzoo as gz
-from benchmarks import controls
-from keras_genzoo.budgets import Clock, seconds_per_execution, segment_length
+from keras_genzoo.benchmark import controls
 from keras_genzoo.callbacks import pairs
-from keras_genzoo.evaluation import score_reconstructions
-from keras_genzoo.files import replacing
-from keras_genzoo.images import to_levels, write_png
+from keras_genzoo.core import devices, plugins, runs
+from keras_genzoo.core.budgets import Clock, seconds_per_execution, segment_length
+from keras_genzoo.core.files import replacing
+from keras_genzoo.core.images import to_levels, write_png
+from keras_genzoo.evaluation import SampleDistance, score_reconstructions
+
+try:
+    import resource
+except ImportError:  # there is none on Windows
+    resource = None
 
 GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks
@@ -42,8 +47,9 @@ def main():
     os.dup2(2, 1)
     say = lambda **answer: print(json.dumps(answer, allow_nan=False), file=answers, flush=True)  # noqa: E731
     spec = json.load(sys.stdin)
-    choose_device(spec["settings"]["device"])
     try:
+        print(f"device: {devices.choose(spec['settings']['device'])}", file=sys.stderr)
+        plugins.import_named(spec["imports"])
         data = Data(spec["settings"])
     except (ValueError, OSError) as error:
         say(refused=" ".join(str(error).split()))
@@ -59,18 +65,6 @@ def main():
         traceback.print_exc()
         say(failed=f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}")
         sys.exit(1)
-
-
-def choose_device(device):
-    """Make one GPU visible, or none, and let it take memory as needed, so that peaks mean something."""
-    gpus = tf.config.list_physical_devices("GPU")
-    number = int(device.partition(":")[2] or 0)
-    chosen = [] if device == "cpu" else gpus[number : number + 1]
-    if device.startswith("gpu") and not chosen:
-        raise RuntimeError(f"there is no {device}, only {len(gpus)} GPUs.")
-    tf.config.set_visible_devices(chosen, "GPU")
-    for gpu in chosen:
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 class Data:
@@ -126,6 +120,7 @@ def run_recipe(run, settings, data, folder, say):
         )
 
     say(stage="building", fraction=0.0)
+    runs.write(folder, run["recipe"], run.get("imports", ()))
     model = build(total_steps=1000)
     train = data.training_batches(run["seed"], model.data_needs)
     executions = planned_executions(model, train, settings, data)
@@ -150,8 +145,9 @@ def run_recipe(run, settings, data, folder, say):
         "train_s": clock.train_seconds(),
         "compile_s": clock.compile_seconds(),
         "curve": curve.points,
-        "curve_n": curve.distance.n_real,
+        "curve_n": curve.distance.n,
         "params": model.count_params(),
+        "summary": gz.recipes.get(run["recipe"]).summary,
         "jit_compile": bool(model.jit_compile),
         "steps_per_execution": model.steps_per_execution,
         **peak_memory(),
@@ -241,8 +237,7 @@ class Curve:
         self.model, self.data, self.points = model, data, []
         self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
-        self.distance = gz.metrics.FrechetDistance(features)
-        self.distance.set_real(controls.real_images(data.validation, CURVE_N, seed=0)[0])
+        self.distance = SampleDistance(controls.real_images(data.validation, CURVE_N, seed=0)[0], features, CURVE_N)
 
     def __call__(self, segment, steps, seconds, logs):
         validation = self.model.evaluate(self.batches, verbose=0, return_dict=True)
@@ -254,11 +249,7 @@ class Curve:
     def sample_distance(self):
         if hasattr(self.model, "fit_prior"):
             self.model.fit_prior(self.data.train[:CURVE_CODES])
-        if not hasattr(self.model, "sample"):
-            return None
-        self.distance.reset_generated()
-        self.distance.update_generated(self.model.sample(self.distance.n_real, seed=0))
-        return self.distance.result()
+        return self.distance(self.model)
 
 
 def reset_peak_memory():
@@ -268,7 +259,7 @@ def reset_peak_memory():
 
 def peak_memory():
     """Peaks in MB: of the whole process in the machine's memory, and of training in the GPU's."""
-    peaks = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    peaks = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024} if resource else {}
     if tf.config.get_visible_devices("GPU"):
         peaks["peak_gpu_memory_mb"] = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     return peaks
@@ -325,28 +316,21 @@ def environment():
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
         "device": device,
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cpu": devices.cpu_name(),
+        "cores": devices.cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": platform.platform(terse=True),
         "revision": revision(),
     }
 
 
-def cpu_name():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
 def revision():
     """The revision of the checkout, with "-dirty" where files differ from it; None outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    settings = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True}
     try:
-        return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+        # Installed from a wheel the package may lie in a checkout of something else.
+        subprocess.run(["git", "ls-files", "--error-unmatch", Path(__file__).name], **settings)
+        return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=10"], **settings).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

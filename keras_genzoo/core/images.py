@@ -9,7 +9,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import replacing
 
 LEVELS = 256
 

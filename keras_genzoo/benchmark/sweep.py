@@ -3,10 +3,11 @@
 from tqdm import tqdm
 
 import keras_genzoo as gz
-from benchmarks import controls
-from benchmarks.results import label
-from benchmarks.worker import Data, choose_device, plain
 from keras_genzoo import samplers, schedules
+from keras_genzoo.benchmark import controls
+from keras_genzoo.benchmark.results import label
+from keras_genzoo.benchmark.worker import Data, plain
+from keras_genzoo.core import devices
 from keras_genzoo.models import Diffusion, LatentDiffusion
 
 
@@ -36,7 +37,7 @@ def sweep(folder, evaluations, n):
     Returns:
         Number of models.
     """
-    choose_device(folder.settings["device"])
+    devices.choose(folder.settings["device"])
     rows = sorted(
         (row for row in folder.rows() if row["status"] == "ok" and row["kind"] == "recipe"), key=lambda row: row["seed"]
     )

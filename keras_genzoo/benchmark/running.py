@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.results import label
+from keras_genzoo.benchmark.results import label
 
-ROOT = Path(__file__).parents[1]
 OVERHEAD = 25.0  # seconds beside training, until a finished run shows how many
 UNKNOWN = 60.0  # seconds of training where no budget says
 
@@ -85,18 +83,16 @@ def run_job(folder, job, show, store, timeout):
     log = folders[0] / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     spec = {"settings": folder.settings, "runs": job, "folders": [str(path) for path in folders]}
+    spec["imports"] = list(dict.fromkeys(each for run in job for each in run.get("imports", ())))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-    if folder.settings["device"] == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = "-1"
     reasons = []
     with open(log, "w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [sys.executable, "-m", "keras_genzoo.benchmark.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            cwd=ROOT,
             env=environment,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other
         )

@@ -1,11 +1,10 @@
 """The folder of one benchmark: `settings.json`, one JSON line a run in `results.jsonl`, and a folder of files a run."""
 
-import fcntl
 import json
 import re
 from pathlib import Path
 
-from keras_genzoo.files import replacing
+from keras_genzoo.core.files import locked, replacing
 
 
 class FolderError(Exception):
@@ -18,6 +17,9 @@ class Folder:
     Args:
         path: str or Path of a folder that `create` made.
 
+    Attributes:
+        failed, tried: lists of rows, those of the last `run` here that failed and all that it tried.
+
     Raises:
         FolderError: it is no such folder.
     """
@@ -25,6 +27,7 @@ class Folder:
     def __init__(self, path):
         self.path = Path(path)
         self.results = self.path / "results.jsonl"
+        self.failed, self.tried = [], []
         try:
             self.settings = json.loads((self.path / "settings.json").read_text())
         except (OSError, ValueError):
@@ -57,16 +60,8 @@ class Folder:
         return folder
 
     def lock(self):
-        """Keep other processes from adding results, until the returned file is closed."""
-        file = open(self.path / ".lock", "w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise FolderError(
-                f"another process is adding results to {self.path}; wait for it or choose another folder."
-            ) from None
-        return file
+        """A context in which other processes cannot add results."""
+        return locked(self.path, FolderError, f"another process is adding results to {self.path}")
 
     def rows(self):
         """The results so far, a dict a run."""
@@ -81,6 +76,25 @@ class Folder:
         rows = [other for other in self.rows() if identity(other) != identity(row)] + [row]
         with replacing(self.results) as temporary:
             temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+    def frame(self):
+        """The results so far as a `pandas.DataFrame`: a line a run, its scores and what was set among the columns."""
+        import pandas as pd
+
+        apart = ("scores", "overrides", "environment", "curve", "sweep")
+        lines = [
+            {
+                **{key: value for key, value in row.items() if key not in apart},
+                **row.get("overrides", {}),
+                **row.get("scores", {}),
+            }
+            for row in self.rows()
+        ]
+        return pd.DataFrame(lines)
+
+    def imports(self):
+        """What was imported for the runs in it, see `core.plugins.import_named`."""
+        return list(dict.fromkeys(each for row in self.rows() for each in row.get("imports", ())))
 
     def missing(self, runs):
         """Those of the runs that have no result yet, or a failed one."""

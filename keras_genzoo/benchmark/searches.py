@@ -4,25 +4,21 @@ import math
 
 import pandas as pd
 
-from benchmarks import plots, tables
-from benchmarks.report import environment_of_templates
-from benchmarks.results import Folder, FolderError
-from benchmarks.running import run_all
 from keras_genzoo import recipes, tuning
-from keras_genzoo.files import replacing
+from keras_genzoo.benchmark import plots, tables
+from keras_genzoo.benchmark.report import environment_of_templates
+from keras_genzoo.benchmark.results import Folder, FolderError
+from keras_genzoo.benchmark.running import run_all
+from keras_genzoo.core.files import replacing
 from keras_genzoo.metrics import default_features
 
 
-def open_search(path):
-    """The `tuning.Search` of a folder; a `FolderError` where there is none."""
+def open_search(path, imports=(), device="auto"):
+    """The `tuning.Search` of a folder, see `tuning.Search.open`; a `FolderError` where there is none."""
     try:
-        return tuning.Search.open(path)
+        return tuning.Search.open(path, imports, device)
     except ValueError as error:
         raise FolderError(str(error)) from None
-
-
-def is_search(path):
-    return (path / "search.json").exists()
 
 
 def confirm(search, seeds, timeout=None):
@@ -51,13 +47,13 @@ def confirm(search, seeds, timeout=None):
         "channels": channels if channels in (1, 3) else None,
         "n": None,
         "features": search.hypermodel.features or default_features(search.settings["data"], channels),
-        "device": "auto",
+        "device": search.device,
         "mixed_precision": search.hypermodel.dtype,
         "jit": search.hypermodel.jit_compile,
         "steps_per_execution": None,
     }
     name = search.hypermodel.name
-    row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family}
+    row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family, "imports": search.imports}
     each = [{**row, "overrides": overrides} for overrides in (search.hypermodel.fixed, best["hyperparameters"])]
     rows = [{**row, "seed": seed} for seed in range(seeds) for row in each]
     folder = Folder.create(search.folder / "confirm", settings)

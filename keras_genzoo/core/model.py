@@ -1,56 +1,21 @@
 """The contract that every family of generative models keeps."""
 
-import contextlib
-import functools
-import itertools
 import math
-import os
 import types
-import zipfile
-from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_genzoo import images as image_convention
-from keras_genzoo import randomness
-from keras_genzoo.files import replacing
-from keras_genzoo.serialization import Configured, constructor_arguments
+from keras_genzoo.core import averages, randomness
+from keras_genzoo.core import images as image_convention
+from keras_genzoo.core.batches import check_batch, extra, first_batch, unpack
+from keras_genzoo.core.checks import check_network
+from keras_genzoo.core.files import write_whole
+from keras_genzoo.core.inference import Inference
+from keras_genzoo.core.serialization import Configured, constructor_arguments
 
 
-def available_if(condition, reason):
-    """Make a method that exists only while `condition(self)` holds, so that `hasattr` says whether the call works.
-
-    Args:
-        condition: callable of the model, to bool.
-        reason: str. What the method needs; ends the message of the AttributeError.
-    """
-
-    def decorate(method):
-        @functools.wraps(method)
-        def bound(self):
-            if not condition(self):
-                raise AttributeError(f"{type(self).__name__} {self.name!r} has no `{method.__name__}`: {reason}.")
-            return types.MethodType(method, self)
-
-        return property(bound, doc=method.__doc__)
-
-    return decorate
-
-
-def inference(method):
-    """Make a method of a model compute with the averaged weights: the mark of everything but the training step."""
-
-    @functools.wraps(method)
-    def averaged(self, *args, **kwargs):
-        with self.averaged_weights():
-            return method(self, *args, **kwargs)
-
-    return averaged
-
-
-class GenerativeModel(Configured, keras.Model):
+class GenerativeModel(Inference, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,
@@ -111,17 +76,9 @@ class GenerativeModel(Configured, keras.Model):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
         for name in constructor_arguments(type(self)):
             for part in self._layers_of([name]):
-                _check_network(part, name)
+                check_network(part, name)
         self._trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.terms, *self.diagnostics)]
-        self._average_pairs = []
-        if self.ema is not None:
-            for variable in self._variables_of(self.averaged, "variables"):
-                if "float" in variable.dtype:
-                    average = self.add_weight(
-                        shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"average_{variable.name}"
-                    )
-                    average.assign(variable)
-                    self._average_pairs.append((variable, average))
+        self._averages = averages.pairs(self)
         self.built = True  # the networks are
 
     def _layers_of(self, names):
@@ -156,7 +113,7 @@ class GenerativeModel(Configured, keras.Model):
         Raises:
             ValueError: dicts alone, sample weights, another shape or dtype than the model's.
         """
-        images = _unpack(data)[0]
+        images = unpack(data)[0]
         images = image_convention.to_unit(images)
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
@@ -167,7 +124,7 @@ class GenerativeModel(Configured, keras.Model):
 
     def labels_of(self, data):
         """The labels of a batch `(images, labels)`; raises where a conditional model is given none."""
-        labels = _unpack(data)[1]
+        labels = unpack(data)[1]
         if labels is None:
             raise ValueError(
                 f"{type(self).__name__} is conditional and was given images alone, expected batches (images, labels); "
@@ -177,14 +134,14 @@ class GenerativeModel(Configured, keras.Model):
 
     def extra_of(self, data, name):
         """A named extra of a batch `(images, extras)`; raises where there is none."""
-        extras = data[1] if isinstance(data, (tuple, list)) and len(data) == 2 else None
-        if not isinstance(extras, dict) or name not in extras:
+        value = extra(data, name)
+        if value is None:
             needs = ", ".join(f"{key}={value!r}" for key, value in self.data_needs.items())
             raise ValueError(
                 f"{type(self).__name__} needs batches (images, extras) with {name!r} among the extras, and was given none; "
                 f"load the data with gz.data.load(..., {needs})."
             )
-        return extras[name]
+        return value
 
     @property
     def data_needs(self):
@@ -281,7 +238,7 @@ class GenerativeModel(Configured, keras.Model):
             scale = optimizer.scale_loss(tf.constant(1.0 / replicas))
             terms[norm] = tf.linalg.global_norm(gradients) / tf.cast(scale, tf.float32)
         optimizer.apply_gradients(zip(_clip_together(gradients, optimizer, replicas), variables, strict=True))
-        self._update_averages(networks, optimizer)
+        averages.update(self, networks, optimizer)
         return terms
 
     def measure(self, terms_of, networks):
@@ -322,12 +279,12 @@ class GenerativeModel(Configured, keras.Model):
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
-        first, x = _first_batch(x, y, kwargs.get("batch_size"))
-        self._check_batch(first, "images")
+        first, x = first_batch(x, y, kwargs.get("batch_size"))
+        check_batch(self, first, "images")
         validation = kwargs.get("validation_data")
         if validation is not None and not isinstance(validation, types.GeneratorType):
-            batch, _ = _first_batch(*(_unpack(validation)), kwargs.get("batch_size"))
-            self._check_batch(batch, "validation images")
+            batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
+            check_batch(self, batch, "validation images")
         if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
             kwargs.setdefault("shuffle", False)  # Keras warns that its default, True, cannot be kept
         if not tf.convert_to_tensor(self._prepared):
@@ -344,22 +301,6 @@ class GenerativeModel(Configured, keras.Model):
         # learn their shape, which several workers cannot do with uint8.
         pass
 
-    def _check_batch(self, batch, what):
-        if batch is None:
-            raise ValueError(f"there are no {what}: the data set is empty.")
-        images, labels = _unpack(batch)
-        image_convention.check_images(images, what)
-        self.images_of(images)
-        for name in set(self.data_needs) - {"labels"}:
-            self.extra_of(batch, name)
-        if self.conditional:
-            labels = np.asarray(self.labels_of((images, labels)))
-            if self.num_classes and (labels.min(initial=0) < 0 or labels.max(initial=0) >= self.num_classes):
-                raise ValueError(
-                    f"the labels of {what} lie between {labels.min()} and {labels.max()}, expected classes between 0 and "
-                    f"{self.num_classes - 1}; build the model with num_classes={labels.max() + 1}."
-                )
-
     def prepare(self, first_batch, dataset):
         """Hook, called once in the model's life, before its first step: data-dependent initialisation.
 
@@ -373,270 +314,27 @@ class GenerativeModel(Configured, keras.Model):
         self._counters["random_test"].assign(0)
         return super().evaluate(*args, **kwargs)
 
-    # Averages of the weights
-
-    def _update_averages(self, networks, optimizer):
-        if self._average_pairs and any(name in self.averaged for name in networks):
-            step = tf.cast(optimizer.iterations - 1, tf.float32)
-            decay = tf.minimum(self.ema, step / (step + 10.0))
-            trained = {id(v) for v in self._variables_of(networks, "variables")}
-            for variable, average in self._average_pairs:
-                if id(variable) in trained:
-                    value = tf.cast(average.value, tf.float32)
-                    average.assign(value + (1 - decay) * (tf.cast(variable.value, tf.float32) - value))
-
-    @contextlib.contextmanager
     def averaged_weights(self):
         """Inside the block the networks compute with the averages of their weights, where the model keeps any."""
-        if not self._average_pairs or self._as_trained:
-            yield
-            return
-        with keras.StatelessScope(state_mapping=self._average_pairs) as scope:
-            yield
-        for counter in self._counters.values():  # the scope kept every assignment to itself
-            value = scope.get_current_value(counter)
-            if value is not None:
-                counter.assign(value)
+        return averages.in_place(self)
 
     def count_params(self):
         """Number of parameters of the networks; averages and counters are not counted."""
         return sum(math.prod(v.shape) for v in self._variables_of(constructor_arguments(type(self)), "weights"))
 
-    # Sampling and inference
-
-    @available_if(lambda self: hasattr(self, "draw_latents"), "it has no distribution to draw from")
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
-        """Draw images.
-
-        Args:
-            n: int. Number of images.
-            seed: int or None. The same seed gives the same images; image i starts from noise that depends on the seed and
-                i alone. None draws a seed from Keras's global state. Defaults to None.
-            batch_size: int. Images computed at a time. Defaults to 256.
-            labels: int array `(n,)` of classes, for conditional models alone; None draws them uniformly, by the seed too
-                (`draw_labels` says which). Defaults to None.
-            averaged: bool. Whether to use the averages of the weights, where the model keeps any, or the weights as trained.
-                Defaults to True.
-            **settings: of the family's `generate`.
-
-        Returns:
-            float32 array `(n, height, width, channels)` in [0, 1].
-
-        Raises:
-            ValueError: labels of another number, beyond the classes, or for a model that takes none.
-        """
-        n, batch_size = _positive(n, "n"), _positive(batch_size, "batch_size")
-        seed = randomness.random_seed() if seed is None else seed
-        labels = self._labels(n, seed, labels)
-        images = np.empty((n, *self.image_shape), np.float32)
-        for start in range(0, n, batch_size):
-            random = randomness.RowStream(seed, start)
-            latents = self.draw_latents(min(batch_size, n - start), random)
-            if labels is not None:
-                latents = (latents, tf.one_hot(labels[start : start + batch_size], self.num_classes))
-            if self.keyed:
-                settings["key"] = random.key()
-            images[start : start + batch_size] = self._generate(latents, averaged, settings)
-        return images
-
-    @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
-    def draw_labels(self, n, seed):
-        """The classes of `sample(n, seed)`, int64 `(n,)`, uniform."""
-        # Of a stream of its own: the noise of an image does not depend on whether its label was drawn.
-        uniform = randomness.uniform(randomness.make_key(seed, 2), (n,)).numpy()
-        return (uniform * self.num_classes).astype(np.int64)
-
-    def _labels(self, n, seed, labels):
-        if self.num_classes is None:
-            if labels is not None:
-                raise ValueError(f"labels were given, but {type(self).__name__} {self.name!r} has no classes.")
-            return None
-        labels = self.draw_labels(n, seed) if labels is None else np.asarray(labels)
-        if labels.shape != (n,) or not np.isin(labels, np.arange(self.num_classes)).all():
-            raise ValueError(
-                f"labels have shape {labels.shape} and lie between {labels.min(initial=0)} and {labels.max(initial=0)}, expected "
-                f"({n},) and classes between 0 and {self.num_classes - 1}."
-            )
-        return labels
-
-    def _generate(self, *arguments):
-        # Of any number of rows (and of steps): one graph however many images are asked for.
-        specs = tf.nest.map_structure(
-            lambda x: tf.TensorSpec([None, *x.shape[1:]] if x.shape.rank else [], x.dtype) if tf.is_tensor(x) else x, arguments
-        )
-        return self._compiled_generate.get_concrete_function(*specs)(*arguments)
-
-    @functools.cached_property
-    def _compiled_generate(self):
-        def generate(latents, averaged, settings):
-            self._as_trained = not averaged
-            try:
-                return self.generate(latents, **settings)
-            finally:
-                self._as_trained = False
-
-        return tf.function(generate)
-
-    @inference
-    def generate(self, latents):
-        """Images from what `draw_latents` drew; the compiled part of `sample`. Defaults to `decode`."""
-        return self.decode(latents)
-
-    @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
-    def reconstruct(self, x):
-        """Images through the code and back: float32 in [0, 1], shape as `x`."""
-        return self.decode(self.encode(x))
-
-    @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
-    def interpolate(self, x0, x1, steps=8):
-        """Images along the straight lines between the codes of two batches.
-
-        Args:
-            x0, x1: images `(batch, height, width, channels)`.
-            steps: int. Images a line, both ends included. Defaults to 8.
-
-        Returns:
-            float32 array `(batch, steps, height, width, channels)` in [0, 1].
-        """
-        steps = _positive(steps, "steps")
-        z0, z1 = self.encode(x0), self.encode(x1)
-        line = [self.decode(z0 + (z1 - z0) * position) for position in np.linspace(0, 1, steps, dtype="float32")]
-        return np.stack(line, axis=1)
-
-    @available_if(
-        lambda self: hasattr(self, "log_prob") and self.support != "binary",
-        "it needs a log_prob of gray or colour images",
-    )
-    def bits_per_dim(self, x, **kwargs):
-        """-log2 P(x) per pixel and channel of images of 256 levels, `(batch,)`; bounds as `log_prob` does.
-
-        A density p on the unit cube gives log P(x) >= E_u[log p((x + u) / 256)] - dimensions * log 256 (Theis et al. 2016,
-        arXiv:1511.01844, eq. 3); a probability mass is taken as it is.
-        """
-        return self.to_bits_per_dim(self.log_prob(x, **kwargs))
-
-    def to_bits_per_dim(self, log_prob):
-        """What `log_prob` returned, in bits per dimension."""
-        bits = -log_prob / (math.prod(self.image_shape) * math.log(2))
-        return bits + math.log2(image_convention.LEVELS) if self.support == "continuous" else bits
-
     # Files
+
+    def _numbered_variables(self):
+        taken = {id(average) for _, average in self._averages.all}
+        return self._averages.numbered([v for v in super()._numbered_variables() if id(v) not in taken])
 
     def save(self, filepath, overwrite=True, **kwargs):
         """`keras.Model.save`; a crash leaves the old file or the new one."""
-        self._write(filepath, overwrite, super().save, kwargs)
+        write_whole(filepath, super().save, overwrite, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
         """`keras.Model.save_weights`; a crash leaves the old file or the new one."""
-        self._write(filepath, overwrite, super().save_weights, kwargs)
-
-    @staticmethod
-    def _write(filepath, overwrite, write, kwargs):
-        if not str(filepath).endswith((".keras", ".weights.h5")) or "://" in str(filepath) or kwargs:
-            return write(filepath, overwrite=overwrite, **kwargs)  # Keras answers for other formats and stores
-        if not overwrite and os.path.exists(filepath):
-            raise FileExistsError(f"{filepath} exists; pass overwrite=True to replace it.")
-        with replacing(filepath) as temporary:
-            write(temporary, overwrite=True)
-
-
-def load(path):
-    """Load a model that `save` wrote: networks, optimizers, averages, priors and the state of the noise.
-
-    Args:
-        path: str or Path of a `.keras` file.
-
-    Returns:
-        The compiled model.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no whole `.keras` file, or holds no generative model.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}; expected a .keras file that model.save wrote.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .keras file, or was cut off; save the model again with model.save('name.keras').")
-    try:
-        model = keras.saving.load_model(path)
-    except KeyError as error:
-        raise ValueError(f"{path} is no .keras file, or was cut off ({error}); save the model again with model.save.") from error
-    if not isinstance(model, GenerativeModel):
-        raise ValueError(f"{path} holds a {type(model).__name__}, expected a generative model saved by keras_genzoo.")
-    return model
-
-
-def check_output(network, name, *expected):
-    """Raise one sentence unless a network puts out tensors of the expected shapes, the batch axis left out.
-
-    Args:
-        network: keras.Model.
-        name: str. What the network is called.
-        *expected: tuples of ints, or None for any number, one an output.
-    """
-    shapes = network.output_shape if isinstance(network.output_shape, list) else [network.output_shape]
-    shapes = [tuple(shape[1:]) for shape in shapes]
-    if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
-        came, wanted = (" and ".join(map(str, these)) for these in (shapes, expected))
-        raise ValueError(f"{name} puts out shape {came}, expected {wanted}; change its last layer or its input.")
-
-
-def _positive(number, name):
-    if int(number) != number or number < 1:
-        raise ValueError(f"{name} is {number!r}, expected a whole number of at least 1.")
-    return int(number)
-
-
-def _fits(shape, expected):
-    return len(shape) == len(expected) and all(wanted in (None, size) for size, wanted in zip(shape, expected, strict=True))
-
-
-def _unpack(data):
-    if isinstance(data, dict):
-        raise ValueError(f"batches are dicts with keys {sorted(data)}, expected images or (images, labels); map the data set.")
-    if isinstance(data, (tuple, list)):
-        while len(data) > 1 and data[-1] is None:  # as train_on_batch hands over what it was not given
-            data = data[:-1]
-        if not 1 <= len(data) <= 2:
-            raise ValueError(
-                f"batches hold {len(data)} things, expected images or (images, labels); there are no sample weights here."
-            )
-        second = data[1] if len(data) == 2 else None
-        return data[0], (second.get("labels") if isinstance(second, dict) else second)
-    return data, None
-
-
-def _first_batch(x, y, batch_size):
-    """The first batch of anything `fit` takes, and `x` with that batch put back where reading used it up."""
-    if isinstance(x, keras.utils.PyDataset):
-        return x[0], x
-    if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
-        first = next(iter(x), None)
-        return tf.nest.map_structure(_local, first), x
-    if isinstance(x, types.GeneratorType):
-        first = next(x, None)
-        return first, (batch for batch in itertools.chain([first], x))
-    if isinstance(x, dict):
-        return x, x
-    if x is None or not len(x):
-        return None, x
-    size = batch_size or 32
-    return (x[:size] if y is None else (x[:size], y[:size])), x
-
-
-def _local(value):
-    return value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
-
-
-def _check_network(network, name):
-    for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.Lambda):
-            raise ValueError(
-                f"{name} holds the Lambda layer {layer.name!r}, which cannot be saved and loaded safely; "
-                f"write it as a keras.layers.Layer with @keras.saving.register_keras_serializable()."
-            )
-    if isinstance(network, keras.Model) and not network.built:
-        raise ValueError(f"{name} is not built; call it once on a batch, or make it a functional keras.Model with an Input.")
+        write_whole(filepath, super().save_weights, overwrite, **kwargs)
 
 
 def _clip_together(gradients, optimizer, replicas):

@@ -6,9 +6,9 @@ from pathlib import Path
 from matplotlib import colormaps
 
 import keras_genzoo as gz
-from benchmarks import controls, plots, tables
-from benchmarks.results import FolderError, label
-from keras_genzoo.files import replacing
+from keras_genzoo.benchmark import controls, plots, tables
+from keras_genzoo.benchmark.results import FolderError, label
+from keras_genzoo.core.files import replacing
 
 TEMPLATES = "report.html.j2", "report.md.j2"
 
@@ -27,7 +27,7 @@ def write_report(folder):
     """
     rows = folder.rows()
     if not rows:
-        raise FolderError(f"{folder.path} holds no results yet; `python -m benchmarks run --out {folder.path}` makes some.")
+        raise FolderError(f"{folder.path} holds no results yet; `genzoo benchmark run --out {folder.path}` makes some.")
     page = describe(folder, rows)
     environment = environment_of_templates()
     environment.filters["data_uri"] = lambda path: data_uri(folder.path / path)
@@ -101,7 +101,7 @@ def describe(folder, rows):
             "label": entry.label,
             "seed": row["seed"],
             "control": entry.control,
-            "summary": controls.SUMMARIES[entry.label] if entry.control else gz.recipes.get(row["recipe"]).summary,
+            "summary": controls.SUMMARIES[entry.label] if entry.control else row.get("summary") or known_summary(row["recipe"]),
             "pictures": {
                 name: str(files / f"{name}.png")
                 for name in ("samples", "reconstructions", "interpolations", "walks")
@@ -131,6 +131,11 @@ def describe(folder, rows):
         "reading": reading(folder.settings, finished, ranked[0]) if ranked else [],
         "plots": drawn,
     }
+
+
+def known_summary(name):
+    """Of a recipe whose row has none, as rows of earlier versions; "" of one that is not known here: a report imports nothing."""
+    return gz.recipes.RECIPES[name].summary if name in gz.recipes.RECIPES else ""
 
 
 def reading(settings, finished, ranking):

@@ -8,8 +8,8 @@ import zipfile
 
 import numpy as np
 
-from keras_genzoo.files import keras_home, replacing
-from keras_genzoo.images import to_levels
+from keras_genzoo.core.files import keras_home, replacing
+from keras_genzoo.core.images import to_levels
 
 
 def folder():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from benchmarks.results import label
+from keras_genzoo.benchmark.results import label
 
 GAUSSIAN = "pixel Gaussian"
 NOTHING = "–"

@@ -31,10 +31,16 @@ def constructor_arguments(cls):
 
 
 class Configured(metaclass=_Finishing):
-    """Mixin of `keras.Model` or `keras.layers.Layer`: `get_config` and `from_config` from the constructor's signature.
+    """Mixin of `keras.Model` or `keras.layers.Layer`: `get_config` and `from_config` from the constructor's signature, and files
+    in which own variables stand by name.
 
     Nested models, layers and registered objects travel through `keras.saving`.
+
+    Class attributes:
+        later: names of own variables that version 0.1.0 did not have, whose files hold the others by number.
     """
+
+    later = ()
 
     def get_config(self):
         config = {name: getattr(self, name) for name in constructor_arguments(type(self))}
@@ -48,6 +54,36 @@ class Configured(metaclass=_Finishing):
             for name, value in copy.deepcopy(config).items()
         }
         return cls(**arguments)
+
+    def _own_variables(self):
+        """The variables that are held by no other layer, by names that are each used once."""
+        named = {}
+        for variable in (*self._trainable_variables, *self._non_trainable_variables):
+            count = sum(key.partition("#")[0] == variable.name for key in named)
+            named[f"{variable.name}#{count}" if count else variable.name] = variable
+        return named
+
+    def _numbered_variables(self):
+        """The list of them that files of version 0.1.0 hold, by number."""
+        return [variable for name, variable in self._own_variables().items() if name.partition("#")[0] not in self.later]
+
+    def save_own_variables(self, store):
+        for name, variable in self._own_variables().items():
+            store[name] = variable
+
+    def load_own_variables(self, store):
+        """Take the values of a file; variables that it lacks keep the values that they have in a fresh object."""
+        named = self._own_variables()
+        if "0" in store:
+            named = {str(index): variable for index, variable in enumerate(self._numbered_variables())}
+        unknown = sorted(set(store.keys()) - set(named))
+        if unknown:
+            raise ValueError(
+                f"the file holds variables {', '.join(unknown)} of {self.name!r}, which has {', '.join(named) or 'none'}; "
+                f"load it with the version of keras_genzoo that wrote it."
+            )
+        for name in store.keys():
+            named[name].assign(store[name])
 
 
 class Part(Configured, keras.layers.Layer):

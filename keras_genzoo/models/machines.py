@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import images, randomness
-from keras_genzoo.serialization import Part
+from keras_genzoo.core import images, randomness
+from keras_genzoo.core.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 ENUMERABLE = 20  # hidden units, at most, whose states are gone through one by one

@@ -1,0 +1,53 @@
+"""What a generator and a critic play for: objectives, and penalties on the critic."""
+
+from keras_genzoo.adversarial.game import LatentGame
+from keras_genzoo.adversarial.objectives import (
+    DIVERGENCES,
+    MMD,
+    OBJECTIVES,
+    Cramer,
+    FDivergence,
+    Fisher,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Objective,
+    Relativistic,
+    Wasserstein,
+    get_objective,
+)
+from keras_genzoo.adversarial.penalties import (
+    PENALTIES,
+    AdversarialLipschitz,
+    Consistency,
+    Penalty,
+    SlopePenalty,
+    get_penalty,
+    slopes,
+)
+
+__all__ = [
+    "DIVERGENCES",
+    "MMD",
+    "OBJECTIVES",
+    "PENALTIES",
+    "AdversarialLipschitz",
+    "Consistency",
+    "Cramer",
+    "FDivergence",
+    "Fisher",
+    "Hinge",
+    "LatentGame",
+    "LeastSquares",
+    "Minimax",
+    "NonSaturating",
+    "Objective",
+    "Penalty",
+    "Relativistic",
+    "SlopePenalty",
+    "Wasserstein",
+    "get_objective",
+    "get_penalty",
+    "slopes",
+]

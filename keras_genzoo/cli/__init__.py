@@ -1,0 +1,29 @@
+"""The command `genzoo`: train, sample, evaluate, tune and benchmark without writing Python."""
+
+import click
+
+from keras_genzoo.cli.benchmark import main as benchmark
+from keras_genzoo.cli.models import evaluate, sample
+from keras_genzoo.cli.options import OneSentence
+from keras_genzoo.cli.recipes import list_recipes, show
+from keras_genzoo.cli.train import prepare, train
+from keras_genzoo.cli.tune import tune
+
+
+@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--traceback", is_flag=True, help="Show the Python traceback of an error.")
+@click.version_option(package_name="keras_genzoo")
+def main(traceback):
+    """Generative image models for Keras: train, sample, evaluate.
+
+    \b
+    Examples:
+      genzoo train vae --out runs/vae
+      genzoo sample runs/vae/model.keras --out samples.png
+      genzoo evaluate runs/vae/model.keras
+    """
+
+
+for command in (list_recipes, show, prepare, train, sample, evaluate, tune):
+    main.add_command(command)
+main.add_command(benchmark, "benchmark")

@@ -1,0 +1,186 @@
+"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | report | list."""
+
+import re
+
+import click
+
+from keras_genzoo.cli import options
+from keras_genzoo.cli.options import COUNT, FOLDER, POSITIVE, OneSentence
+from keras_genzoo.cli.recipes import list_recipes
+
+# Each command imports what it needs itself: only some need plots and data frames, which are extras.
+
+
+@click.group(
+    cls=OneSentence,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
+def main():
+    """Train recipes at equal budgets, score them beside controls, and write one page about it.
+
+    \b
+    Examples:
+      genzoo benchmark run --recipes vae,autoencoder --budget 60 --seeds 3 --out runs/first
+      genzoo benchmark report runs/first
+    """
+
+
+class Override(click.ParamType):
+    """`RECIPE.NAME=VALUE`, the value as in Python, or else a text."""
+
+    name = "recipe.name=value"
+
+    def convert(self, value, param, ctx):
+        given = re.fullmatch(r"([\w/]+)\.(\w+)=(.+)", value)
+        if not given:
+            self.fail(f"{value!r} is no setting, expected one as vae.latent_dim=32.", param, ctx)
+        recipe, argument, text = given.groups()
+        return recipe, argument, options.literal(text)
+
+
+@main.command()
+@click.option("--recipes", default="all", help="As vae,autoencoder or family:vae or all.")
+@options.data
+@options.data_dir
+@click.option("--image-size", type=options.Size(), help="Crop and resize images, as 32 or 32x24.")
+@options.channels
+@click.option("--budget", type=POSITIVE, help="Seconds of training a run, compilation not counted.  [default: 60]")
+@click.option("--epochs", type=COUNT, help="Train for so many epochs instead.")
+@click.option("--steps", type=COUNT, help="Train for so many steps instead; repeats a run of a budget exactly.")
+@click.option("--seeds", type=COUNT, default=1, help="Runs a recipe, with seeds 0, 1, ...")
+@click.option("--batch-size", type=COUNT, default=128)
+@click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all test images, 10,000 at most]")
+@click.option("--features", help="Features in which images are compared, as inception for FID.  [default: by the data]")
+@click.option("--set", "overrides", type=Override(), multiple=True, help="Hyperparameter of a recipe; makes a row of its own.")
+@options.device
+@options.mixed_precision
+@options.jit
+@click.option("--steps-per-execution", type=COUNT, help="Steps between returns to Python.  [default: the recipe's choice]")
+@click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
+@options.imports
+@click.option("--out", type=FOLDER, required=True, help="Folder of the results, new or of the same settings.")
+@click.pass_context
+def run(ctx, out, overrides, channels, **settings):
+    """Train recipes and score them.
+
+    The same command again does only what is missing; recipes and seeds may be added.
+
+    \b
+    Examples:
+      genzoo benchmark run --budget 60 --seeds 3 --out runs/first
+      genzoo benchmark run --recipes family:vae --data my_photos/ --image-size 32 --out runs/photos
+      genzoo benchmark run --recipes vae --set vae.latent_dim=32 --epochs 10 --out runs/wide
+      genzoo benchmark run --recipes vae,pixelcnn --import my_recipes.py --out runs/own
+    """
+    from keras_genzoo import benchmark
+    from keras_genzoo.benchmark.running import Refused
+
+    if sum(settings[name] is not None for name in ("budget", "epochs", "steps")) > 1:
+        raise click.UsageError("--budget, --epochs and --steps exclude each other; give one.")
+    changes = {}
+    for recipe, argument, value in overrides:
+        changes.setdefault(recipe, {})[argument] = value
+    try:
+        folder = benchmark.run(out=out, overrides=changes, channels=channels and int(channels), **settings)
+    except benchmark.ArgumentError as error:
+        hint = {"overrides": "--set"}.get(error.argument, f"--{error.argument}")
+        raise click.BadParameter(str(error), ctx, param_hint=hint) from None
+    except benchmark.FolderError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--out") from None
+    except Refused as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--data") from None
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. What is finished is in {out}; the same command goes on from there.", err=True)
+        raise SystemExit(130) from None
+    if folder.failed:
+        click.echo(f"{len(folder.failed)} of {len(folder.tried)} rows failed; the same command tries them again.", err=True)
+    click.echo(f"Results are in {out}; `{ctx.parent.command_path} report {out}` writes the page.")
+    raise SystemExit(1 if folder.failed else 0)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--evaluations", type=options.Counts(), default="5,10,20,50,100", help="Most calls of the network for an image.")
+@click.option("--n", type=click.IntRange(min=100), default=1000, help="Test images compared with as many samples.")
+@options.imports
+@click.pass_context
+def sweep(ctx, folder, evaluations, n, imports):
+    """Measure how distances depend on the sampler and its steps, of the trained diffusion models in FOLDER.
+
+    \b
+    Example:
+      genzoo benchmark sweep runs/first
+    """
+    from keras_genzoo.benchmark import sweep as sweeping
+    from keras_genzoo.benchmark.results import Folder, FolderError
+    from keras_genzoo.core import devices, plugins
+
+    try:
+        opened = Folder(folder)
+        plugins.import_stored(opened.imports(), imports, what=str(folder))
+        devices.check(opened.settings["device"])
+        options.use_device(opened.settings["device"])
+        with opened.lock():
+            count = sweeping.sweep(opened, evaluations, n)
+    except FolderError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
+    if not count:
+        raise click.BadParameter(f"{folder} holds no trained model that is sampled in steps.", ctx, param_hint="FOLDER")
+    click.echo(f"Added to the results of {count} models; `{ctx.parent.command_path} report {folder}` draws them.")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--seeds", type=click.IntRange(2), default=3)
+@click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
+@options.device
+@options.imports
+@click.pass_context
+def confirm(ctx, folder, seeds, timeout, device, imports):
+    """Train the winner of the search in FOLDER (`genzoo tune`) and the default anew, and score both on test images.
+
+    \b
+    Example:
+      genzoo tune vae --budget 30 --out runs/tune
+      genzoo benchmark confirm runs/tune
+      genzoo benchmark report runs/tune
+    """
+    from keras_genzoo.benchmark import searches
+    from keras_genzoo.benchmark.results import FolderError
+
+    try:
+        _, failed = searches.confirm(searches.open_search(folder, imports, device), seeds, timeout)
+    except (FolderError, ValueError) as error:
+        raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
+    click.echo(f"Results are in {folder / 'confirm'}; `{ctx.parent.command_path} report {folder}` writes the page.")
+    raise SystemExit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@options.imports
+@click.pass_context
+def report(ctx, folder, imports):
+    """Write report.html, which opens from disk and needs no other file, into FOLDER: of a benchmark, beside report.md, or of a
+    search by `genzoo tune`.
+
+    \b
+    Example:
+      genzoo benchmark report runs/first
+    """
+    from keras_genzoo.benchmark.report import write_report
+    from keras_genzoo.benchmark.results import Folder, FolderError
+
+    try:
+        if (folder / "search.json").exists():
+            from keras_genzoo.benchmark import searches
+
+            click.echo(f"Wrote {searches.write_report(searches.open_search(folder, imports))}.")
+            return
+        page = write_report(Folder(folder))
+    except FolderError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
+    click.echo(f"Wrote {page} and report.md beside it.")
+
+
+main.add_command(list_recipes, "list")

@@ -1,0 +1,90 @@
+"""`genzoo sample` and `genzoo evaluate`: what a trained model is used for."""
+
+import json
+
+import click
+
+from keras_genzoo.cli import options
+from keras_genzoo.core import runs
+from keras_genzoo.core.files import replacing
+
+
+def _load(file, device, imports):
+    """The model in a file, on a device, with what it was made with imported again."""
+    import keras_genzoo as gz
+
+    runs.import_for(file, imports)
+    options.use_device(device)
+    return gz.load(file)
+
+
+@click.command()
+@click.argument("file", type=options.FOLDER)
+@click.option("--out", type=options.FOLDER, default="samples.png", help="A .png sheet, a .npz file, or a folder.")
+@click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
+@click.option("--seed", type=int, default=0)
+@click.option("--batch-size", type=click.IntRange(1), default=256)
+@options.device
+@options.imports
+def sample(file, out, n, seed, batch_size, device, imports):
+    """Draw images from the model in FILE: a sheet (.png), an array (.npz, uint8 `images`), or one PNG each in a folder.
+
+    \b
+    Examples:
+      genzoo sample runs/vae/model.keras --out samples.png
+      genzoo sample runs/vae/model.keras --out samples/ -n 1000 --seed 1
+    """
+    import numpy as np
+
+    import keras_genzoo as gz
+
+    if out.suffix not in ("", ".png", ".npz"):
+        raise click.BadParameter(f"{out} ends in {out.suffix}, expected .png, .npz or a folder.", param_hint="--out")
+    model = _load(file, device, imports)
+    if not hasattr(model, "sample"):
+        raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
+    levels = gz.images.to_levels(model.sample(n, seed=seed, batch_size=batch_size)).numpy()
+    if out.suffix == ".png":
+        gz.images.write_png(out, levels)
+    elif out.suffix == ".npz":
+        with replacing(out) as temporary:
+            np.savez_compressed(temporary, images=levels)
+    else:
+        digits = len(str(n - 1))
+        for index, image in enumerate(levels):
+            gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
+    click.echo(f"{n} images are in {out}")
+
+
+@click.command()
+@click.argument("file", type=options.FOLDER)
+@options.data
+@options.data_dir
+@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
+@click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
+@click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated.  [default: all]")
+@click.option("--seed", type=int, default=0)
+@click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
+@options.device
+@options.imports
+def evaluate(file, data, data_dir, split, features, n, seed, out, device, imports):
+    """Score the model in FILE on images it has not seen, and print the scores as JSON.
+
+    \b
+    Example:
+      genzoo evaluate runs/vae/model.keras --data fashion_mnist_mini
+    """
+    import keras_genzoo as gz
+
+    model = _load(file, device, imports)
+    height, width, channels = model.image_shape
+    shape = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
+    images = gz.data.load(data, split, shuffle=False, **shape)
+    scores = {"file": str(file), "data": str(data), "split": split} | gz.evaluate(
+        model, images, features=features, n=n, seed=seed
+    )
+    text = json.dumps(scores, indent=2)
+    if out is not None:
+        with replacing(out) as temporary:
+            temporary.write_text(text + "\n")
+    click.echo(text)

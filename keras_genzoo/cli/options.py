@@ -1,0 +1,133 @@
+"""Options that several commands take, and how their values are read."""
+
+import ast
+import re
+from pathlib import Path
+
+import click
+
+from keras_genzoo.core import plugins
+
+FOLDER = click.Path(path_type=Path)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+COUNT = click.IntRange(min=1)
+
+
+class OneSentence(click.Group):
+    """Ends a user's mistake with exit code 2 and one sentence instead of a traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if ctx.find_root().params.get("traceback"):
+                raise
+            raise click.UsageError(" ".join(str(error).split()), ctx) from error
+
+
+def _import(ctx, parameter, values):
+    try:
+        return plugins.import_named(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from error
+
+
+# Eager: the recipes must be there when the other arguments are read.
+imports = click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    is_eager=True,
+    callback=_import,
+    metavar="MODULE",
+    help="Module or .py file with recipes of your own; may be repeated.",
+)
+
+
+def _check_device(ctx, parameter, value):
+    from keras_genzoo.core import devices
+
+    try:
+        devices.check(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+    return value
+
+
+device = click.option("--device", default="auto", callback=_check_device, help="auto, cpu, gpu or gpu:NUMBER.")
+
+
+def use_device(name):
+    """Let this process compute on a device, and say which it is."""
+    from keras_genzoo.core import devices
+
+    click.echo(f"device: {devices.choose(name)}", err=True)
+
+
+data = click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
+data_dir = click.option("--data-dir", type=FOLDER, help="Where TFDS keeps its data sets.")
+mixed_precision = click.option(
+    "--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits."
+)
+jit = click.option("--jit/--no-jit", default=None, help="Compile with XLA.  [default: the recipe's choice]")
+channels = click.option("--channels", type=click.Choice(["1", "3"]), help="Convert images to gray or to colour.")
+
+
+def literal(text):
+    """A value as in Python, or else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def pairs(ctx, parameter, values):
+    """`NAME=VALUE`s as a dict."""
+    found = {}
+    for value in values:
+        name, sign, text = value.partition("=")
+        if not sign or not name:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE.", ctx, parameter)
+        found[name] = literal(text)
+    return found
+
+
+overrides = click.option(
+    "--set", "overrides", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Hyperparameter of the recipe."
+)
+
+
+class Size(click.ParamType):
+    """`32`, or `HEIGHTxWIDTH`."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", value):
+            self.fail(f"{value!r} is no size, expected pixels as 32, or height and width as 32x24.", param, ctx)
+        height, _, width = value.partition("x")
+        return [int(height), int(width or height)]
+
+
+class Shape(click.ParamType):
+    """`HEIGHTxWIDTHxCHANNELS`."""
+
+    name = "shape"
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str):
+            return value
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", value):
+            self.fail(f"{value!r} is no shape, expected height, width and channels as 28x28x1.", param, ctx)
+        return tuple(int(size) for size in value.split("x"))
+
+
+class Counts(click.ParamType):
+    """Whole numbers between commas."""
+
+    name = "counts"
+
+    def convert(self, value, param, ctx):
+        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
+            self.fail(f"{value!r} is no list of counts, expected one as 5,10,20.", param, ctx)
+        return [int(count) for count in value.split(",")]

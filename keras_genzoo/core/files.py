@@ -1,0 +1,79 @@
+"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"  # the file by which a folder is locked
+
+
+def keras_home():
+    """Keras's folder of caches: KERAS_HOME, or `~/.keras`."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Give a temporary path beside `path`, which takes the place of `path` when the block ends without an error.
+
+    Args:
+        path: str or Path. The file to write or replace; its folder is created. The temporary file has the same ending,
+            for writers that choose the format by it.
+
+    Example:
+
+    >>> with replacing("scores.json") as temporary:
+    ...     temporary.write_text("{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    temporary = Path(temporary)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's files are for the owner alone
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path, write, overwrite=True, **settings):
+    """Let `write(path, overwrite=...)` of Keras write a `.keras` or `.weights.h5` file; a crash leaves the old one or the new.
+
+    Raises:
+        FileExistsError: there is such a file, and `overwrite` is False.
+    """
+    if not str(path).endswith((".keras", ".weights.h5")) or "://" in str(path) or settings:
+        return write(path, overwrite=overwrite, **settings)  # Keras answers for other formats and stores
+    if not overwrite and os.path.exists(path):
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    with replacing(path) as temporary:
+        write(temporary, overwrite=True)
+
+
+def read_json(path):
+    """What a JSON file holds, or an empty dict where there is none."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def locked(folder, error, reason):
+    """Keep other processes from a folder: a context whose end lets them in again.
+
+    Args:
+        folder: Path.
+        error: class of the exception that is raised where another process has it.
+        reason: str. What that process does, as "another process searches in runs/tune".
+    """
+    try:
+        return FileLock(folder / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise error(f"{reason}; wait for it or choose another folder.") from None

@@ -1,0 +1,143 @@
+"""Diffusion in the codes of an autoencoder."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_genzoo import distances
+from keras_genzoo.core.inference import inference
+from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.models.autoencoder import Autoencoder
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class LatentDiffusion(GenerativeModel):
+    """A diffusion model of the codes of an autoencoder (Rombach et al. 2022, arXiv:2112.10752).
+
+    Codes are brought to mean 0 and variance 1 by running averages. The autoencoder comes trained, or learns in the same steps
+    by its own loss and optimizer; no gradient of the diffusion model's loss reaches it.
+
+    Args:
+        autoencoder: `Autoencoder`, without `ema` of its own; or, with `train_autoencoder=False`, any trained model of this zoo
+            that encodes images to vectors and decodes them, as a `VAE`, of whose codes the means are taken.
+        diffusion: `Diffusion` of images of shape `(1, 1, latent_dim)`, not clipped, without `ema` of its own.
+        train_autoencoder: bool. Whether the autoencoder learns along. Defaults to True.
+        **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
+
+    Raises:
+        ValueError: an autoencoder that cannot learn along; a diffusion model of another shape than the codes, or one that clips;
+            a part with `ema`.
+
+    Example:
+
+    >>> model = gz.build("latent_diffusion", image_shape=(28, 28, 1))
+    >>> model.fit(images, epochs=1, verbose=0)
+    >>> model.sample(4, seed=0, steps=20).shape
+    (4, 28, 28, 1)
+    """
+
+    terms = ("reconstruction_loss",)
+    optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
+    averaged = ("autoencoder", "diffusion", "normalize")
+    keyed = True
+
+    def __init__(self, autoencoder, diffusion, train_autoencoder=True, **kwargs):
+        super().__init__(**kwargs)
+        self.autoencoder = autoencoder
+        self.diffusion = diffusion
+        self.train_autoencoder = train_autoencoder
+        if train_autoencoder and type(autoencoder) is not Autoencoder:
+            raise ValueError(
+                f"a {type(autoencoder).__name__} cannot learn along, as an Autoencoder can; train it first and pass "
+                f"train_autoencoder=False."
+            )
+        self._distance = distances.get(getattr(autoencoder, "distance", "l2"))
+        codes = math.prod(autoencoder.decoder.input_shape[1:])
+        if diffusion.image_shape != (1, 1, codes) or diffusion.clip:
+            raise ValueError(
+                f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
+                f"the autoencoder's codes, which have no bounds, and clip=False."
+            )
+        for part in (autoencoder, diffusion):
+            if part.ema is not None:
+                raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
+        self.normalize = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
+        self.normalize.build((None, codes))
+        self.num_classes = diffusion.num_classes
+
+    @property
+    def image_shape(self):
+        return self.autoencoder.image_shape
+
+    @property
+    def conditional(self):
+        return self.diffusion.conditional
+
+    @property
+    def evaluations_per_sample(self):
+        """How often `sample` evaluates the network for an image unless told otherwise."""
+        return self.diffusion.evaluations_per_sample
+
+    @inference
+    def encode(self, x):
+        """Images to the autoencoder's codes, `(batch, latent_dim)`."""
+        return self.autoencoder.encode(x)
+
+    @inference
+    def decode(self, z):
+        """Codes to images in [0, 1]."""
+        return self.autoencoder.decode(z)
+
+    def call(self, x):
+        """The autoencoder's reconstruction of `x`."""
+        return self.reconstruct(self.images_of(x))
+
+    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None):
+        """Draw images; arguments as in `Diffusion.sample`."""
+        settings = self.diffusion.sampling_settings(steps, sampler, guidance)
+        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+
+    def draw_latents(self, n, random):
+        """n times standard normal noise of the codes' shape, `(n, 1, 1, latent_dim)`."""
+        return self.diffusion.draw_latents(n, random)
+
+    @inference
+    def generate(self, latents, **settings):
+        codes = self.diffusion.walk(latents, **settings)[:, 0, 0]
+        spread = ops.sqrt(self.normalize.moving_variance + self.normalize.epsilon)
+        return self.autoencoder.decode(codes * spread + self.normalize.moving_mean)
+
+    def _diffusion_terms(self, x, labels, random, training):
+        codes = ops.stop_gradient(self.autoencoder.encode(x))
+        codes = self.normalize(codes, training=training)[:, None, None, :]
+        error, factor, t = self.diffusion.errors(codes, labels, random, training)
+        if training:
+            self.diffusion.time_sampling.update(t, ops.stop_gradient(error), self.diffusion.schedule)
+        return {"loss": factor * error}
+
+    def _reconstruction_terms(self, x, random, training):
+        if self.train_autoencoder:
+            return self.autoencoder.objective(x, random, training)
+        return {"reconstruction_loss": self._distance(x, self.autoencoder.reconstruct(x))}
+
+    def train_step(self, data):
+        x, labels = self.images_of(data), self.one_hot_labels_of(data)
+        objective = lambda: self._reconstruction_terms(x, self.random, True)  # noqa: E731
+        if self.train_autoencoder:
+            reconstruction = self.minimize(objective, ("autoencoder",), self.autoencoder_optimizer)
+        else:
+            reconstruction = objective()
+        terms = self.minimize(
+            lambda: self._diffusion_terms(x, labels, self.random, True), ("diffusion", "normalize"), self.optimizer
+        )
+        return self.track({**reconstruction, **terms})
+
+    def test_step(self, data):
+        x, labels = self.images_of(data), self.one_hot_labels_of(data)
+
+        def terms_of():
+            reconstruction = self._reconstruction_terms(x, self.random_test, False)
+            return {**reconstruction, **self._diffusion_terms(x, labels, self.random_test, False)}
+
+        return self.track(self.measure(terms_of, self.averaged))

@@ -1,0 +1,91 @@
+"""The two-stage VAE: a second VAE learns where the codes of the first lie."""
+
+import keras
+from keras import ops
+
+from keras_genzoo import divergences, likelihoods
+from keras_genzoo.core import randomness
+from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.inference import inference
+from keras_genzoo.models.vae import VAE
+from keras_genzoo.priors import StandardNormal
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class TwoStageVAE(VAE):
+    """A VAE, and a second one of its codes, whose prior comes nearer to where they lie (Dai and Wipf 2019, arXiv:1903.05789,
+    section 4).
+
+        z ~ q(z|x);   second_loss = -E_q(u|z)[log p(z|u)] + KL(q(u|z) || N(0, I))
+
+    Samples are decoded from z ~ p(z|u) with u ~ N(0, I). The paper trains one after the other; here the second learns in the
+    same steps, with an optimizer of its own, and no gradient of its loss reaches the first. `log_prob` is a lower bound for what
+    `sample` draws from: the second VAE stands in it with its own importance weight, of one draw of u for each of z.
+
+    Args:
+        encoder, decoder: as in `VAE`.
+        second_encoder: keras.Model. Codes z to the pair `(mu, log_variance)` of q(u|z).
+        second_decoder: keras.Model. u to the mean of p(z|u).
+        second_likelihood: `likelihoods.Gaussian`, around what the second decoder puts out; None is one with a learned scale.
+            Defaults to None.
+        **kwargs: as in `VAE`; a `prior` is that of the first alone.
+    """
+
+    terms = ("reconstruction_loss", "kl_loss", "second_loss")
+    optimizers = {
+        "optimizer": ("encoder", "decoder", "prior", "likelihood", "posterior_flow"),
+        "second_optimizer": ("second_encoder", "second_decoder", "second_likelihood"),
+    }
+    averaged = (*VAE.averaged, *optimizers["second_optimizer"])
+
+    def __init__(self, encoder, decoder, second_encoder, second_decoder, second_likelihood=None, **kwargs):
+        super().__init__(encoder, decoder, **kwargs)
+        self.second_encoder, self.second_decoder = second_encoder, second_decoder
+        self.second_likelihood = likelihoods.Gaussian("learned") if second_likelihood is None else second_likelihood
+        check_output(second_encoder, "second_encoder", *[tuple(second_decoder.input_shape[1:])] * 2)
+        check_output(second_decoder, "second_decoder", tuple(decoder.input_shape[1:]))
+
+    def draw_latents(self, n, random):
+        """The noise of n draws of u, and of z given u, side by side."""
+        return random.normal((n, self.second_decoder.input_shape[1] + self.decoder.input_shape[1]))
+
+    @inference
+    def generate(self, latents):
+        """Images from the noise of `draw_latents`."""
+        u, noise = ops.split(latents, [self.second_decoder.input_shape[1]], axis=1)
+        return self.decode(self.second_decoder(u, training=False) + self.second_likelihood.current_scale * noise)
+
+    def second_terms(self, z, noise, training):
+        """-log p(z|u), and KL(q(u|z) || p(u)) in closed form, for one u of q(u|z); and log p(z, u) / q(u|z)."""
+        mu, log_variance = self.second_encoder(z, training=training)
+        u = mu + ops.exp(0.5 * log_variance) * noise
+        log_likelihood = self.second_likelihood.training_log_prob if training else self.second_likelihood.log_prob
+        reconstruction = -log_likelihood(z, self.second_decoder(u, training=training))
+        log_ratio = StandardNormal(mu.shape[1]).log_prob(u) - divergences.gaussian_log_prob(u, mu, log_variance)
+        loss = reconstruction + divergences.gaussian_kl(mu, log_variance)
+        return {"loss": loss, "log_weight": log_ratio - reconstruction}
+
+    def log_prior(self, z, key):
+        shape = ops.shape(z)[0], self.second_decoder.input_shape[1]
+        return self.second_terms(z, randomness.normal(key, shape), training=False)["log_weight"]
+
+    def _second(self, terms, random, training):
+        noise = random.normal((ops.shape(terms["codes"])[0], self.second_decoder.input_shape[1]))
+        return self.second_terms(ops.stop_gradient(terms["codes"]), noise, training)
+
+    def train_step(self, data):
+        x, beta = self.images_of(data), self.warm_beta()
+        terms_of = lambda: self.negative_elbo(x, self.random, beta, training=True)  # noqa: E731
+        terms = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer)
+        second_of = lambda: self._second(terms, self.random, training=True)  # noqa: E731
+        second = self.minimize(second_of, self.optimizers["second_optimizer"], self.second_optimizer)
+        return self.track({**terms, "second_loss": second["loss"]})
+
+    def test_step(self, data):
+        x = self.images_of(data)
+
+        def terms_of():
+            terms = self.negative_elbo(x, self.random_test, self.beta, training=False)
+            return {**terms, "second_loss": self._second(terms, self.random_test, False)["loss"]}
+
+        return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
