@@ -31,21 +31,29 @@ class SoftBound(keras.layers.Layer):
 
 @_registered
 class GroupNormalization(keras.layers.GroupNormalization):
-    """Keras's layer for images `(batch, height, width, channels)`, in one pass for the moments and one for the result: twice as
-    fast on a CPU. The variance is E[x^2] - E[x]^2 in float32, so it is for activations whose mean is not thousands of deviations.
+    """Keras's layer for images `(batch, height, width, channels)` and vectors `(batch, channels)`, in one pass for the moments
+    and one for the result: twice as fast on a CPU.
+
+    The variance is E[x^2] - E[x]^2 in float32, so it is for activations whose mean is not thousands of deviations.
     """
 
     def call(self, x):
         channels = x.shape[-1]
+        pixels = tuple(range(1, len(x.shape) - 1))
         values = ops.cast(x, "float32")
-        of_groups = lambda each: ops.mean(ops.reshape(each, (-1, self.groups, channels // self.groups)), axis=-1)  # noqa: E731
-        mean = of_groups(ops.mean(values, axis=(1, 2)))
-        variance = of_groups(ops.mean(ops.square(values), axis=(1, 2))) - ops.square(mean)
+
+        def of_groups(each):
+            each = ops.mean(each, axis=pixels) if pixels else each
+            return ops.mean(ops.reshape(each, (-1, self.groups, channels // self.groups)), axis=-1)
+
+        mean = of_groups(values)
+        variance = of_groups(ops.square(values)) - ops.square(mean)
         inverse = ops.rsqrt(ops.maximum(variance, 0.0) + self.epsilon)
         of_channels = lambda each: ops.repeat(each, channels // self.groups, axis=1)  # noqa: E731
         scale = of_channels(inverse) * ops.cast(self.gamma, "float32")
         shift = ops.cast(self.beta, "float32") - of_channels(mean) * scale
-        return ops.cast(values * scale[:, None, None] + shift[:, None, None], self.compute_dtype)
+        scale, shift = (ops.expand_dims(each, pixels) if pixels else each for each in (scale, shift))
+        return ops.cast(values * scale + shift, self.compute_dtype)
 
 
 @_registered
@@ -154,15 +162,16 @@ class SpectralDense(_Spectral, keras.layers.Dense):
 
 
 @_registered
-class ChannelNormalization(keras.layers.LayerNormalization):
-    """Layer normalisation over all but the batch axis, with a scale and an offset per channel (group norm, one group)."""
+class ChannelNormalization(GroupNormalization):
+    """Normalisation over all but the batch axis, with a scale and an offset per channel: one group."""
 
-    def call(self, x):
-        axes = tuple(range(1, len(x.shape)))
-        x32 = ops.cast(x, "float32")
-        mean, variance = ops.moments(x32, axes, keepdims=True)
-        y = (x32 - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
-        return ops.cast(y, self.compute_dtype)
+    def __init__(self, groups=1, **kwargs):
+        super().__init__(groups=groups, **kwargs)
+
+    @classmethod
+    def from_config(cls, config):
+        # In files of version 0.1.0 it is a LayerNormalization of Keras.
+        return cls(**{name: value for name, value in config.items() if name not in ("axis", "rms_scaling")})
 
 
 @_registered

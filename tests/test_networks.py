@@ -42,7 +42,7 @@ def test_width_depth_normalisation_and_activation_act(kind, normalization):
     assert len(ENCODERS[kind]((16, 16, 1), 3, **{**base, "depth": 3}).layers) > len(encoder.layers)
     layers = encoder.layers + DECODERS[kind](3, (16, 16, 1), **base).layers
     assert {layer.activation for layer in layers if isinstance(layer, keras.layers.Activation)} == {keras.activations.gelu}
-    kinds = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
+    kinds = (keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.GroupNormalization)
     assert any(isinstance(layer, kinds) for layer in layers) == (normalization is not None)
 
 
@@ -96,3 +96,36 @@ def test_a_skip_decoder_sums_enlarged_images_and_details():
 def test_residual_blocks_keep_the_identity_path():
     network = networks.residual_encoder((8, 8, 1), 2, width=4, depth=1, blocks=2)
     assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 2
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 3), (4, 7)])
+def test_channel_normalisation_is_over_an_image_and_reads_the_config_of_earlier_versions(shape):
+    # Those wrote the config of a LayerNormalization.
+    layer = ChannelNormalization.from_config(keras.layers.LayerNormalization(epsilon=0.01).get_config())
+    x = np.random.default_rng(0).normal(2.0, 3.0, shape)
+    axes = tuple(range(1, len(shape)))
+    expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 0.01)
+    np.testing.assert_allclose(layer(x.astype("float32")), expected, atol=1e-5)
+    assert [weight.shape for weight in layer.weights] == [shape[-1:], shape[-1:]]
+
+
+NUMPY = np.int64(2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: networks.mlp((8, 8, 1), NUMPY, width=NUMPY, depth=NUMPY),
+        lambda: networks.conv_encoder((np.int64(8), 8, 1), NUMPY, width=NUMPY, depth=NUMPY),
+        lambda: networks.conv_decoder(NUMPY, (8, 8, np.int32(1)), width=NUMPY, depth=NUMPY),
+        lambda: networks.skip_decoder(NUMPY, (8, 8, 1), width=NUMPY, depth=NUMPY),
+        lambda: networks.residual_decoder(NUMPY, (8, 8, 1), width=NUMPY, depth=NUMPY, blocks=NUMPY),
+        lambda: networks.generator(NUMPY, (8, 8, 1), num_classes=NUMPY),
+        lambda: networks.critic((8, 8, 1), NUMPY, num_classes=NUMPY),
+        lambda: networks.unet((8, 8, 1), np.int64(8), (1,), np.int64(1), num_classes=NUMPY, patch=NUMPY),
+        lambda: networks.dense_denoiser((1, 1, 4), NUMPY, NUMPY),
+        lambda: networks.made(NUMPY, NUMPY, NUMPY, depth=NUMPY),
+    ],
+)
+def test_sizes_may_be_integers_of_numpy(make, tmp_path):
+    make().save(tmp_path / "network.keras")  # whose config JSON can hold

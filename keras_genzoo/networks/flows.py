@@ -7,7 +7,7 @@ from keras import layers
 from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.layers import MaskedDense
 from keras_genzoo.networks.common import normalized
-from keras_genzoo.networks.residual import residual_block
+from keras_genzoo.networks.residual import plain_block
 
 
 def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation="relu", name="coupling"):
@@ -52,7 +52,7 @@ def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu
     x = layers.Conv2D(width, 3, padding="same", name="first")(inputs)
     seen = [layers.Conv2D(width, 1, name="skip")(x)]
     for index in range(1, blocks + 1):
-        x = residual_block(x, width, activation, normalization, f"block{index}")
+        x = plain_block(x, width, activation, normalization, f"block{index}")
         seen.append(layers.Conv2D(width, 1, name=f"skip{index}")(x))
     x = normalized(layers.Add(name="skips")(seen), normalization, activation, "last")
     x = layers.Conv2D(outputs, 1, kernel_initializer="zeros", dtype=_head(), name="parameters")(x)

@@ -7,15 +7,42 @@ from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, normalized
 
 
-def residual_block(x, filters, activation, normalization, name, spectral=False):
-    """x + conv(act(norm(conv(act(norm(x)))))), with a 1x1 convolution on the shortcut where the channels change."""
-    shortcut = x
-    if x.shape[-1] != filters:
-        shortcut = convolution(spectral)(filters, 1, name=f"{name}_shortcut")(x)
-    for index in (1, 2):
-        x = normalized(x, normalization, activation, f"{name}_{index}")
-        x = convolution(spectral)(filters, 3, padding="same", name=f"{name}_conv{index}")(x)
-    return layers.Add(name=name)([shortcut, x])
+def residual_block(x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None):
+    """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
+
+    Args:
+        x: tensor of Keras, `(batch, height, width, channels)`.
+        filters: int. Channels that come out.
+        activate: callable of a tensor and a name: normalisation and activation.
+        name: str. Of the sum; the layers are named after it.
+        spectral: bool. Whether the kernels have spectral norm 1. Defaults to False.
+        resize: layer or None. Changes the sides, after the first activation. Defaults to None.
+        between: callable of a tensor, called after the first convolution, or None. Defaults to None.
+        dropout: float. Rate before the last convolution. Defaults to 0.
+        initializer: Keras initializer of the last convolution's kernel; None is the layer's own. Defaults to None.
+
+    Returns:
+        The pair of shortcut and change, to be added.
+    """
+    conv, shortcut = convolution(spectral), x
+    x = activate(x, f"{name}_1")
+    if resize is not None:
+        x, shortcut = resize(x), resize(shortcut)
+    x = conv(filters, 3, padding="same", name=f"{name}_conv1")(x)
+    x = activate(x if between is None else between(x), f"{name}_2")
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    settings = {} if initializer is None else {"kernel_initializer": initializer}
+    x = conv(filters, 3, padding="same", name=f"{name}_conv2", **settings)(x)
+    if shortcut.shape[-1] != filters or resize is not None:
+        shortcut = conv(filters, 1, padding="same", name=f"{name}_shortcut")(shortcut)
+    return shortcut, x
+
+
+def plain_block(x, filters, activation, normalization, name, spectral=False):
+    """A `residual_block` that is added up."""
+    activate = lambda x, name: normalized(x, normalization, activation, name)  # noqa: E731
+    return layers.Add(name=name)(residual_block(x, filters, activate, name, spectral))
 
 
 def residual_encoder(
@@ -45,7 +72,7 @@ def residual_encoder(
     for level in range(depth):
         x = convolution(spectral)(width * 2**level, 4, strides=2, padding="same", name=f"down{level + 1}")(x)
         for block in range(blocks):
-            x = residual_block(x, width * 2**level, activation, normalization, f"down{level + 1}_block{block + 1}", spectral)
+            x = plain_block(x, width * 2**level, activation, normalization, f"down{level + 1}_block{block + 1}", spectral)
     x = normalized(x, normalization, activation, "last")
     x = layers.Flatten(name="flatten")(x)
     return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral, head_bias), name=name)
@@ -78,7 +105,7 @@ def residual_decoder(
     for level in range(depth, 0, -1):
         filters = width * 2 ** (level - 1)
         for block in range(blocks):
-            x = residual_block(x, filters, activation, normalization, f"up{level}_block{block + 1}")
+            x = plain_block(x, filters, activation, normalization, f"up{level}_block{block + 1}")
         if level > 1:
             x = layers.Conv2DTranspose(filters // 2, 4, strides=2, padding="same", name=f"up{level}")(x)
     x = normalized(x, normalization, activation, "last")

@@ -9,6 +9,7 @@ from keras import layers
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
 from keras_genzoo.layers import DepthToSpace, GroupNormalization, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import crop
+from keras_genzoo.networks.residual import residual_block
 
 
 def _norm(x, groups, name):
@@ -29,22 +30,18 @@ def _sum(x, change, kind, name):
 
 
 def _block(x, embedded, filters, groups, dropout, kind, name, resize=None):
-    """Norm, activation, convolution, twice, the time added in between; with a 1x1 convolution on a shortcut that changes
-    channels or, by a layer `resize`, sides. The second convolution begins at zero, so that a fresh block is its shortcut."""
-    shortcut = x
-    x = layers.Activation("silu", name=f"{name}_act1")(_norm(x, groups, f"{name}_norm1"))
-    if resize is not None:
-        x, shortcut = resize(x), resize(shortcut)
-    x = _convolution(filters, 3, f"{name}_conv1")(x)
-    shift = layers.Dense(filters, name=f"{name}_time")(embedded)
-    x = layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)])
-    x = layers.Activation("silu", name=f"{name}_act2")(_norm(x, groups, f"{name}_norm2"))
-    if dropout:
-        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-    x = _convolution(filters, 3, f"{name}_conv2", kernel_initializer="zeros")(x)
-    if shortcut.shape[-1] != filters or resize is not None:
-        shortcut = _convolution(filters, 1, f"{name}_shortcut")(shortcut)
-    return _sum(shortcut, x, kind, name)
+    """A `residual_block` to which the time is told between its convolutions, of which the second begins at zero, so that a
+    fresh block is its shortcut."""
+
+    def activate(x, name):
+        return layers.Activation("silu", name=f"{name}_act")(_norm(x, groups, f"{name}_norm"))
+
+    def shifted(x):
+        shift = layers.Dense(filters, name=f"{name}_time")(embedded)
+        return layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)])
+
+    settings = {"resize": resize, "between": shifted, "dropout": dropout, "initializer": "zeros"}
+    return _sum(*residual_block(x, filters, activate, name, **settings), kind, name)
 
 
 def _attention(x, heads, groups, kind, name):
