@@ -2,4 +2,5 @@
 
 from keras_genzoo.cli import main
 
-main(prog_name="genzoo")
+if __name__ == "__main__":
+    main(prog_name="genzoo")

@@ -25,4 +25,5 @@ def main(folder, trial=None):
         run_trial(search, trial)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
