@@ -60,7 +60,19 @@ def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu
 
 
 def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", name="coupling"):
-    """Vectors `(batch, dimensions)` to the parameters of a coupling, `(batch, outputs)`, by `depth` layers of `width` units."""
+    """Vectors to the parameters of a coupling, by a fully connected network.
+
+    Args:
+        dimensions: int. Of the vectors.
+        outputs: int. Numbers that it puts out.
+        width: int. Units of the hidden layers. Defaults to 256.
+        depth: int. Number of hidden layers. Defaults to 2.
+        activation: name or callable. Defaults to "relu".
+        name: str. Defaults to "coupling".
+
+    Returns:
+        A built `keras.Model`, `(batch, dimensions)` to `(batch, outputs)` in at least float32.
+    """
     dimensions, outputs, width, depth = whole(dimensions=dimensions, outputs=outputs, width=width, depth=depth)
     inputs = x = keras.Input((dimensions,), name="stays")
     for index in range(1, depth + 1):

@@ -2,6 +2,26 @@
 
 # They register themselves.
 from keras_genzoo.recipes import autoencoders, diffusions, energies, flows, gans, space, vaes, waes  # noqa: F401
-from keras_genzoo.recipes.registry import Recipe, build, get, names
+from keras_genzoo.recipes.building import adam, build
+from keras_genzoo.recipes.describing import describe
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import RECIPES, Recipe, get, names, recipe, variant
+from keras_genzoo.recipes.space import Choice, Float, Int
 
-__all__ = ["Recipe", "build", "get", "names", "space"]
+__all__ = [
+    "RECIPES",
+    "Choice",
+    "Float",
+    "Hyperparameter",
+    "Int",
+    "Recipe",
+    "adam",
+    "arguments",
+    "build",
+    "describe",
+    "get",
+    "names",
+    "recipe",
+    "space",
+    "variant",
+]

@@ -3,78 +3,70 @@
 from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, SmoothAutoencoder
 from keras_genzoo.priors import GaussianMixture
-from keras_genzoo.recipes.registry import adam, recipe, variant
-from keras_genzoo.recipes.space import ACTIVATION, LEARNING_RATE, Choice, Int
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.common import ACTIVATION, COMPONENTS, DENSE_WIDTH, DEPTH, GENERAL, NORMALIZATION, optimizer
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import recipe, variant
+from keras_genzoo.recipes.space import Choice, Int
 
-SEARCH = {
-    "latent_dim": Int(8, 128),
-    "depth": Int(1, 3, "linear"),
-    "normalization": Choice((None, "batch", "layer")),
-    "activation": ACTIVATION,
-    "distance": Choice(("l1", "l2")),
-    "components": Choice((20, 50, 100, 200)),
-    "learning_rate": LEARNING_RATE,
-}
+LATENT_DIM = Int(8, 128)
+OBJECTIVE = arguments(
+    Autoencoder, "distance", "regularizers", "corruption", distance=Hyperparameter("l2", Choice(("l1", "l2"))), regularizers=None
+)
 
 
-@recipe("autoencoder", {**SEARCH, "width": Choice((8, 16, 32))}, jit_compile=False)
+def _sizes(factory, width, normalization, activation):
+    """The sizes that encoder and decoder share."""
+    return arguments(
+        factory,
+        width=width,
+        depth=Hyperparameter(2, DEPTH),
+        normalization=Hyperparameter(normalization, NORMALIZATION),
+        activation=Hyperparameter(activation, ACTIVATION),
+    )
+
+
+@recipe("autoencoder", jit_compile=False)
 def autoencoder(
     image_shape,
     total_steps,
-    latent_dim=32,
-    width=16,
-    depth=2,
-    normalization="batch",
-    activation="relu",
-    spectral=False,
-    distance="l2",
-    components=200,
-    regularizers=None,
-    corruption=None,
-    learning_rate=2e-3,
-    ema=None,
-    seed=None,
+    latent_dim=Hyperparameter(32, LATENT_DIM, "Dimensions of the code."),
+    sizes=_sizes(networks.conv_encoder, Hyperparameter(16, Choice((8, 16, 32))), "batch", "relu"),
+    decoding=arguments(networks.conv_decoder, "spectral"),
+    components=COMPONENTS,
+    objective=OBJECTIVE,
+    adam_settings=optimizer(),
+    general=GENERAL,
 ):
     """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
-    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    encoder = networks.conv_encoder(image_shape, latent_dim, **shared)
-    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", spectral=spectral, **shared)
+    encoder = networks.conv_encoder(image_shape, latent_dim, **sizes)
+    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **decoding, **sizes)
     prior = GaussianMixture(latent_dim, components) if components else None
-    model = Autoencoder(encoder, decoder, distance, prior, regularizers or (), corruption, ema=ema, seed=seed)
-    return model, {"optimizer": adam(learning_rate, total_steps)}
+    return Autoencoder(encoder, decoder, prior=prior, **objective, **general), {"optimizer": adam(total_steps, **adam_settings)}
 
 
-@recipe("autoencoder", {**SEARCH, "width": Choice((128, 256, 512, 1024))}, jit_compile=True, steps_per_execution=10)
+@recipe("autoencoder", jit_compile=True, steps_per_execution=10)
 def dense_autoencoder(
     image_shape,
     total_steps,
-    latent_dim=24,
-    width=256,
-    depth=2,
-    normalization=None,
-    activation="silu",
-    code_activation=None,
-    output_activation="sigmoid",
-    spectral=False,
-    distance="l2",
-    components=200,
-    regularizers=None,
-    corruption=None,
-    neighbours=0,
-    learning_rate=2e-3,
-    ema=None,
-    seed=None,
+    latent_dim=Hyperparameter(24, LATENT_DIM, "Dimensions of the code."),
+    sizes=_sizes(networks.mlp, Hyperparameter(256, DENSE_WIDTH), None, "silu"),
+    code_activation=Hyperparameter(None, meaning="Activation of the code: a name, a callable or None."),
+    output_activation=Hyperparameter("sigmoid", meaning="Activation of the image: a name, a callable or None."),
+    decoding=arguments(networks.conv_decoder, "spectral"),
+    components=COMPONENTS,
+    objective=OBJECTIVE,
+    neighbours=Hyperparameter(0, meaning="Nearest training images that the code of an image tells too; 0 is none."),
+    adam_settings=optimizer(),
+    general=GENERAL,
 ):
     """Fully connected autoencoder; samples from a mixture of Gaussians fitted to its codes."""
-    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **shared)
-    decoder = networks.mlp(
-        latent_dim, image_shape, output_activation=output_activation, spectral=spectral, name="decoder", **shared
-    )
+    encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **sizes)
+    decoder = networks.mlp(latent_dim, image_shape, output_activation=output_activation, name="decoder", **decoding, **sizes)
     prior = GaussianMixture(latent_dim, components) if components else None
     family, more = (SmoothAutoencoder, {"neighbours": neighbours}) if neighbours else (Autoencoder, {})
-    model = family(encoder, decoder, distance, prior, regularizers or (), corruption, ema=ema, seed=seed, **more)
-    return model, {"optimizer": adam(learning_rate, total_steps)}
+    model = family(encoder, decoder, prior=prior, **objective, **more, **general)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
 variant(

@@ -2,64 +2,37 @@
 
 from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
-from keras_genzoo.recipes.registry import adam, recipe, variant
-from keras_genzoo.recipes.space import LEARNING_RATE, Choice, Int
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.common import general, optimizer
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import recipe, variant
+from keras_genzoo.recipes.space import Choice, Int
 
-SEARCH = {
-    "width": Choice((8, 16, 32)),
-    "multipliers": Choice(((1, 2), (1, 2, 2), (1, 2, 4))),
-    "blocks": Int(1, 2, "linear"),
-    "patch": Choice((1, 2)),
-    "dropout": Choice((0.0, 0.1)),
-    "learning_rate": LEARNING_RATE,
-    "ema": Choice((0.99, 0.999, 0.9999)),
-}
 FIXED = dict.fromkeys(("width", "multipliers", "blocks", "patch", "dropout"))  # of a published size
-TIMES = {"time_sampling": Choice(("uniform", "logit_normal"))}
-LATENT = {
-    "latent_dim": Int(16, 128),
-    "width": Choice((256, 512, 1024)),
-    "depth": Int(2, 5, "linear"),
-    "autoencoder_width": Choice((256, 512, 1024)),
-    "distance": Choice(("l1", "l2")),
-    "learning_rate": LEARNING_RATE,
-    "autoencoder_learning_rate": LEARNING_RATE,
-    "ema": Choice((0.99, 0.999, 0.9999)),
-}
+TIMES = Hyperparameter("uniform", Choice(("uniform", "logit_normal")))
+EMA = general(0.999, Choice((0.99, 0.999, 0.9999)))
 
 
-@recipe("diffusion", {**SEARCH, **TIMES}, jit_compile=False)
+@recipe("diffusion", jit_compile=False)
 def flow_matching(
     image_shape,
     total_steps,
-    width=16,
-    multipliers=(1, 2, 4),
-    blocks=1,
-    attention=(),
-    heads=1,
-    groups=8,
-    dropout=0.0,
-    num_classes=None,
-    patch=2,
-    kind="ddpm",
-    schedule="rectified_flow",
-    prediction="velocity",
-    loss_weight="simple",
-    time_sampling="uniform",
-    timesteps=None,
-    sampler="heun",
-    steps=15,
-    clip=False,
-    learning_rate=2e-3,
-    ema=0.999,
-    seed=None,
+    network=arguments(
+        networks.unet,
+        "*",
+        width=Hyperparameter(16, Choice((8, 16, 32))),
+        multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4)))),
+        blocks=Hyperparameter(1, Int(1, 2, "linear")),
+        dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
+        patch=Hyperparameter(2, Choice((1, 2))),
+    ),
+    diffusion=arguments(Diffusion, "*", time_sampling=TIMES),
+    adam_settings=optimizer(),
+    averages=EMA,
 ):
     """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations."""
-    network = networks.unet(image_shape, width, multipliers, blocks, attention, heads, groups, dropout, num_classes, patch, kind)
-    model = Diffusion(
-        network, schedule, prediction, loss_weight, time_sampling, timesteps, sampler, steps, clip, ema=ema, seed=seed
-    )
-    return model, {"optimizer": adam(learning_rate, total_steps)}
+    model = Diffusion(networks.unet(image_shape, **network), **diffusion, **averages)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
 variant(
@@ -130,33 +103,31 @@ variant(
 )
 
 
-@recipe("diffusion", {**LATENT, **TIMES}, jit_compile=True, steps_per_execution=10)
+@recipe("diffusion", jit_compile=True, steps_per_execution=10)
 def latent_diffusion(
     image_shape,
     total_steps,
-    latent_dim=64,
-    width=512,
-    depth=3,
-    autoencoder_width=512,
-    autoencoder_depth=2,
-    distance="l1",
-    num_classes=None,
-    time_sampling="uniform",
-    sampler="heun",
-    steps=15,
-    learning_rate=1e-3,
-    autoencoder_learning_rate=2e-3,
-    ema=0.999,
-    seed=None,
+    latent_dim=Hyperparameter(64, Int(16, 128), "Dimensions of the code."),
+    network=arguments(
+        networks.dense_denoiser,
+        "*",
+        width=Hyperparameter(512, Choice((256, 512, 1024))),
+        depth=Hyperparameter(3, Int(2, 5, "linear")),
+    ),
+    sizes=arguments(networks.mlp, "width", "depth", prefix="autoencoder_", width=Hyperparameter(512, Choice((256, 512, 1024)))),
+    reconstruction=arguments(Autoencoder, distance=Hyperparameter("l1", Choice(("l1", "l2")))),
+    diffusion=arguments(Diffusion, "time_sampling", "sampler", "steps", time_sampling=TIMES),
+    adam_settings=optimizer(1e-3),
+    autoencoder_optimizer=optimizer(prefix="autoencoder_"),
+    averages=EMA,
 ):
     """Flow matching in the codes of a fully connected autoencoder that learns along."""
-    shared = dict(width=autoencoder_width, depth=autoencoder_depth, activation="silu")
-    encoder = networks.mlp(image_shape, latent_dim, name="encoder", **shared)
-    decoder = networks.mlp(latent_dim, image_shape, output_activation="sigmoid", name="decoder", **shared)
-    network = networks.dense_denoiser((1, 1, latent_dim), width, depth, num_classes)
-    diffusion = Diffusion(network, time_sampling=time_sampling, sampler=sampler, steps=steps, seed=0)
-    model = LatentDiffusion(Autoencoder(encoder, decoder, distance, seed=0), diffusion, ema=ema, seed=seed)
+    encoder = networks.mlp(image_shape, latent_dim, activation="silu", name="encoder", **sizes)
+    decoder = networks.mlp(latent_dim, image_shape, activation="silu", output_activation="sigmoid", name="decoder", **sizes)
+    denoiser = networks.dense_denoiser((1, 1, latent_dim), **network)
+    inner = Autoencoder(encoder, decoder, seed=0, **reconstruction)
+    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion), **averages)
     return model, {
-        "optimizer": adam(learning_rate, total_steps),
-        "autoencoder_optimizer": adam(autoencoder_learning_rate, total_steps),
+        "optimizer": adam(total_steps, **adam_settings),
+        "autoencoder_optimizer": adam(total_steps, **autoencoder_optimizer),
     }

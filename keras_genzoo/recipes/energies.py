@@ -1,40 +1,31 @@
 """Recipes of energy-based models."""
 
-from keras_genzoo import chains, networks
+from keras_genzoo import networks
+from keras_genzoo.chains import Langevin
 from keras_genzoo.models import RBM, EnergyModel, machines
 from keras_genzoo.models.energy import annealed
-from keras_genzoo.recipes.registry import adam, recipe, variant
-from keras_genzoo.recipes.space import LEARNING_RATE, Choice, Float, Int
-
-MACHINE = {"hidden": Int(50, 1000), "k": Int(1, 20), "learning_rate": Float(1e-5, 1e-2)}
-NETWORK = {"width": Choice((8, 16, 32, 64)), "depth": Int(2, 4, "linear"), "learning_rate": LEARNING_RATE}
-CONTRASTIVE = {
-    "step_size": Float(1.0, 100.0),
-    "steps": Int(5, 60),
-    "restart": Float(0.01, 1.0),
-    "data_noise": Float(0.001, 0.1),
-    "energy_weight": Float(0.01, 1.0),
-    "spectral": Choice((False, True)),
-    "ema": Choice((None, 0.99, 0.999)),
-}
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.common import GENERAL, general, optimizer
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import recipe, variant
+from keras_genzoo.recipes.space import Choice, Float, Int
 
 
-@recipe("energy", MACHINE, jit_compile=False)
+@recipe("energy", jit_compile=False)
 def rbm(
     image_shape,
     total_steps,
-    kind="bernoulli",
-    hidden=500,
-    k=1,
-    chains=128,
-    sample_steps=200,
-    learning_rate=1e-3,
-    ema=None,
-    seed=None,
+    kind=Hyperparameter("bernoulli", meaning='Visible units: "bernoulli", of binary images, or "gaussian".'),
+    machine=arguments(machines.Machine, hidden=Hyperparameter(500, Int(50, 1000))),
+    chains=arguments(RBM, "k", "sample_steps", k=Hyperparameter(1, Int(1, 20)), chains=128),
+    adam_settings=optimizer(1e-3, Float(1e-5, 1e-2)),
+    general=GENERAL,
 ):
     """Restricted Boltzmann machine of binary pixels, by persistent contrastive divergence."""
-    model = RBM(machines.MACHINES[kind](image_shape, hidden), k, chains, sample_steps, ema=ema, seed=seed)
-    return model, {"optimizer": adam(learning_rate, total_steps)}
+    if kind not in machines.MACHINES:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(machines.MACHINES)}.")
+    model = RBM(machines.MACHINES[kind](image_shape, **machine), **chains, **general)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
 variant(
@@ -46,70 +37,64 @@ variant(
 )
 
 
-def _network(image_shape, kind, width, depth, hidden, **settings):
-    if kind == "convolutional":
-        settings["hidden"] = hidden
-    return networks.critic(image_shape, kind=kind, width=width, depth=depth, name="energy", **settings)
+def _network(width):
+    """Sizes of the network of an energy."""
+    return arguments(
+        networks.conv_encoder,
+        "hidden",
+        width=Hyperparameter(width, Choice((8, 16, 32, 64))),
+        depth=Hyperparameter(3, Int(2, 4, "linear")),
+    )
 
 
-@recipe("energy", {**NETWORK, **CONTRASTIVE}, jit_compile=False)
+def _energy(image_shape, sizes, **settings):
+    if settings["kind"] != "convolutional":
+        sizes = {name: size for name, size in sizes.items() if name != "hidden"}
+    return networks.critic(image_shape, name="energy", **sizes, **settings)
+
+
+@recipe("energy", jit_compile=False)
 def ebm(
     image_shape,
     total_steps,
-    width=16,
-    depth=3,
-    hidden=0,
-    kind="convolutional",
-    activation="silu",
-    spectral=False,
-    step_size=10.0,
-    noise=0.005,
-    clip=0.03,
-    steps=10,
-    sample_steps=100,
-    buffer_size=2560,
-    restart=0.1,
-    data_noise=0.03,
-    energy_weight=0.1,
-    learning_rate=1e-3,
-    gradient_norm=1.0,
-    ema=0.99,
-    seed=None,
+    sizes=_network(16),
+    network=arguments(networks.critic, "kind", spectral=Hyperparameter(False, Choice((False, True)))),
+    activation=arguments(networks.conv_encoder, activation="silu"),
+    step_size=Hyperparameter(10.0, Float(1.0, 100.0), "Step size of the Langevin dynamics, of images in [-1, 1]."),
+    noise=Hyperparameter(0.005, meaning="Standard deviation of the noise in each of its steps."),
+    clip=Hyperparameter(0.03, meaning="Largest move of a pixel in a step."),
+    energy=arguments(
+        EnergyModel,
+        steps=Hyperparameter(10, Int(5, 60)),
+        sample_steps=100,
+        buffer_size=2560,
+        restart=Hyperparameter(0.1, Float(0.01, 1.0)),
+        data_noise=Hyperparameter(0.03, Float(0.001, 0.1)),
+        energy_weight=Hyperparameter(0.1, Float(0.01, 1.0)),
+    ),
+    adam_settings=optimizer(1e-3),
+    gradient_norm=Hyperparameter(1.0, meaning="Largest norm of the gradient, beyond which it is scaled down; None does not."),
+    averages=general(0.99, Choice((None, 0.99, 0.999))),
 ):
     """Convolutional energy of an image, by short runs of Langevin dynamics from a replay buffer."""
-    network = _network(image_shape, kind, width, depth, hidden, activation=activation, spectral=spectral)
-    sampler = chains.Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
+    sampler = Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
     # A chain is gone on with for steps / restart steps, on average, before it begins anew: as many as sample takes from noise.
-    model = EnergyModel(
-        network, "contrastive", sampler, steps, sample_steps, buffer_size, restart, data_noise, energy_weight, ema=ema, seed=seed
-    )
-    return model, {"optimizer": adam(learning_rate, total_steps, beta_1=0.0, beta_2=0.99, global_clipnorm=gradient_norm)}
+    model = EnergyModel(_energy(image_shape, sizes, **network, **activation), "contrastive", sampler, **energy, **averages)
+    return model, {"optimizer": adam(total_steps, beta_1=0.0, beta_2=0.99, global_clipnorm=gradient_norm, **adam_settings)}
 
 
-@recipe("energy", {**NETWORK, "sample_steps": Int(50, 500), "ema": Choice((0.99, 0.999))}, jit_compile=False)
+@recipe("energy", jit_compile=False)
 def score_ebm(
     image_shape,
     total_steps,
-    width=32,
-    depth=3,
-    kind="convolutional",
-    hidden=0,
-    noise_levels=(0.05, 1.0),
-    step_size=0.2,
-    sample_steps=200,
-    learning_rate=1e-3,
-    ema=0.999,
-    seed=None,
+    sizes=_network(32),
+    network=arguments(networks.critic, "kind"),
+    step_size=Hyperparameter(0.2, meaning="Step size of the Langevin dynamics, as a share of the variance at each noise level."),
+    energy=arguments(EnergyModel, "noise_levels", sample_steps=Hyperparameter(200, Int(50, 500))),
+    adam_settings=optimizer(1e-3),
+    averages=general(0.999, Choice((0.99, 0.999))),
 ):
     """Convolutional energy of an image, by denoising score matching; annealed Langevin dynamics."""
-    network = _network(image_shape, kind, width, depth, hidden, activation="silu")
-    model = EnergyModel(
-        network,
-        "score",
-        annealed(noise_levels, step_size),
-        sample_steps=sample_steps,
-        noise_levels=noise_levels,
-        ema=ema,
-        seed=seed,
-    )
-    return model, {"optimizer": adam(learning_rate, total_steps)}
+    network = _energy(image_shape, sizes, activation="silu", **network)
+    model = EnergyModel(network, "score", annealed(energy["noise_levels"], step_size), **energy, **averages)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}

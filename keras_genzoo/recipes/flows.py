@@ -1,31 +1,28 @@
 """Recipes of normalizing flows."""
 
+import dataclasses
 import math
 
 from keras_genzoo import bijectors, networks
 from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
-from keras_genzoo.recipes.registry import adam, recipe, variant
-from keras_genzoo.recipes.space import EMA, LEARNING_RATE, Choice, Float, Int
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.common import DENSE_WIDTH, DEPTH, general, optimizer
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import recipe, variant
+from keras_genzoo.recipes.space import Choice, Float, Int
 
-SEARCH = {
-    "alpha": Float(1e-4, 0.1),
-    "learning_rate": LEARNING_RATE,
-    "clipnorm": Choice((None, 10.0, 100.0)),
-    "ema": EMA,
-}
-GLOW = {
-    "levels": Int(1, 3, "linear"),
-    "steps": Int(2, 8, "linear"),
-    "width": Choice((32, 64, 128)),
-    "kernels": Choice(((3, 1, 3), (3, 3, 3))),
-    "elementwise": Choice(("additive", "affine", "spline")),
-    "checkerboard": Choice((0, 2, 4)),
-    "dequantisation": Choice((0, 16, 32)),
-    "dense": Choice((0, 2, 4, 8)),
-}
-MARGINALS = {"marginals": Choice((False, True)), "alpha": Float(1e-4, 0.1, when={"marginals": (False,)})}
-DENSE = {"width": Choice((128, 256, 512, 1024)), "depth": Int(1, 3, "linear")}
+GLOW = ("levels", "steps", "width", "kernels", "elementwise", "checkerboard", "dequantisation", "dense")
+ELEMENTWISE = Hyperparameter("affine", meaning='How a coupling changes a number: "additive", "affine" or "spline".')
+CLIPNORM = Hyperparameter(
+    None, Choice((None, 10.0, 100.0)), "Largest norm of the gradient, beyond which it is scaled down; None does not."
+)
+ALPHA = "Logits are of alpha + (1 - 2 alpha) x, so that they are finite."
+GENERAL = general(None, Choice((None, 0.99, 0.999)))
+
+
+def _alpha(**when):
+    return Hyperparameter(0.05, Float(1e-4, 0.1, **when), ALPHA)
 
 
 def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels"):
@@ -95,47 +92,60 @@ def _start(image_shape, marginals, alpha):
     return [bijectors.Logit(alpha)]
 
 
-def _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed, dequantisation=0):
+def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation=0):
     """The model of a recipe, and what it is compiled with."""
     noise = None
     if dequantisation:
         network = networks.conv_coupling(image_shape, 2 * image_shape[-1], dequantisation, name="dequantisation")
         noise = bijectors.VariationalDequantisation(network)
-    model = Flow(chain, image_shape, dequantisation=noise, ema=ema, seed=seed)
-    return model, {"optimizer": adam(learning_rate, total_steps, global_clipnorm=clipnorm)}
+    model = Flow(chain, image_shape, dequantisation=noise, **general)
+    return model, {"optimizer": adam(total_steps, global_clipnorm=clipnorm, **adam_settings)}
 
 
-@recipe("flow", {**SEARCH, **MARGINALS, **GLOW}, jit_compile=False)
+MARGINALS = Hyperparameter(
+    True,
+    Choice((False, True)),
+    "Whether a spline for each pixel, that of its histogram at first, stands at the beginning; else there are logits.",
+)
+WITHOUT = {"marginals": (False,)}
+
+
+@recipe("flow", jit_compile=False)
 def glow(
     image_shape,
     total_steps,
-    levels=2,
-    steps=4,
-    width=64,
-    kernels=(3, 1, 3),
-    blocks=0,
-    growth=1,
-    elementwise="affine",
-    mixing="convolution",
-    dense=4,
-    dense_width=512,
-    checkerboard=0,
-    dequantisation=16,
-    marginals=True,
-    alpha=0.05,
-    learning_rate=1e-3,
-    clipnorm=None,
-    ema=None,
-    seed=None,
+    levels=Hyperparameter(2, Int(1, 3, "linear"), "Levels, each of half the sides of the one before."),
+    steps=Hyperparameter(4, Int(2, 8, "linear"), "Couplings a level."),
+    width=Hyperparameter(64, Choice((32, 64, 128)), "Channels of the networks inside of couplings."),
+    kernels=Hyperparameter((3, 1, 3), Choice(((3, 1, 3), (3, 3, 3))), "Sizes of the convolutions inside of couplings."),
+    blocks=Hyperparameter(0, meaning="Residual blocks inside of couplings in the place of these convolutions; 0 is none."),
+    growth=Hyperparameter(1, meaning="How many times as wide the networks are at each level as at the one before."),
+    elementwise=dataclasses.replace(ELEMENTWISE, range=Choice(("additive", "affine", "spline"))),
+    mixing=Hyperparameter(
+        "convolution", meaning='What mixes channels between couplings: "convolution", an invertible 1x1 one, or "flip".'
+    ),
+    dense=Hyperparameter(
+        4, Choice((0, 2, 4, 8)), "Couplings by fully connected networks, which see the whole image, of what is left in the end."
+    ),
+    dense_width=Hyperparameter(512, meaning="Units of these."),
+    checkerboard=Hyperparameter(
+        0,
+        Choice((0, 2, 4)),
+        "Couplings by a checkerboard of pixels that come first; a tuple is how many at each scale, that behind the last level "
+        "included.",
+    ),
+    dequantisation=Hyperparameter(
+        16, Choice((0, 16, 32)), "Channels of a network that draws the noise within levels; 0 draws it evenly."
+    ),
+    marginals=MARGINALS,
+    alpha=_alpha(when=WITHOUT),
+    adam_settings=optimizer(1e-3),
+    clipnorm=CLIPNORM,
+    general=GENERAL,
 ):
     """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings, after a spline for each pixel.
 
-    `blocks` residual blocks take the place of the convolutions of sizes `kernels` inside of couplings, `growth` times as wide at
-    each level as at the one before. `checkerboard` says how many couplings by a checkerboard come first, or a tuple how many at
-    each scale, that behind the last level included. What is left in the end goes through `dense` couplings by fully connected
-    networks, each of which sees the whole image. `dequantisation` is the width of a network that draws the noise within
-    levels; 0 draws it evenly. `marginals=False` has logits, of `alpha + (1 - 2 alpha) x`, in the place of the splines. Glow as
-    published has none of these, see `glow/cifar10`.
+    Glow as published has no splines, no couplings by fully connected networks and no network for the noise, see `glow/cifar10`.
     """
     levels, steps, growth = whole(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
@@ -170,7 +180,7 @@ def glow(
         return bijectors.Chain([bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
 
     chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last)]
-    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed, dequantisation)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation)
 
 
 variant(
@@ -208,42 +218,38 @@ variant(
 variant("spline_flow", "glow", "Levels as Glow's, of couplings by rational-quadratic splines.", elementwise="spline")
 
 
-@recipe("flow", {**SEARCH, **DENSE, "couplings": Int(2, 8, "linear")}, jit_compile=True, steps_per_execution=10)
+@recipe("flow", jit_compile=True, steps_per_execution=10)
 def nice(
     image_shape,
     total_steps,
-    couplings=4,
-    width=512,
-    depth=3,
-    alpha=0.05,
-    learning_rate=1e-3,
-    clipnorm=None,
-    ema=None,
-    seed=None,
+    couplings=Hyperparameter(4, Int(2, 8, "linear"), "Number of couplings."),
+    network=arguments(networks.dense_coupling, width=Hyperparameter(512, DENSE_WIDTH), depth=Hyperparameter(3, DEPTH)),
+    alpha=_alpha(),
+    adam_settings=optimizer(1e-3),
+    clipnorm=CLIPNORM,
+    general=GENERAL,
 ):
     """NICE: additive couplings of whole images by fully connected networks, and a scale for each dimension."""
     couplings = whole(couplings=couplings)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += _dense_couplings(dimensions, couplings, width, depth, "additive")
+    chain += _dense_couplings(dimensions, couplings, elementwise="additive", **network)
     chain.append(bijectors.ActNorm(dimensions))
-    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
 
 
-@recipe("flow", {**SEARCH, **MARGINALS, **DENSE, "layers": Int(1, 8, "linear")}, jit_compile=True, steps_per_execution=10)
+@recipe("flow", jit_compile=True, steps_per_execution=10)
 def maf(
     image_shape,
     total_steps,
-    layers=2,
-    width=1024,
-    depth=1,
-    elementwise="affine",
-    marginals=True,
-    alpha=0.05,
-    learning_rate=1e-3,
-    clipnorm=100.0,
-    ema=0.999,
-    seed=None,
+    layers=Hyperparameter(2, Int(1, 8, "linear"), "Number of autoregressive layers."),
+    network=arguments(networks.made, width=Hyperparameter(1024, DENSE_WIDTH), depth=Hyperparameter(1, DEPTH)),
+    elementwise=ELEMENTWISE,
+    marginals=MARGINALS,
+    alpha=_alpha(when=WITHOUT),
+    adam_settings=optimizer(1e-3),
+    clipnorm=dataclasses.replace(CLIPNORM, default=100.0),
+    averages=general(0.999, Choice((None, 0.99, 0.999))),
 ):
     """Masked autoregressive flow: every pixel by all before it, the order turned round between layers; first a spline a pixel."""
     layers = whole(layers=layers)
@@ -254,15 +260,23 @@ def maf(
         chain.append(bijectors.ActNorm(dimensions))
         if index:
             chain.append(bijectors.Permutation(range(dimensions)[::-1]))
-        chain.append(bijectors.Autoregressive(networks.made(dimensions, make.parameters, width, depth), make))
-    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
+        chain.append(bijectors.Autoregressive(networks.made(dimensions, make.parameters, **network), make))
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages)
 
 
-@recipe("flow", {**SEARCH, "layers": Int(4, 64)}, jit_compile=True, steps_per_execution=10)
-def planar_flow(image_shape, total_steps, layers=16, alpha=0.05, learning_rate=1e-3, clipnorm=None, ema=None, seed=None):
+@recipe("flow", jit_compile=True, steps_per_execution=10)
+def planar_flow(
+    image_shape,
+    total_steps,
+    layers=Hyperparameter(16, Int(4, 64), "Number of planar layers."),
+    alpha=_alpha(),
+    adam_settings=optimizer(1e-3),
+    clipnorm=CLIPNORM,
+    general=GENERAL,
+):
     """Planar flow: bends along single directions, after a scale for each dimension; for few dimensions."""
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
     chain += [bijectors.Planar(dimensions) for _ in range(layers)]
-    return _flow(chain, image_shape, total_steps, learning_rate, clipnorm, ema, seed)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)

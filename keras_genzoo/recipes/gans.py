@@ -4,22 +4,11 @@ import keras
 
 from keras_genzoo import adversarial, networks
 from keras_genzoo.models import GAN
-from keras_genzoo.recipes.registry import adam, recipe, variant
-from keras_genzoo.recipes.space import EMA, LEARNING_RATE, Choice, Float, Int
-
-SEARCH = {
-    "latent_dim": Int(16, 256),
-    "width": Choice((16, 32, 64)),
-    "hidden": Choice((0, 256), when={"kind": ("convolutional", "skip")}),
-    "penalty_weight": Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}),
-    "critic_steps": Int(1, 5, "linear"),
-    "augment": Choice(((), ("translation",), ("color", "translation", "cutout"))),
-    "learning_rate": LEARNING_RATE,
-    "critic_learning_rate": LEARNING_RATE,
-    "beta_1": Choice((0.0, 0.5)),
-    "beta_2": Choice((0.9, 0.99, 0.999)),
-    "ema": EMA,
-}
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.common import general, optimizer
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import recipe, variant
+from keras_genzoo.recipes.space import Choice, Float, Int
 
 
 def _penalty(penalty, weight):
@@ -29,38 +18,50 @@ def _penalty(penalty, weight):
     return penalty
 
 
-@recipe("gan", SEARCH, jit_compile=False)
+@recipe("gan", jit_compile=False)
 def gan(
     image_shape,
     total_steps,
-    latent_dim=64,
-    width=16,
-    depth=2,
-    kind="skip",
-    hidden=256,
-    generator_normalization="batch",
-    critic_normalization=None,
-    spectral=False,
-    objective="non_saturating",
-    clip=None,
-    penalties=("r1",),
-    penalty_weight=5.0,
-    critic_steps=1,
-    augment=(),
-    num_classes=None,
-    learning_rate=2e-3,
-    critic_learning_rate=2e-3,
-    beta_1=0.0,
-    beta_2=0.99,
-    ema=0.999,
-    seed=None,
+    latent_dim=Hyperparameter(64, Int(16, 256), "Dimensions of the noise."),
+    sizes=arguments(networks.conv_encoder, "width", "depth", width=Hyperparameter(16, Choice((16, 32, 64)))),
+    kinds=arguments(networks.generator, "kind", "num_classes", kind="skip"),
+    hidden=arguments(
+        networks.conv_encoder, hidden=Hyperparameter(256, Choice((0, 256), when={"kind": ("convolutional", "skip")}))
+    ),
+    generator_settings=arguments(networks.conv_encoder, "normalization", prefix="generator_"),
+    critic_settings=arguments(networks.conv_encoder, prefix="critic_", normalization=None),
+    kernels=arguments(networks.critic, "spectral"),
+    clip=Hyperparameter(None, meaning='Bound of the critic\'s weights, of the objective "wasserstein" alone; None is its own.'),
+    penalty_weight=Hyperparameter(
+        5.0,
+        Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}),
+        "Weight of the penalties that are given by name; objects have their own.",
+    ),
+    game=arguments(
+        GAN,
+        "objective",
+        penalties=("r1",),
+        critic_steps=Hyperparameter(1, Int(1, 5, "linear")),
+        augment=Hyperparameter((), Choice(((), ("translation",), ("color", "translation", "cutout")))),
+    ),
+    adam_settings=optimizer(),
+    critic_optimizer=optimizer(prefix="critic_"),
+    betas=arguments(
+        adam,
+        beta_1=Hyperparameter(0.0, Choice((0.0, 0.5))),
+        beta_2=Hyperparameter(0.99, Choice((0.9, 0.99, 0.999))),
+    ),
+    averages=general(0.999, Choice((None, 0.99, 0.999))),
 ):
     """GAN with the non-saturating loss, the R1 penalty, a generator of output skips and averages of its weights.
 
-    `penalty_weight` is that of penalties given by name; objects have their own. `clip` is of the objective "wasserstein" alone.
     With `critic_steps=0`, for objectives of features without penalties or classes, the features are the pixels, and what is of
     the critic's network and optimizer has no effect.
     """
+    objective, penalties, critic_steps, num_classes = (
+        *(game[name] for name in ("objective", "penalties", "critic_steps")),
+        kinds["num_classes"],
+    )
     if clip is not None and objective != "wasserstein":
         raise ValueError(f"clip is {clip}, which the objective 'wasserstein' takes, and objective is {objective!r}.")
     if num_classes and not critic_steps:
@@ -68,22 +69,19 @@ def gan(
     objective = adversarial.get_objective(objective) if clip is None else adversarial.Wasserstein(clip)
     penalties = (penalties,) if isinstance(penalties, (str, adversarial.Penalty)) else penalties or ()
     penalties = [_penalty(each, penalty_weight) for each in penalties]
-    shared = dict(width=width, depth=depth, num_classes=num_classes, kind=kind)
-    if kind in ("convolutional", "skip"):
-        shared["hidden"] = hidden
-    generator = networks.generator(latent_dim, image_shape, normalization=generator_normalization, **shared)
+    shared = {**sizes, **kinds, **(hidden if kinds["kind"] in ("convolutional", "skip") else {})}
+    generator = networks.generator(latent_dim, image_shape, **generator_settings, **shared)
     units = 64 if objective.features else 1
     if critic_steps:
-        critic = networks.critic(image_shape, units, normalization=critic_normalization, spectral=spectral, **shared)
+        critic = networks.critic(image_shape, units, **critic_settings, **kernels, **shared)
     else:
         critic = keras.Sequential([keras.Input(image_shape, name="image"), keras.layers.Flatten(dtype="float32")], name="critic")
-    model = GAN(generator, critic, objective, penalties, critic_steps, augment, ema=ema, seed=seed)
-    betas = dict(beta_1=beta_1, beta_2=beta_2)
+    model = GAN(generator, critic, **{**game, "objective": objective, "penalties": penalties}, **averages)
     # The critic's optimizer counts its own steps.
     critic_total = None if total_steps is None else total_steps * critic_steps
-    optimizers = {"optimizer": adam(learning_rate, total_steps, **betas)}
+    optimizers = {"optimizer": adam(total_steps, **adam_settings, **betas)}
     if critic_steps:
-        optimizers["critic_optimizer"] = adam(critic_learning_rate, critic_total, **betas)
+        optimizers["critic_optimizer"] = adam(critic_total, **critic_optimizer, **betas)
     return model, optimizers
 
 

@@ -1,15 +1,13 @@
-"""How a recipe is declared, found and built."""
+"""How a recipe is declared and found."""
 
-import contextlib
 import dataclasses
 import difflib
 import inspect
+import types
 from collections.abc import Callable
 
-import keras
-import tensorflow as tf
-
-from keras_genzoo.core.checks import image_size, whole_or_none
+from keras_genzoo.core import plugins
+from keras_genzoo.recipes.hyperparameters import Arguments, Hyperparameter, meanings_of
 
 RECIPES = {}
 
@@ -21,56 +19,150 @@ class Recipe:
     Attributes:
         name: str.
         family: str. The family's name, as `vae`.
-        make: function of `image_shape`, `total_steps` and the hyperparameters, with their defaults, to the model and a dict
-            of arguments for `compile`.
-        defaults: dict. Hyperparameters by name.
+        make: function of `image_shape`, `total_steps` and the hyperparameters, to the model and a dict of arguments for
+            `compile`.
+        hyperparameters: dict of names to `Hyperparameter`s.
         execution: dict. Arguments of `compile` on a machine without an accelerator, where they measured fastest
             (benchmarks/results/execution.md); elsewhere Keras decides.
         summary: str. One line.
-        search: dict. Ranges that are searched for better hyperparameters, by name (`keras_genzoo.recipes.space`).
+        description: str. What more there is to say, or "".
+        parts: dict of arguments of `make` to names of hyperparameters: a name, or a dict of names that are passed on together.
     """
 
     name: str
     family: str
     make: Callable
-    defaults: dict
+    hyperparameters: dict
     execution: dict
     summary: str
-    search: dict
+    description: str
+    parts: dict
+
+    @property
+    def defaults(self):
+        """The hyperparameters' defaults, by name."""
+        return {name: each.default for name, each in self.hyperparameters.items()}
+
+    @property
+    def search(self):
+        """Ranges that are searched for better hyperparameters, by name."""
+        return {name: each.range for name, each in self.hyperparameters.items() if each.range is not None}
+
+    def call(self, image_shape, total_steps, values):
+        """The model and the arguments for `compile`, of hyperparameters by name, all of them."""
+        given = {
+            part: {own: values[name] for own, name in names.items()} if isinstance(names, dict) else values[names]
+            for part, names in self.parts.items()
+        }
+        return self.make(image_shape, total_steps, **given)
 
 
-def recipe(family, search, **execution):
-    """Register the decorated function as the recipe of its name; its keyword arguments are the hyperparameters."""
+def recipe(family, **execution):
+    """Register the decorated function as the recipe of its name.
+
+    The function takes `image_shape`, `(height, width, channels)`, `total_steps`, the number of training steps planned or None,
+    and its hyperparameters, each with a default: a plain value, which the docstring tells under "Args:"; a
+    `Hyperparameter`, with its range and its meaning; or `arguments` of a factory, of which it gets a dict to pass on. It returns
+    the model, built and not compiled, and a dict of arguments for its `compile`.
+
+    Args:
+        family: str. The family's name, under which `gz.recipes.names()` lists it.
+        **execution: arguments of `compile` on a machine without an accelerator, such as `jit_compile=True`.
+
+    Raises:
+        ValueError: there is a recipe of this name already.
+        TypeError: the function takes other arguments, or one without a default.
+
+    Example:
+
+    >>> @gz.recipes.recipe("autoencoder", jit_compile=False)
+    ... def narrow(image_shape, total_steps, sizes=gz.recipes.arguments(gz.networks.mlp, "depth", width=8)):
+    ...     '''An autoencoder of two numbers.'''
+    ...     encoder = gz.networks.mlp(image_shape, 2, name="encoder", **sizes)
+    ...     decoder = gz.networks.mlp(2, image_shape, name="decoder", **sizes)
+    ...     return gz.models.Autoencoder(encoder, decoder), {"optimizer": "adam"}
+    >>> gz.build("narrow", (28, 28, 1), depth=1).count_params()
+    13370
+    """
 
     def register(make):
-        parameters = inspect.signature(make).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        summary = make.__doc__.partition("\n")[0]
-        RECIPES[make.__name__] = Recipe(make.__name__, family, make, defaults, execution, summary, search)
+        parameters = list(inspect.signature(make).parameters.values())
+        if [p.name for p in parameters[:2]] != ["image_shape", "total_steps"] or any(
+            p.default is p.empty for p in parameters[2:]
+        ):
+            raise TypeError(
+                f"the recipe {make.__name__!r} takes ({', '.join(p.name for p in parameters)}), expected (image_shape, "
+                f"total_steps) and then hyperparameters, each with a default."
+            )
+        meanings, hyperparameters, parts = meanings_of(make), {}, {}
+        for parameter in parameters[2:]:
+            told = parameter.default
+            if isinstance(told, Arguments):
+                parts[parameter.name] = {name: f"{told.prefix}{name}" for name in told}
+                own = {f"{told.prefix}{name}": each for name, each in told.items()}
+            else:
+                parts[parameter.name] = parameter.name
+                given = told if isinstance(told, Hyperparameter) else Hyperparameter(told)
+                meaning = given.meaning or meanings.get(parameter.name, "")
+                own = {parameter.name: dataclasses.replace(given, meaning=meaning)}
+            twice = sorted(set(own) & set(hyperparameters))
+            if twice:
+                raise TypeError(f"the recipe {make.__name__!r} takes {twice[0]!r} twice; give one of them a prefix.")
+            hyperparameters |= own
+        summary, _, rest = (inspect.getdoc(make) or "").partition("\n")
+        description = rest.partition("Args:")[0].strip()
+        _add(Recipe(make.__name__, family, make, hyperparameters, execution, summary, description, parts))
         return make
 
     return register
 
 
 def variant(name, of, summary, execution=None, search=None, **defaults):
-    """Register a recipe that is another one with other defaults, and other ranges of the search, None for none."""
-    base = RECIPES[of]
-    search = {**base.search, **(search or {})}
-    unknown = {*defaults, *search} - set(base.defaults)
+    """Register a recipe that is another one with other defaults, and other ranges.
+
+    Args:
+        name: str.
+        of: str. The other recipe.
+        summary: str. One line.
+        execution: dict or None. As of `recipe`; None is the other's. Defaults to None.
+        search: dict or None. Ranges by name that take the place of the other's; None as a range is none. Defaults to none.
+        **defaults: hyperparameters.
+
+    Raises:
+        ValueError: there is a recipe of this name already, or none of the other.
+        TypeError: the other has no such hyperparameter.
+
+    Example:
+
+    >>> gz.recipes.variant("beta_vae_16", of="beta_vae", summary="beta-VAE with a stronger KL term.", beta=16.0)
+    >>> gz.recipes.get("beta_vae_16").defaults["beta"]
+    16.0
+    """
+    base, search = get(of), search or {}
+    unknown = sorted({*defaults, *search} - set(base.hyperparameters))
     if unknown:
-        raise TypeError(f"variant {name!r}: {of!r} has no {sorted(unknown)}.")
-    RECIPES[name] = dataclasses.replace(
-        base,
-        name=name,
-        summary=summary,
-        defaults={**base.defaults, **defaults},
-        execution=execution or base.execution,
-        search={key: each for key, each in search.items() if each is not None},
-    )
+        raise TypeError(f"variant {name!r}: {of!r} has no {unknown}.")
+    changed = {
+        key: dataclasses.replace(each, default=defaults.get(key, each.default), range=search.get(key, each.range))
+        for key, each in base.hyperparameters.items()
+    }
+    # The order in which they are told is that of the base.
+    _add(dataclasses.replace(base, name=name, summary=summary, hyperparameters=changed, execution=execution or base.execution))
+
+
+def _add(entry):
+    taken = RECIPES.get(entry.name)
+    if taken is not None:
+        raise ValueError(
+            f"there is a recipe {entry.name!r} already, of {taken.make.__module__}; give yours, of {entry.make.__module__}, "
+            f"another name."
+        )
+    RECIPES[entry.name] = dataclasses.replace(entry, hyperparameters=types.MappingProxyType(entry.hyperparameters))
 
 
 def names():
-    """The recipes by family: dict of lists of names."""
+    """The recipes by family, those of installed packages included: dict of lists of names."""
+    plugins.import_installed()
     families = {}
     for entry in RECIPES.values():
         families.setdefault(entry.family, []).append(entry.name)
@@ -80,90 +172,12 @@ def names():
 def get(name):
     """A `Recipe` by name; an unknown name is an error that says what comes near and where they are listed."""
     if name not in RECIPES:
+        plugins.import_installed()
+    if name not in RECIPES:
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"there is no recipe {name!r}, expected one of the {len(RECIPES)} of `genzoo list` and `gz.recipes.names()`.{hint}"
+            f"there is no recipe {name!r}, expected one of the {len(RECIPES)} of `genzoo list` and `gz.recipes.names()`, or one "
+            f"of your own: import its module first (--import MODULE of the commands).{hint}"
         )
     return RECIPES[name]
-
-
-def build(
-    name,
-    image_shape,
-    total_steps=None,
-    dtype=None,
-    run_eagerly=False,
-    jit_compile=None,
-    steps_per_execution=None,
-    **overrides,
-):
-    """Build and compile the model of a recipe.
-
-    Args:
-        name: str. A recipe, as `gz.recipes.names()` lists them.
-        image_shape: `(height, width, channels)`.
-        total_steps: int or None. Number of training steps planned: learning rates decay to zero over them and warm-ups take
-            their share. None keeps learning rates constant and leaves warm-ups out. Defaults to None.
-        dtype: dtype policy or its name for every network, as "mixed_bfloat16"; None is Keras's global policy.
-        run_eagerly, jit_compile, steps_per_execution: of `compile`; None is the recipe's own choice.
-        **overrides: hyperparameters of the recipe, and `seed`, `ema`.
-
-    Returns:
-        A built and compiled `GenerativeModel`.
-
-    Raises:
-        ValueError: an unknown recipe or override, or a size that is no positive whole number.
-
-    Example:
-
-    >>> model = gz.build("vae", image_shape=(28, 28, 1), latent_dim=16)
-    """
-    entry = get(name)
-    image_shape = image_size(image_shape)
-    unknown = sorted(set(overrides) - set(entry.defaults))
-    if unknown:
-        raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
-    total_steps = whole_or_none(total_steps=total_steps)
-    with _policy(dtype):
-        model, settings = entry.make(image_shape, total_steps, **{**entry.defaults, **overrides})
-    asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
-    execution = {**_execution(entry), **{key: value for key, value in asked.items() if value is not None}}
-    if run_eagerly:
-        execution = {"run_eagerly": True}
-    model.compile(**settings, **execution)
-    return model
-
-
-def _execution(entry):
-    # Under tf.distribute and on accelerators the measurements on a CPU mean nothing.
-    if tf.config.list_physical_devices("GPU") or tf.distribute.has_strategy():
-        return {}
-    return entry.execution
-
-
-@contextlib.contextmanager
-def _policy(dtype):
-    """Let every layer made inside take this policy: on the outer model alone it would leave the networks in float32."""
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def adam(learning_rate, total_steps, **kwargs):
-    """Adam; over `total_steps`, if given, a short linear warm-up and then half a cosine down to zero."""
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate is {learning_rate!r}, expected a number above 0.")
-    if total_steps is not None:
-        warmup = min(200, total_steps // 20)
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 10 if warmup else learning_rate,
-            total_steps - warmup,
-            warmup_target=learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    return keras.optimizers.Adam(learning_rate, **kwargs)

@@ -25,6 +25,10 @@ class Float:
     def __contains__(self, value):
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
+    def words(self):
+        """The range as text, as "0.0001 to 0.01, log"."""
+        return f"{self.low:g} to {self.high:g}, {self.scale}{_condition(self.when)}"
+
     def register(self, hp, name, default):
         """The value of these `keras_tuner.HyperParameters`."""
         return hp.Float(name, self.low, self.high, sampling=self.scale, default=float(default))
@@ -63,16 +67,23 @@ class Choice:
     def __contains__(self, value):
         return value in self.values
 
+    def words(self):
+        """The choices as text."""
+        return f"{', '.join(map(repr, self.values))}{_condition(self.when)}"
+
     def register(self, hp, name, default):
         # By what is written, for KerasTuner knows neither None nor tuples.
         written = {repr(value): value for value in self.values}
         return written[hp.Choice(name, list(written), default=repr(default), ordered=False)]
 
 
+def _condition(when):
+    """When a hyperparameter has an effect, as text."""
+    named = (f"{name} is {' or '.join(map(repr, values))}" for name, values in (when or {}).items())
+    return f"; where {' and '.join(named)}" if when else ""
+
+
 KINDS = {kind.__name__: kind for kind in (Float, Int, Choice)}
-LEARNING_RATE = Float(1e-4, 1e-2)
-ACTIVATION = Choice(("relu", "silu", "gelu"))
-EMA = Choice((None, 0.99, 0.999))
 
 
 def to_config(space):

@@ -1,9 +1,14 @@
 """Recipes of variational autoencoders."""
 
 from keras_genzoo import bijectors, likelihoods, networks, priors
-from keras_genzoo.models import VAE, VQVAE, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
-from keras_genzoo.recipes.registry import adam, recipe, variant
-from keras_genzoo.recipes.space import ACTIVATION, LEARNING_RATE, Choice, Float, Int
+from keras_genzoo.models import VAE, VQVAE, Autoencoder, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.common import GENERAL, PAIR, encoder_decoder, optimizer
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.registry import recipe, variant
+from keras_genzoo.recipes.space import Choice, Float, Int
+
+FORMS = "elbo", "total_correlation", "info", "two_stage"
 
 
 def _flow(kind, latent_dim, layers, width):
@@ -21,35 +26,6 @@ def _flow(kind, latent_dim, layers, width):
     return chain
 
 
-SEARCH = {
-    "latent_dim": Int(4, 64),
-    "width": Choice((128, 256, 512, 1024), when={"network": ("dense",)}),
-    "depth": Int(1, 3, "linear"),
-    "normalization": Choice((None, "batch", "layer")),
-    "activation": ACTIVATION,
-    "beta": Float(0.1, 10.0),
-    "warmup": Choice((0.0, 0.1, 0.3)),
-    "divergence_weight": Float(10.0, 1e5, when={"form": ("info",)}),
-    "importance_samples": Choice((1, 5, 20), when={"form": ("elbo",)}),
-    "flow_layers": Int(1, 12, when={"flow": ("planar", "autoregressive")}),
-    "flow_width": Choice((64, 128, 256), when={"flow": ("autoregressive",)}),
-    "learning_rate": LEARNING_RATE,
-}
-
-
-def encoder_decoder(network, image_shape, output_shape, latent_dim, heads, output_activation, **shared):
-    """The pair of networks that VAEs and WAEs have in common."""
-    if network not in ("dense", "convolutional"):
-        raise ValueError(f"network is {network!r}, expected 'dense' or 'convolutional'.")
-    if network == "dense":
-        encoder = networks.mlp(image_shape, latent_dim, heads=heads, name="encoder", **shared)
-        decoder = networks.mlp(latent_dim, output_shape, output_activation=output_activation, name="decoder", **shared)
-    else:
-        encoder = networks.conv_encoder(image_shape, latent_dim, heads=heads, **shared)
-        decoder = networks.conv_decoder(latent_dim, output_shape, output_activation=output_activation, **shared)
-    return encoder, decoder
-
-
 def _prior(prior, image_shape, latent_dim, components):
     if prior not in ("normal", "mixture", "vamp"):
         raise ValueError(f"prior is {prior!r}, expected 'normal', 'mixture' or 'vamp'.")
@@ -58,71 +34,81 @@ def _prior(prior, image_shape, latent_dim, components):
     return None if prior == "normal" else priors.TrainedMixture(latent_dim, components)
 
 
-@recipe("vae", SEARCH, jit_compile=True, steps_per_execution=10)
+@recipe("vae", jit_compile=True, steps_per_execution=10)
 def vae(
     image_shape,
     total_steps,
-    network="dense",
-    latent_dim=16,
-    width=512,
-    depth=2,
-    normalization="layer",
-    activation="relu",
-    likelihood="gaussian",
-    scale="optimal",
-    beta=1.0,
-    warmup=0.0,
-    flow=None,
-    flow_layers=4,
-    flow_width=128,
-    prior="normal",
-    components=50,
-    importance_samples=1,
-    form="elbo",
-    dataset_size=None,
-    divergence="mmd",
-    divergence_weight=1000.0,
-    alpha=1.0,
-    second_width=256,
-    learning_rate=2e-3,
-    ema=None,
-    seed=None,
+    pair=PAIR,
+    likelihood=Hyperparameter(
+        "gaussian",
+        meaning='p(x|z): "gaussian", "laplace", "bernoulli", "discretized_logistic" or a `likelihoods.Likelihood`.',
+    ),
+    scale=Hyperparameter(
+        "optimal", meaning='Of a "gaussian" or "laplace" likelihood: a number above 0, "learned", or "optimal" for each batch.'
+    ),
+    objective=arguments(
+        VAE,
+        "beta",
+        "importance_samples",
+        beta=Hyperparameter(1.0, Float(0.1, 10.0)),
+        importance_samples=Hyperparameter(1, Choice((1, 5, 20), when={"form": ("elbo",)})),
+    ),
+    warmup=Hyperparameter(
+        0.0, Choice((0.0, 0.1, 0.3)), "Share of the training in which the weight of the KL term grows from 0 to `beta`."
+    ),
+    flow=Hyperparameter(None, meaning='Flow that bends the posterior: "planar", "autoregressive" or None.'),
+    flow_layers=Hyperparameter(4, Int(1, 12, when={"flow": ("planar", "autoregressive")}), "Layers of the posterior's flow."),
+    flow_width=Hyperparameter(
+        128, Choice((64, 128, 256), when={"flow": ("autoregressive",)}), "Units of the networks in an autoregressive flow."
+    ),
+    prior=Hyperparameter("normal", meaning='p(z): "normal", "mixture", of trained Gaussians, or "vamp", of pseudo-images.'),
+    components=Hyperparameter(50, meaning='Components of the prior "mixture" or "vamp".'),
+    form=Hyperparameter(
+        "elbo",
+        meaning='The objective: "elbo", "total_correlation" (`models.BetaTCVAE`), "info" (`models.InfoVAE`) or "two_stage" '
+        "(`models.TwoStageVAE`).",
+    ),
+    total_correlation=arguments(BetaTCVAE, "dataset_size"),
+    info=arguments(InfoVAE, "divergence", "alpha"),
+    divergence_weight=Hyperparameter(
+        1000.0, Float(10.0, 1e5, when={"form": ("info",)}), 'Weight of the divergence of the form "info"; the paper\'s lambda.'
+    ),
+    second=arguments(networks.mlp, "width", prefix="second_", width=256),
+    adam_settings=optimizer(),
+    general=GENERAL,
 ):
     """Variational autoencoder with a Gaussian likelihood whose variance is the optimal one."""
-    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    named = likelihood in ("gaussian", "laplace")
-    density = likelihoods.NAMED[likelihood](scale) if named else likelihoods.get(likelihood)
+    latent_dim = pair["latent_dim"]
+    density = likelihoods.NAMED[likelihood](scale) if likelihood in ("gaussian", "laplace") else likelihoods.get(likelihood)
     height, columns, channels = image_shape
     output_shape = (height, columns, channels * density.parameters_per_channel)
     heads = ("mu", "log_variance") if flow is None else ("mu", "log_variance", "context")
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
     head = "sigmoid" if isinstance(density, (likelihoods.Gaussian, likelihoods.Laplace)) else None
-    pair = encoder_decoder(network, image_shape, output_shape, latent_dim, heads, head, **shared)
+    networks_ = encoder_decoder(image_shape, output_shape, heads, head, **pair)
     settings = dict(
         prior=_prior(prior, image_shape, latent_dim, components),
         likelihood=density,
-        beta=beta,
         beta_warmup=int(warmup * (total_steps or 0)),
         posterior_flow=None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width)),
-        importance_samples=importance_samples,
-        ema=ema,
-        seed=seed,
+        **objective,
+        **general,
     )
-    optimizers = {"optimizer": adam(learning_rate, total_steps)}
+    optimizers = {"optimizer": adam(total_steps, **adam_settings)}
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}, expected 'elbo', 'total_correlation', 'info' or 'two_stage'.")
     if form == "elbo":
-        model = VAE(*pair, **settings)
+        model = VAE(*networks_, **settings)
     elif form == "total_correlation":
-        model = BetaTCVAE(*pair, dataset_size, **settings)
+        model = BetaTCVAE(*networks_, **total_correlation, **settings)
     elif form == "info":
-        model = InfoVAE(*pair, divergence, alpha, divergence_weight, **settings)
-    elif form == "two_stage":
-        inner = dict(width=second_width, depth=2, normalization=normalization, activation=activation)
+        model = InfoVAE(*networks_, weight=divergence_weight, **info, **settings)
+    else:
+        inner = dict(depth=2, normalization=pair["normalization"], activation=pair["activation"], **second)
         second_encoder = networks.mlp(latent_dim, latent_dim, heads=("mu", "log_variance"), name="second_encoder", **inner)
         second_decoder = networks.mlp(latent_dim, latent_dim, name="second_decoder", **inner)
-        model = TwoStageVAE(*pair, second_encoder, second_decoder, **settings)
-        optimizers["second_optimizer"] = adam(learning_rate, total_steps)
-    else:
-        raise ValueError(f"form is {form!r}, expected 'elbo', 'total_correlation', 'info' or 'two_stage'.")
+        model = TwoStageVAE(*networks_, second_encoder, second_decoder, **settings)
+        optimizers["second_optimizer"] = adam(total_steps, **adam_settings)
     return model, optimizers
 
 
@@ -151,39 +137,33 @@ variant("mixture_vae", "vae", "VAE with a trained mixture of fifty Gaussians as 
 variant("two_stage_vae", "vae", "Two-stage VAE: a second VAE learns where the codes of the first lie.", form="two_stage")
 
 
-GRID = {
-    "dim": Int(2, 32),
-    "codes": Choice((64, 128, 256, 512)),
-    "width": Choice((8, 16, 32)),
-    "commitment": Float(0.05, 2.0),
-    "decay": Choice((0.9, 0.99, 0.999)),
-    "learning_rate": LEARNING_RATE,
-}
-
-
-@recipe("vae", GRID, jit_compile=False)
+@recipe("vae", jit_compile=False)
 def vqvae(
     image_shape,
     total_steps,
-    dim=4,
-    codes=128,
-    width=16,
-    depth=2,
-    normalization="batch",
-    activation="relu",
-    distance="l2",
-    commitment=0.25,
-    decay=0.99,
-    components=1,
-    learning_rate=2e-3,
-    ema=None,
-    seed=None,
+    dim=Hyperparameter(4, Int(2, 32), "Dimensions of the vectors."),
+    codes=Hyperparameter(128, Choice((64, 128, 256, 512)), "Number of vectors in the codebook."),
+    sizes=arguments(
+        networks.conv_encoder,
+        "width",
+        "depth",
+        "normalization",
+        "activation",
+        width=Hyperparameter(16, Choice((8, 16, 32))),
+    ),
+    objective=arguments(Autoencoder, "distance")
+    | arguments(VQVAE, "commitment", commitment=Hyperparameter(0.25, Float(0.05, 2.0))),
+    codebook=arguments(Codebook, "decay", decay=Hyperparameter(0.99, Choice((0.9, 0.99, 0.999)))),
+    components=Hyperparameter(
+        1, meaning="Gaussians that `fit_prior` fits to the grids; with 0 there is no prior, and the model cannot sample."
+    ),
+    adam_settings=optimizer(),
+    general=GENERAL,
 ):
     """Vector-quantised autoencoder; samples from a Gaussian fitted to its grids of vectors, snapped to the codebook."""
-    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    encoder = networks.grid_encoder(image_shape, dim, **shared)
-    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **shared)
+    encoder = networks.grid_encoder(image_shape, dim, **sizes)
+    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **sizes)
     rows, columns, _ = encoder.output_shape[1:]
     prior = priors.GaussianMixture(rows * columns * dim, components) if components else None
-    model = VQVAE(encoder, decoder, Codebook(codes, dim, decay), distance, prior, commitment, ema=ema, seed=seed)
-    return model, {"optimizer": adam(learning_rate, total_steps)}
+    model = VQVAE(encoder, decoder, Codebook(codes, dim, **codebook), prior=prior, **objective, **general)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}

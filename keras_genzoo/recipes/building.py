@@ -1,0 +1,100 @@
+"""From a recipe to a model that is ready to train."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.core.checks import image_size, whole_or_none
+from keras_genzoo.recipes.registry import get
+
+
+def build(
+    name,
+    image_shape,
+    total_steps=None,
+    dtype=None,
+    run_eagerly=False,
+    jit_compile=None,
+    steps_per_execution=None,
+    **overrides,
+):
+    """Build and compile the model of a recipe.
+
+    Args:
+        name: str. A recipe, as `gz.recipes.names()` lists them.
+        image_shape: `(height, width, channels)`.
+        total_steps: int or None. Number of training steps planned: learning rates decay to zero over them and warm-ups take
+            their share. None keeps learning rates constant and leaves warm-ups out. Defaults to None.
+        dtype: dtype policy or its name for every network, as "mixed_bfloat16"; None is Keras's global policy.
+        run_eagerly, jit_compile, steps_per_execution: of `compile`; None is the recipe's own choice.
+        **overrides: hyperparameters of the recipe, which `gz.recipes.describe(name)` lists.
+
+    Returns:
+        A built and compiled `GenerativeModel`.
+
+    Raises:
+        ValueError: an unknown recipe or override, or a size that is no positive whole number.
+
+    Example:
+
+    >>> model = gz.build("vae", image_shape=(28, 28, 1), latent_dim=16)
+    """
+    entry = get(name)
+    image_shape, total_steps = image_size(image_shape), whole_or_none(total_steps=total_steps)
+    unknown = sorted(set(overrides) - set(entry.defaults))
+    if unknown:
+        raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
+    # Numbers of Python, which a saved config can hold.
+    overrides = {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
+    with policy(dtype):
+        model, settings = entry.call(image_shape, total_steps, {**entry.defaults, **overrides})
+    asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
+    execution = {**_execution(entry), **{key: value for key, value in asked.items() if value is not None}}
+    if run_eagerly:
+        execution = {"run_eagerly": True}
+    model.compile(**settings, **execution)
+    return model
+
+
+def _execution(entry):
+    # Under tf.distribute and on accelerators the measurements on a CPU mean nothing.
+    if tf.config.list_physical_devices("GPU") or tf.distribute.has_strategy():
+        return {}
+    return entry.execution
+
+
+@contextlib.contextmanager
+def policy(dtype):
+    """Let every layer made inside take this policy: on the outer model alone it would leave the networks in float32."""
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipnorm=None):
+    """Adam; over `total_steps`, if given, a short linear warm-up and then half a cosine down to zero.
+
+    Args:
+        total_steps: int or None. Training steps planned.
+        learning_rate: float above 0. The largest step size of Adam, at the end of the warm-up. Defaults to 1e-3.
+        beta_1: float. Adam's decay of the mean gradient. Defaults to 0.9.
+        beta_2: float. Adam's decay of the mean squared gradient. Defaults to 0.999.
+        global_clipnorm: float or None. Largest norm of the whole gradient; None does not clip. Defaults to None.
+    """
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate is {learning_rate!r}, expected a number above 0.")
+    if total_steps is not None:
+        warmup = min(200, total_steps // 20)
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate / 10 if warmup else learning_rate,
+            total_steps - warmup,
+            warmup_target=learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    return keras.optimizers.Adam(learning_rate, beta_1, beta_2, global_clipnorm=global_clipnorm)

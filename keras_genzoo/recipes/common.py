@@ -1,0 +1,78 @@
+"""Hyperparameters and networks that recipes of several families share."""
+
+from keras_genzoo import networks
+from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.recipes.building import adam
+from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.space import Choice, Float, Int
+
+GENERAL = arguments(GenerativeModel, "ema", "seed")
+ACTIVATION = Choice(("relu", "silu", "gelu"))
+DEPTH = Int(1, 3, "linear")
+NORMALIZATION = Choice((None, "batch", "layer"))
+RATE = Float(1e-4, 1e-2)
+DENSE_WIDTH = Choice((128, 256, 512, 1024))
+COMPONENTS = Hyperparameter(
+    200,
+    Choice((20, 50, 100, 200)),
+    "Gaussians of the mixture that `fit_prior` fits to the codes; with 0 there is no prior, and the model cannot sample.",
+)
+
+
+def general(ema=None, range=None):
+    """`ema` and `seed`, with another default and a range of `ema`."""
+    return arguments(GenerativeModel, "ema", "seed", ema=Hyperparameter(ema, range))
+
+
+def optimizer(learning_rate=2e-3, range=RATE, prefix="", **others):
+    """The learning rate of Adam, and what else is given."""
+    return arguments(adam, "learning_rate", prefix=prefix, learning_rate=Hyperparameter(learning_rate, range), **others)
+
+
+def encoder_decoder(
+    image_shape,
+    output_shape,
+    heads,
+    output_activation,
+    network="dense",
+    latent_dim=16,
+    width=512,
+    depth=2,
+    normalization="layer",
+    activation="relu",
+):
+    """The pair of networks that VAEs and WAEs have in common.
+
+    Args:
+        image_shape: `(height, width, channels)` of the images.
+        output_shape: `(height, width, channels)` of what the decoder puts out.
+        heads: names of the encoder's outputs.
+        output_activation: of the decoder.
+        network: "dense" (`networks.mlp`) or "convolutional" (`networks.conv_encoder` and `networks.conv_decoder`).
+        latent_dim: int. Dimensions of the code.
+        width: int. Units of the hidden layers, or channels of the first convolution.
+        depth: int. Number of hidden layers, or of halvings of the sides.
+        normalization: None, "batch", "layer" or "channel".
+        activation: name or callable, of the hidden layers.
+    """
+    if network not in ("dense", "convolutional"):
+        raise ValueError(f"network is {network!r}, expected 'dense' or 'convolutional'.")
+    shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
+    if network == "dense":
+        encoder = networks.mlp(image_shape, latent_dim, heads=heads, name="encoder", **shared)
+        decoder = networks.mlp(latent_dim, output_shape, output_activation=output_activation, name="decoder", **shared)
+    else:
+        encoder = networks.conv_encoder(image_shape, latent_dim, heads=heads, **shared)
+        decoder = networks.conv_decoder(latent_dim, output_shape, output_activation=output_activation, **shared)
+    return encoder, decoder
+
+
+PAIR = arguments(
+    encoder_decoder,
+    "*",
+    latent_dim=Hyperparameter(16, Int(4, 64)),
+    width=Hyperparameter(512, Choice((128, 256, 512, 1024), when={"network": ("dense",)})),
+    depth=Hyperparameter(2, DEPTH),
+    normalization=Hyperparameter("layer", NORMALIZATION),
+    activation=Hyperparameter("relu", ACTIVATION),
+)

@@ -1,0 +1,69 @@
+"""What a recipe consists of, as data."""
+
+from keras_genzoo.core.serialization import constructor_arguments
+from keras_genzoo.recipes.building import build
+from keras_genzoo.recipes.registry import get
+
+MEMBERS = "sample", "encode", "decode", "reconstruct", "interpolate", "log_prob", "bits_per_dim", "energy", "fit_prior"
+
+
+def describe(name, image_shape=None, **overrides):
+    """Everything that is known of a recipe before it is trained.
+
+    Args:
+        name: str. A recipe.
+        image_shape: `(height, width, channels)`, at which the networks are described too, or None. Defaults to None.
+        **overrides: hyperparameters, for these networks.
+
+    Returns:
+        dict of `name`, `family`, `summary`, `description`, `module` (where it is declared), `execution` (arguments of `compile`
+        on a CPU), and `hyperparameters`: a list of dicts of `name`, `default`, `meaning` and `range` (a `space` range, or None).
+        With an `image_shape` also of `model` (its class), `parameters`, `networks` (a list of dicts of `name`, `kind`, `layers`,
+        `parameters`), `optimizers` (of each the networks that it trains), `metrics` that `fit` prints, and `members` that it has.
+
+    Raises:
+        ValueError: an unknown recipe or override, or a size that is no positive whole number.
+
+    Example:
+
+    >>> [each["name"] for each in gz.recipes.describe("planar_flow")["hyperparameters"]][:3]
+    ['layers', 'alpha', 'learning_rate']
+    >>> gz.recipes.describe("linear_autoencoder", (28, 28, 1))["networks"][0]["parameters"]
+    12560
+    """
+    entry = get(name)
+    about = {
+        "name": name,
+        "family": entry.family,
+        "summary": entry.summary,
+        "description": entry.description,
+        "module": entry.make.__module__,
+        "execution": dict(entry.execution),
+        "hyperparameters": [
+            {"name": key, "default": each.default, "meaning": each.meaning, "range": each.range}
+            for key, each in entry.hyperparameters.items()
+        ],
+    }
+    if image_shape is None:
+        return about
+    model = build(name, image_shape, **overrides)
+    parts = {part: model._layers_of([part]) for part in constructor_arguments(type(model))}
+    networks = [
+        {
+            "name": part if len(layers) == 1 else f"{part}[{index}]",
+            "kind": type(layer).__name__,
+            "layers": len(layer.layers) if hasattr(layer, "layers") else len(layer._flatten_layers()),
+            "parameters": layer.count_params(),
+            "network": layer,
+        }
+        for part, layers in parts.items()
+        for index, layer in enumerate(layers)
+    ]
+    return about | {
+        "model": type(model).__name__,
+        "parameters": model.count_params(),
+        "networks": networks,
+        "optimizers": {argument: [part for part in trained if parts.get(part)] for argument, trained in model.optimizers.items()},
+        "metrics": [metric.name for metric in model.metrics],
+        "members": [member for member in MEMBERS if hasattr(model, member)],
+    }
