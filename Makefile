@@ -8,7 +8,7 @@ OUT ?= runs/benchmark
 
 .PHONY: install data test test-all lint wheel-check benchmark clean
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.py setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,tuning]"
 	touch $@
