@@ -14,7 +14,13 @@ CHOICE = extras $(EXTRAS): TensorFlow $(if $(findstring gpu,$(EXTRAS)),with,with
 # Processes share a GPU.
 export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-.PHONY: install extras data test test-all lint wheel-check benchmark clean FORCE
+# Slow tests run in shares, another one each day. SHARE=2 overrides it.
+# Eight shares, not seven: with seven, each share would keep its weekday, and one of them Sunday.
+SHARES ?= 8
+SHARE ?= $(shell expr $$(date +%s) / 86400 % $(SHARES) + 1)
+MINUTES ?= 40
+
+.PHONY: install extras data test test-slow test-all lint wheel-check benchmark clean FORCE
 
 # This file changes only when the choice of extras does; then the package is installed again.
 $(VENV)/.extras: FORCE
@@ -44,6 +50,10 @@ lint: install
 
 test: install data lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
+
+# A share of the slow tests, for a limited time.
+test-slow: install data
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --share $(SHARE)/$(SHARES) --minutes $(MINUTES) --durations 10
 
 test-all: install data lint wheel-check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 20

@@ -109,3 +109,18 @@ def test_another_choice_installs_again(install):
     assert install(nvidia_smi=LISTS_ONE)[0] == [WITH]
     assert install(nvidia_smi=LISTS_ONE)[0] == []
     assert install(nvidia_smi=NO_DRIVER)[0] == [WITHOUT]
+
+
+def test_the_share_of_slow_tests_is_the_one_of_the_day(make, commands, tmp_path):
+    """Eight days in turn call for eight shares, and the ninth for the first of them again."""
+    (commands / "date").unlink()
+    shares = []
+    for day in range(20000, 20009):
+        (commands / "date").write_text(f"#!/bin/sh\necho {day * 86400 + 3600}\n")
+        (commands / "date").chmod(0o755)
+        # -n shows the commands only; -o takes what they need as done.
+        command = make("-n", "test-slow", "-o", "install", "-o", "data", "SHARES=8", "MINUTES=7")
+        shares.append(command.partition("--share ")[2].split()[0])
+        assert "--minutes 7" in command
+    assert sorted(shares[:8]) == [f"{share}/8" for share in range(1, 9)]
+    assert shares[8] == shares[0]
