@@ -6,14 +6,37 @@ BUDGET ?= 30
 RECIPES ?= dense_autoencoder,autoencoder,vae,laplace_vae
 OUT ?= runs/benchmark
 
-.PHONY: install data test test-all lint wheel-check benchmark clean
+# TensorFlow comes with CUDA where nvidia-smi lists a GPU. `make extras` shows the choice, EXTRAS=test,tuning overrides it.
+comma := ,
+GPUS := $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
+EXTRAS ?= test,tuning$(if $(filter-out 0,$(GPUS)),$(comma)gpu)
+CHOICE = extras $(EXTRAS): TensorFlow $(if $(findstring gpu,$(EXTRAS)),with,without) CUDA (NVIDIA GPUs found: $(GPUS))
+# Processes share a GPU.
+export TF_FORCE_GPU_ALLOW_GROWTH ?= true
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+# Slow tests run in shares, another one each day. SHARE=2 overrides it.
+# Eight shares, not seven: with seven, each share would keep its weekday, and one of them Sunday.
+SHARES ?= 8
+SHARE ?= $(shell expr $$(date +%s) / 86400 % $(SHARES) + 1)
+MINUTES ?= 40
+
+.PHONY: install extras data test test-slow test-all lint wheel-check benchmark clean FORCE
+
+# This file changes only when the choice of extras does; then the package is installed again.
+$(VENV)/.extras: FORCE
+	@mkdir -p $(VENV)
+	@echo "$(EXTRAS)" | cmp -s - $@ || echo "$(EXTRAS)" > $@
+
+$(VENV)/.installed: setup.py setup.cfg pyproject.toml constraints.txt $(VENV)/.extras
+	@echo "installing with $(CHOICE)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,tuning]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	touch $@
 
 install: $(VENV)/.installed
+
+extras:
+	@echo "$(CHOICE)"
 
 # The four original files, from Debian's package where apt is at hand; tests that need them say so where it is not.
 data:
@@ -27,6 +50,10 @@ lint: install
 
 test: install data lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
+
+# A share of the slow tests, for a limited time.
+test-slow: install data
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --share $(SHARE)/$(SHARES) --minutes $(MINUTES) --durations 10
 
 test-all: install data lint wheel-check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 20

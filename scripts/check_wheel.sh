@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the wheel, install it into a fresh environment, and use it outside the checkout: data, weights, recipes, command.
+# Build the wheel, install it into a fresh environment, and use it outside the checkout: page, data, weights, recipes, command.
 set -euo pipefail
 python=$(realpath -s "${1:-python3}")
 checkout=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,6 +11,16 @@ rm -rf build
 "$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$work"/dist/*.whl
 cd "$work"
+venv/bin/python - <<'PYTHON'
+import re
+from importlib.metadata import metadata
+
+page = metadata("keras_genzoo").json["description"]
+relative = re.findall(r"""(?:\]\(|(?:src|href)=["'])(?!https?://)[^)"']*""", page)
+assert page.startswith("# keras_genzoo\n"), page[:80]
+assert not relative, f"the description of the wheel points to {relative}, which exist in the repository only"
+print("the description of the wheel has", len(page.splitlines()), "lines and no relative link or image")
+PYTHON
 venv/bin/genzoo list
 venv/bin/genzoo train dense_autoencoder --epochs 1 --set width=32 --set components=2 --no-jit --out run
 venv/bin/genzoo sample run/model.keras --out samples.png
