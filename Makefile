@@ -67,4 +67,18 @@ benchmark: install
 	$(BIN)/python -m benchmarks report $(OUT)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info
+
+# The lowest versions that setup.cfg declares, in an environment of their own. Python 3.11, the oldest, has wheels of them all.
+LOWEST ?= .venv-lowest
+LOWEST_PYTHON ?= python3.11
+
+.PHONY: test-lowest
+
+$(LOWEST)/.installed: setup.py setup.cfg pyproject.toml constraints-lowest.txt
+	$(LOWEST_PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[test,tuning]"
+	touch $@
+
+test-lowest: $(LOWEST)/.installed data
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
