@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 pytest_plugins = ["rotation"]
 
@@ -17,6 +18,15 @@ tf.config.set_logical_device_configuration(
 if "PYTEST_XDIST_WORKER" in os.environ:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Keep the tests of an `xdist_group` on one worker: pytest-xdist 3.8 names the group in `_nodeid`, which pytest 9.2 reads not."""
+    for item in items:
+        named = getattr(item, "_nodeid", item.nodeid)
+        if named != item.nodeid:
+            item._id = type(item._id).parse(named)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,7 +40,10 @@ def own_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def same_seed():
     """Every test starts from the same global seed."""
-    keras.utils.set_random_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        # With a new seed TensorFlow would forget the kernels of all graphs, and make them anew for each test that shares one.
+        patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda handle: None)
+        keras.utils.set_random_seed(0)
 
 
 @pytest.fixture
