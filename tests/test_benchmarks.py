@@ -495,7 +495,7 @@ def test_a_run_leaves_a_model_that_makes_the_samples_shown(finished):
 
     (folder,) = finished[1].glob("runs/dense_autoencoder*")
     pictures = {f"{name}.png" for name in ("samples", "reconstructions", "interpolations", "walks")}
-    assert {"model.keras", *pictures, "images.npz", "log.txt"} == {path.name for path in folder.iterdir()}
+    assert {"model.keras", *pictures, "images.npz", "log.txt", "run.json"} == {path.name for path in folder.iterdir()}
     with np.load(folder / "images.npz") as images:
         samples = gz.load(folder / "model.keras").sample(64, seed=0)
         np.testing.assert_allclose(images["samples"] / 255, samples, atol=0.5 / 255 + 1e-4)

@@ -52,7 +52,7 @@ def test_train_sample_and_evaluate_on_a_folder_of_photos(photos, tmp_path):
 
     chosen = ["--data", photos, "--split", "train", "--features", "fashion-cnn"]
     printed = genzoo("evaluate", out / "model.keras", *chosen, "--out", tmp_path / "scores.json")
-    scores = json.loads(printed)
+    scores = json.loads(printed[printed.index("{") :])  # behind the line of the device, which goes to stderr
     assert scores == json.loads((tmp_path / "scores.json").read_text())
     assert scores["split"] == "train" and scores["mse"] > 0 and scores["FD[fashion-cnn]"] > 0
     assert scores["n_real"] == scores["n_generated"] == len(gz.data.as_array(gz.data.load(photos, "train", image_size=12)))

@@ -56,9 +56,9 @@ class Toy(GenerativeModel):
 def build_toy(image_shape, dtype=None, ema=0.9, seed=0, **execution):
     """The toy, compiled."""
     from keras_genzoo.networks import mlp
-    from keras_genzoo.recipes.registry import _policy
+    from keras_genzoo.recipes.building import policy
 
-    with _policy(dtype):
+    with policy(dtype):
         networks = {
             "encoder": mlp(image_shape, 4, width=16, depth=1, activation="tanh", name="encoder"),
             "decoder": mlp(4, image_shape, width=16, depth=1, activation="tanh", name="decoder"),

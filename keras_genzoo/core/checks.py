@@ -34,7 +34,10 @@ def whole(low=1, **numbers):
 
 def whole_or_none(low=1, **numbers):
     """As `whole`, of numbers that may be None too."""
-    found = [None if number is None else whole(low, **{name: number}) for name, number in numbers.items()]
+    try:
+        found = [None if number is None else whole(low, **{name: number}) for name, number in numbers.items()]
+    except ValueError as error:
+        raise ValueError(str(error).replace("expected a whole", "expected None or a whole")) from None
     return found if len(found) > 1 else found[0]
 
 

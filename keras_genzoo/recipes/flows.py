@@ -152,9 +152,13 @@ def glow(
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
     dense, dequantisation = whole(0, dense=dense, dequantisation=dequantisation)
     checkerboards = checkerboard if isinstance(checkerboard, (tuple, list)) else (checkerboard,)
-    checkerboards = [whole(0, checkerboard=count) for count in checkerboards]
-    if len(checkerboards) > levels + 1:
-        raise ValueError(f"checkerboard is {checkerboard!r}, expected at most {levels + 1} numbers for {levels} levels.")
+    try:
+        checkerboards = [whole(0, checkerboard=count) for count in checkerboards]
+    except ValueError:
+        checkerboards = None
+    if checkerboards is None or len(checkerboards) > levels + 1:
+        numbers = f"expected at most {levels + 1} numbers for {levels} levels, each at least 0"
+        raise ValueError(f"checkerboard is {checkerboard!r}, {numbers}.")
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
