@@ -20,6 +20,42 @@ def list_recipes(imports):
 
 @click.command()
 @click.argument("recipe")
+@click.option("--image-shape", type=options.Shape(), default="28x28x1", help="Height, width and channels of the images.")
+@options.overrides
+@click.option("--layers", is_flag=True, help="Show every layer of the networks too.")
 @options.imports
-def show(recipe, imports):
-    """Show RECIPE."""
+def show(recipe, image_shape, overrides, layers, imports):
+    """Show what RECIPE consists of: its hyperparameters, its networks, and how it is executed.
+
+    \b
+    Examples:
+      genzoo show vae
+      genzoo show gan --image-shape 64x64x3 --set width=32 --layers
+    """
+    import keras_genzoo as gz
+
+    about = gz.recipes.describe(recipe, image_shape, **overrides)
+    click.echo(f"{recipe} ({about['family']}): {about['summary']}")
+    if about["description"]:
+        click.echo(f"\n{about['description']}")
+    click.echo("\nHyperparameters, for --set NAME=VALUE and gz.build:")
+    for each in about["hyperparameters"]:
+        click.echo(f"  {each['name']}={each['default']!r}")
+        click.echo(click.wrap_text(each["meaning"], 110, "      ", "      "))
+        if each["range"] is not None:
+            click.echo(click.wrap_text(f"Searched: {each['range'].words()}.", 110, "      ", "      "))
+    size = "x".join(map(str, image_shape))
+    changed = "".join(f", {name}={value!r}" for name, value in overrides.items())
+    click.echo(f"\nNetworks of {about['model']} at {size}{changed}: {about['parameters']:,} parameters")
+    for network in about["networks"]:
+        click.echo(
+            f"  {network['name']:<20} {network['kind']:<20} {network['layers']:>4} layers {network['parameters']:>12,} parameters"
+        )
+        if layers and hasattr(network["network"], "summary"):
+            network["network"].summary(line_length=110, print_fn=click.echo)
+    for optimizer, trained in about["optimizers"].items():
+        click.echo(f"  {optimizer} trains {', '.join(trained)}")
+    execution = ", ".join(f"{name}={value}" for name, value in about["execution"].items()) or "as Keras decides"
+    click.echo(f"\nExecution on a CPU: {execution}; on a GPU as Keras decides")
+    click.echo(f"fit prints: {', '.join(about['metrics'])}")
+    click.echo(f"It can: {', '.join(about['members'])}")

@@ -15,12 +15,40 @@ from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 
 
+class _Default:
+    """A property that an attribute of the object, or of a class that is derived, takes the place of."""
+
+    def __init__(self, compute):
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __get__(self, instance, owner):
+        return self if instance is None else self.compute(instance)
+
+
 class GenerativeModel(Inference, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,
     names its loss terms, and writes `call`, `train_step` and `test_step` with the pieces found here. Images come as
     `uint8` or as floats in [0, 1], `(batch, height, width, channels)`, and leave as float32 in [0, 1].
+
+    A family must write:
+        `@keras.saving.register_keras_serializable("its_package")` above the class.
+        `__init__`: passes `**kwargs` on to this one, and checks its arguments (`core.checks`). Networks come built.
+        `image_shape`: `(height, width, channels)`, an attribute or a property. Only a family with an `encoder` has it from here.
+        `call(x)`: the natural forward map of images as `images_of` gives them, in float32.
+        `train_step(data)`: takes images by `images_of(data)` (labels by `labels_of`), draws noise from `self.random`, makes a
+            step by `minimize`, and returns `track(terms)`.
+        `test_step(data)`: the same terms by `measure`, with noise from `self.random_test`.
+    It may write, and what it does not write is absent, so that `hasattr` says what a model can do:
+        `draw_latents(n, random)`: noise for n images by `random.normal` and `random.uniform`, one row an image; gives `sample`.
+        `generate(latents)`: these to images in [0, 1]; `decode` unless it says otherwise. With `keyed`, it takes a `key` too.
+        `encode(x)` and `decode(z)`: to codes and back; give `reconstruct` and `interpolate`.
+        `log_prob(x)`: nats per image, with `support`: "continuous", "levels" or "binary"; gives `bits_per_dim`.
+        `prepare(first_batch, dataset)`: what depends on data and is done once.
+    Everything but the training step computes with the averages of the weights: mark such methods with `@gz.inference`, and those
+    that exist only under a condition with `@gz.available_if`. `gz.testing.check_model` says which promise a family breaks, and
+    examples/ has a whole one.
 
     Args:
         seed: int or None. Seed of the noise in training and validation; None draws one from Keras's global state.
@@ -93,9 +121,13 @@ class GenerativeModel(Inference, Configured, keras.Model):
 
     # Images at the border
 
-    @property
+    @_Default
     def image_shape(self):
         """`(height, width, channels)` of the images the model takes and makes."""
+        if "encoder" not in constructor_arguments(type(self)):
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say what images it takes; give it `image_shape`, an attribute or a property."
+            )
         return tuple(self.encoder.input_shape[1:])
 
     @property

@@ -1,0 +1,230 @@
+"""The shared model test: what the contract promises of every family, for those of others too.
+
+`check_model` runs all of it; each promise is a function of its own. What is broken is said in words, by an AssertionError.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.core.checks import image_size
+from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.saving import load
+
+MODES = {
+    "graph": {},
+    "eager": {"run_eagerly": True},
+    "xla": {"jit_compile": True},
+    "two steps a call": {"steps_per_execution": 2},
+}
+
+
+def check_model(make, images, labels=None, modes=("graph",)):
+    """Check that a family keeps the promises of `GenerativeModel`.
+
+    Args:
+        make: callable of keyword arguments of `compile`, or of none, to a new, compiled model, small and with a fixed seed.
+        images: array `(n, height, width, channels)`, at least 8, that the model takes.
+        labels: int array `(n,)` for conditional models, or None.
+        modes: names of `MODES` in which training is tried. Defaults to graphs alone.
+
+    Raises:
+        AssertionError: a promise that is broken, in one sentence.
+
+    Example:
+
+    >>> make = lambda **compiled: gz.build("vae", (28, 28, 1), width=8, latent_dim=2, seed=0, **{"jit_compile": False, **compiled})
+    >>> gz.testing.check_model(make, images[:8])
+    """
+    batches = tf.data.Dataset.from_tensor_slices(images if labels is None else (images, labels)).batch(4, drop_remainder=True)
+    for mode in modes:
+        check_training(make(**MODES[mode]), batches)
+    check_gradients(make(run_eagerly=True), batches)
+    check_config(make())
+    model = make()
+    check_members(model, images, labels)
+    check_validation(model, batches)
+    check_saving(model, batches, images, labels)
+    check_sampling(model)
+
+
+def promise(kept, sentence):
+    """Raise an AssertionError with the sentence unless the promise is kept."""
+    if not kept:
+        raise AssertionError(sentence)
+
+
+def check_members(model, images, labels=None):
+    """It is a built and compiled GenerativeModel that knows its image shape, and what it has works."""
+    name = type(model).__name__
+    promise(isinstance(model, GenerativeModel), f"{name} is no gz.GenerativeModel; derive it from that.")
+    promise(model.built and model.compiled, f"{name} is not built or not compiled; hand it built networks and call compile().")
+    shape = image_size(model.image_shape)
+    promise(shape == tuple(images.shape[1:]), f"image_shape is {shape}, and the images are of {tuple(images.shape[1:])}.")
+    answer = np.asarray(forward(model, images, labels))
+    promise(np.isfinite(answer).all(), "call() returns NaN or infinite values.")
+    promise(answer.dtype == np.float32, f"call() returns {answer.dtype}, expected float32.")
+    if hasattr(model, "reconstruct"):
+        again = np.asarray(model.reconstruct(images))
+        promise(again.shape == images.shape, f"reconstruct returns shape {again.shape}, expected {images.shape}.")
+        promise(0 <= again.min() and again.max() <= 1, "reconstruct returns images outside [0, 1].")
+    if hasattr(model, "encode") and hasattr(model, "decode"):
+        line = model.interpolate(images[:2], images[2:4], steps=5)
+        promise(line.shape == (2, 5, *shape), f"interpolate returns shape {line.shape}, expected {(2, 5, *shape)}.")
+        same = np.abs(line[:, 0] - np.asarray(model.reconstruct(images[:2]))).max() < 1e-5
+        promise(same, "the first image of interpolate is not the reconstruction of the first image.")
+    if hasattr(model, "log_prob"):
+        promise(
+            model.support in ("continuous", "levels", "binary"),
+            f"support is {model.support!r}, expected 'continuous', 'levels' or 'binary' where there is a log_prob.",
+        )
+        nats = np.asarray(model.log_prob(likely(model, images)))
+        promise(nats.shape == (len(images),), f"log_prob returns shape {nats.shape}, expected one number an image.")
+        promise(np.isfinite(nats).all(), "log_prob returns NaN or infinite values.")
+        promise(hasattr(model, "bits_per_dim") == (model.support != "binary"), "bits_per_dim is there for binary images alone.")
+
+
+def check_training(model, batches):
+    """`fit` gives finite losses, under the names that the class declares, of validation too."""
+    history = model.fit(batches, validation_data=batches, epochs=2, verbose=0).history
+    promise(next(iter(history)) == "loss", f"the metrics begin with {next(iter(history))!r}, expected 'loss' first.")
+    promise(
+        model.monitor is None or model.monitor in history,
+        f"monitor is {model.monitor!r}, which fit does not print; it prints {', '.join(history)}.",
+    )
+    for key, values in history.items():
+        promise(np.isfinite(values).all(), f"{key} became {values} in training.")
+    trained = {key for key in history if not key.startswith("val_")}
+    missing = set(model.terms) - trained
+    promise(not missing, f"`terms` name {', '.join(sorted(missing))}, which train_step does not track.")
+    validated, expected = {key[4:] for key in history if key.startswith("val_")}, trained - set(model.diagnostics)
+    promise(
+        validated == expected,
+        f"validation gives {sorted(validated)} and training, without its `diagnostics`, {sorted(expected)}; test_step must track "
+        f"the same terms.",
+    )
+
+
+def check_gradients(model, batches):
+    """Every trainable variable gets a gradient in three steps, and is handed to an optimizer. The model runs eagerly."""
+    seen = {}
+
+    def spied(optimizer):
+        apply = optimizer.apply_gradients
+
+        def spy(pairs, **settings):
+            pairs = list(pairs)
+            for gradient, variable in pairs:
+                promise(gradient is not None, f"the loss does not depend on {variable.path}: its gradient is None.")
+                seen[variable.path] = seen.get(variable.path, 0.0) + float(np.abs(np.asarray(gradient)).max())
+            return apply(pairs, **settings)
+
+        return spy
+
+    for argument in model.optimizers:
+        optimizer = getattr(model, argument)
+        object.__setattr__(optimizer, "apply_gradients", spied(optimizer))
+    model.fit(batches.repeat(3).take(3), verbose=0)
+    missing = sorted({variable.path for variable in model.trainable_variables} - set(seen))
+    promise(not missing, f"{missing} are trainable and no optimizer trains them; name their networks in `optimizers`.")
+    still = sorted(path for path, size in seen.items() if not size > 0)
+    promise(not still, f"the gradients of {still} are all zero in three steps.")
+
+
+def check_validation(model, batches):
+    """Validation repeats its noise, and changes nothing of the weights and of what training draws."""
+    before = [variable.numpy() for variable in model.weights if variable.name != "random_test"]
+    first, second = (model.evaluate(batches, verbose=0, return_dict=True) for _ in range(2))
+    promise(
+        all(float(first[key]) == float(second[key]) for key in first),
+        f"two validations in a row give {first} and {second}; test_step must draw from `self.random_test`.",
+    )
+    after = [variable.numpy() for variable in model.weights if variable.name != "random_test"]
+    promise(all(map(np.array_equal, before, after)), "validation changes the weights, or the noise of training.")
+
+
+def check_saving(model, batches, images, labels=None):
+    """A trained model that is loaded gives equal outputs, and trains on as if never stopped."""
+    model.fit(batches, verbose=0)
+    if hasattr(model, "fit_prior"):
+        model.fit_prior(images)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        loaded = load(Path(folder) / "model.keras")
+    _promise_same(outputs(model, images, labels), outputs(loaded, images, labels), "a loaded model gives another {}")
+    _promise_same(state(model), state(loaded), "a loaded model has another {}")
+    for each in (model, loaded):
+        each.fit(batches, verbose=0)
+    _promise_same(state(model), state(loaded), "a model that was loaded and trained on has another {}")
+
+
+def check_sampling(model):
+    """Samples are images, repeat with their seed, and do not depend on the size of the batch."""
+    if not hasattr(model, "sample"):
+        return
+    samples = model.sample(40, seed=3)
+    shape = (40, *model.image_shape)
+    promise(samples.shape == shape and samples.dtype == np.float32, f"sample returns {samples.shape} {samples.dtype}.")
+    promise(np.isfinite(samples).all(), "sample returns NaN or infinite values.")
+    promise(0 <= samples.min() and samples.max() <= 1, "sample returns images outside [0, 1].")
+    promise(np.array_equal(samples, model.sample(40, seed=3)), "the same seed gives other samples.")
+    if not getattr(getattr(model, "sampler", None), "stochastic", False):
+        others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
+        same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
+        promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` alone.")
+    promise(np.abs(samples - model.sample(40, seed=4)).max() > 1e-5, "another seed gives the same samples.")
+    promise(np.abs(samples[0] - samples[1]).max() > 1e-5, "the samples of one seed are all alike.")
+
+
+def check_config(model):
+    """The config survives JSON, and makes a model of the same shape."""
+    config = json.loads(json.dumps(model.get_config()))
+    copy = type(model).from_config(config)
+    promise(json.loads(json.dumps(copy.get_config())) == config, "a model made of the config has another config.")
+    shapes = [[tuple(variable.shape) for variable in each.weights] for each in (model, copy)]
+    promise(shapes[0] == shapes[1], "a model made of the config has weights of other shapes.")
+
+
+def forward(model, images, labels=None):
+    """What `call` gives; a model with classes is told the labels, or 0, 1, 2 in turns."""
+    if model.num_classes is None:
+        return model(images)
+    return model((images, np.arange(len(images)) % 3 if labels is None else labels))
+
+
+def likely(model, images):
+    """The images as `log_prob` takes them: in black and white where the model is of such."""
+    if model.support != "binary":
+        return images
+    return (np.asarray(images) >= (128 if images.dtype == np.uint8 else 0.5)).astype("float32")
+
+
+def outputs(model, images, labels=None):
+    """What a user can ask of the model, as arrays, to compare two models by."""
+    results = {"call": forward(model, images, labels)}
+    if hasattr(model, "fit_prior"):
+        results |= {variable.name: variable.numpy() for variable in model.prior.variables}
+    if hasattr(model, "sample"):
+        results["sample"] = model.sample(3, seed=1)
+    if hasattr(model, "log_prob"):
+        results["log_prob"] = model.log_prob(likely(model, images))
+    return {name: np.asarray(value) for name, value in results.items()}
+
+
+def variables(model):
+    """All variables: weights, averages, counters, optimizers."""
+    return [*model.weights, *(v for argument in model.optimizers for v in getattr(model, argument).variables)]
+
+
+def state(model):
+    """Values of all variables, by number and path."""
+    return {f"{index} {variable.path}": variable.numpy() for index, variable in enumerate(variables(model))}
+
+
+def _promise_same(first, second, sentence):
+    promise(first.keys() == second.keys(), f"{sentence.format('set of outputs or variables')}.")
+    for name in first:
+        promise(np.array_equal(first[name], second[name], equal_nan=True), f"{sentence.format(name)}.")
