@@ -36,7 +36,8 @@ def check_model(make, images, labels=None, modes=("graph",)):
 
     Example:
 
-    >>> make = lambda **compiled: gz.build("vae", (28, 28, 1), width=8, latent_dim=2, seed=0, **{"jit_compile": False, **compiled})
+    >>> small = {"width": 8, "latent_dim": 2, "seed": 0}
+    >>> make = lambda **compiled: gz.build("vae", (28, 28, 1), **{"jit_compile": False, **small, **compiled})
     >>> gz.testing.check_model(make, images[:8])
     """
     batches = tf.data.Dataset.from_tensor_slices(images if labels is None else (images, labels)).batch(4, drop_remainder=True)

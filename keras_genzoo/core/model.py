@@ -125,7 +125,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
     def image_shape(self):
         """`(height, width, channels)` of the images the model takes and makes."""
         if "encoder" not in constructor_arguments(type(self)):
-            raise NotImplementedError(
+            raise AttributeError(
                 f"{type(self).__name__} does not say what images it takes; give it `image_shape`, an attribute or a property."
             )
         return tuple(self.encoder.input_shape[1:])

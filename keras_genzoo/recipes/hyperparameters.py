@@ -89,9 +89,9 @@ def meanings_of(function):
     section, meanings, names = [], {}, ()
     for line in lines:
         if line.strip() == "Args:":
-            section = [each for each in _section(lines)]
+            section = list(_section(lines))
     for line in section:
-        begins = re.match(r"([\w, *]+): (.*)", line)
+        begins = re.match(r"([\w*][\w, *]*): (.*)", line)
         if begins:
             names = [name.strip(" *") for name in begins[1].split(",")]
             meanings |= dict.fromkeys(names, begins[2])
