@@ -9,7 +9,7 @@ cd "$checkout"
 "$python" -m build --quiet --wheel --outdir "$work/dist" .
 rm -rf build
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$work"/dist/*.whl
+"$work/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$(echo "$work"/dist/*.whl)[report]"
 cd "$work"
 venv/bin/python - <<'PYTHON'
 import re
@@ -25,6 +25,10 @@ venv/bin/genzoo list
 venv/bin/genzoo train dense_autoencoder --epochs 1 --set width=32 --set components=2 --no-jit --out run
 venv/bin/genzoo sample run/model.keras --out samples.png
 venv/bin/genzoo evaluate run/model.keras -n 500
+cp "$checkout/examples/made.py" .
+venv/bin/genzoo benchmark run --recipes made --import made.py --set made.width=16 --steps 5 --n 50 --out bench
+venv/bin/genzoo benchmark report bench
+test -s bench/report.html
 venv/bin/python - <<'PYTHON'
 import keras_genzoo as gz
 

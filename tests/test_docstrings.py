@@ -51,6 +51,12 @@ def names(tmp_path, monkeypatch):
     }
 
 
+@pytest.fixture(autouse=True)
+def recipes(monkeypatch):
+    """Recipes that an example registers are gone after it."""
+    monkeypatch.setattr(gz.recipes.registry, "RECIPES", dict(gz.recipes.RECIPES))
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_the_example_runs(example, names):
     example.globs = {**vars(importlib.import_module(example.globs["__name__"])), **names}
@@ -79,6 +85,13 @@ def test_the_code_of_the_page_runs(page, names):
     kept, made = names["mask"] == 1, names["restored"]
     np.testing.assert_allclose(made[kept], names["photos"][kept], atol=1e-3)
     assert made.shape == names["photos"].shape and np.abs(made - names["photos"])[~kept].max() > 0.1
+
+
+def test_the_code_of_the_page_on_recipes_runs(names):
+    text = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    assert names["model"].count_params() > 0 and gz.recipes.get("wide_vae").defaults["width"] == 1024
 
 
 def test_the_code_of_the_page_on_energies_runs(names):

@@ -247,7 +247,7 @@ def test_an_argument_that_is_passed_on_is_told_once(registry):
     widths = arguments(gz.networks.mlp, "width")
     with pytest.raises(TypeError, match="takes 'width' twice"):
         gz.recipes.recipe("vae")(lambda image_shape, total_steps, sizes=widths, width=3: None)
-    with pytest.raises(ValueError, match="there is no recipe 'vea', .*Did you mean 'vae'"):
+    with pytest.raises(ValueError, match=r"there is no recipe 'vea', .*Did you mean 'vae'"):
         gz.recipes.variant("own", of="vea", summary="A VAE.")
 
 
