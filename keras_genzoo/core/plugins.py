@@ -54,7 +54,7 @@ def import_stored(stored, given=(), what="this"):
 
     Args:
         stored: list that `import_named` returned when it was made.
-        given: list of what is imported already. Defaults to none.
+        given: list of what is given now, and imported too. Defaults to none.
         what: str. What was made with them, for the message.
 
     Raises:
@@ -66,7 +66,7 @@ def import_stored(stored, given=(), what="this"):
         raise ValueError(
             f"{what} was made with the file {missing[0]}, which is imported only if you ask: add --import {missing[0]}"
         )
-    import_named([each for each in stored if each not in known])
+    import_named(dict.fromkeys([*given, *stored]))
 
 
 def is_file(name):
