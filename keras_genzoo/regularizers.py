@@ -296,10 +296,14 @@ class Corruption(Part):
         raise NotImplementedError
 
 
-def _share(share):
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share!r}, expected a share of the pixels between 0 and 1, such as 0.3.")
-    return share
+class _OfPixels(Corruption):
+    """Base of what changes some numbers of an image, each with the probability `share`."""
+
+    def __init__(self, share=0.3, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 < share < 1:
+            raise ValueError(f"share is {share!r}, expected a share of the pixels between 0 and 1, such as 0.3.")
+        self.share = share
 
 
 @_registered
@@ -321,32 +325,24 @@ class GaussianNoise(Corruption):
 
 
 @_registered
-class Masking(Corruption):
+class Masking(_OfPixels):
     """Pixels and channels become 0, each with the probability `share`.
 
     Args:
         share: float in (0, 1). Defaults to 0.3.
     """
 
-    def __init__(self, share=0.3, **kwargs):
-        super().__init__(**kwargs)
-        self.share = _share(share)
-
     def __call__(self, x, random):
         return ops.where(random.uniform(ops.shape(x)) < self.share, 0.0, x)
 
 
 @_registered
-class SaltAndPepper(Corruption):
+class SaltAndPepper(_OfPixels):
     """Pixels and channels become 0 or 1, each with the probability `share / 2`.
 
     Args:
         share: float in (0, 1). Defaults to 0.3.
     """
-
-    def __init__(self, share=0.3, **kwargs):
-        super().__init__(**kwargs)
-        self.share = _share(share)
 
     def __call__(self, x, random):
         uniform = random.uniform(ops.shape(x))

@@ -145,6 +145,8 @@ def test_the_tuner_searches_the_example(data, tmp_path):
     assert "device: " in next(out.glob("trials/*/log.txt")).read_text()
     with pytest.raises(ValueError, match="is imported only if you ask"):
         gz.tuning.Search.open(out)
+    genzoo("benchmark", "report", out)  # imports nothing
+    assert "val_loss" in (out / "report.html").read_text()
 
 
 # What can go wrong

@@ -21,6 +21,14 @@ def open_search(path, imports=(), device="auto"):
         raise FolderError(str(error)) from None
 
 
+def read_search(path):
+    """The `tuning.Search` of a folder as `tuning.Search.read` gives it; a `FolderError` where there is none."""
+    try:
+        return tuning.Search.read(path)
+    except ValueError as error:
+        raise FolderError(str(error)) from None
+
+
 def confirm(search, seeds, timeout=None):
     """Train the default and the best of a search anew with several seeds, and score both on test images.
 

@@ -158,9 +158,8 @@ def confirm(ctx, folder, seeds, timeout, device, imports):
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@options.imports
 @click.pass_context
-def report(ctx, folder, imports):
+def report(ctx, folder):
     """Write report.html, which opens from disk and needs no other file, into FOLDER: of a benchmark, beside report.md, or of a
     search by `genzoo tune`.
 
@@ -168,14 +167,17 @@ def report(ctx, folder, imports):
     Example:
       genzoo benchmark report runs/first
     """
-    from keras_genzoo.benchmark.report import write_report
+    try:
+        from keras_genzoo.benchmark.report import write_report
+    except ImportError as error:
+        raise click.UsageError(f"the report needs {error.name}; pip install 'keras_genzoo[report]'.", ctx) from None
     from keras_genzoo.benchmark.results import Folder, FolderError
 
     try:
         if (folder / "search.json").exists():
             from keras_genzoo.benchmark import searches
 
-            click.echo(f"Wrote {searches.write_report(searches.open_search(folder, imports))}.")
+            click.echo(f"Wrote {searches.write_report(searches.read_search(folder))}.")
             return
         page = write_report(Folder(folder))
     except FolderError as error:

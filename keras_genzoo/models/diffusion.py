@@ -58,6 +58,7 @@ class Diffusion(GenerativeModel):
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
     keyed = True
+    support = "levels"
     log_prob_label = "elbo"
 
     def __init__(
@@ -99,10 +100,6 @@ class Diffusion(GenerativeModel):
     @property
     def conditional(self):
         return self.num_classes is not None
-
-    @property
-    def support(self):
-        return "levels"
 
     @property
     def evaluations_per_sample(self):

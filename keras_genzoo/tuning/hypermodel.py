@@ -21,7 +21,44 @@ MEASURED = ("fd", "parameters", "sample_seconds", "train_seconds")
 LARGER = ("psnr", "ssim", "log_prob", "diversity", "active_units")
 
 
-class HyperRecipe(keras_tuner.HyperModel):
+class Ranges:
+    """Where hyperparameters of a recipe are searched.
+
+    Attributes:
+        space: dict of names to ranges.
+        defaults: dict of all hyperparameters, and of `batch_size`.
+        fixed: dict of those at other values than the recipe's.
+    """
+
+    def values(self, hp):
+        """The hyperparameters that `hp` (`keras_tuner.HyperParameters`) has chosen: dict of those that have an effect."""
+        chosen = dict(self.defaults)
+        searched = {}
+        # Conditions first: what they are about must be known.
+        for key in sorted(self.space, key=lambda key: bool(self.space[key].when)):
+            each = self.space[key]
+            conditions = each.when or {}
+            if any(name not in self.space and chosen[name] not in allowed for name, allowed in conditions.items()):
+                continue
+            with contextlib.ExitStack() as scopes:
+                for name, allowed in conditions.items():
+                    if name in self.space:
+                        written = [repr(v) for v in allowed] if isinstance(self.space[name], spaces.Choice) else list(allowed)
+                        scopes.enter_context(hp.conditional_scope(name, written))
+                value = each.register(hp, key, self.defaults[key])
+            if all(chosen[name] in allowed for name, allowed in conditions.items()):
+                chosen[key] = searched[key] = value
+        return searched
+
+
+class Recorded(Ranges):
+    """What a folder says of the recipe that was searched, which itself need not be there."""
+
+    def __init__(self, name, space, defaults, fixed):
+        self.name, self.space, self.defaults, self.fixed = name, space, defaults, fixed
+
+
+class HyperRecipe(Ranges, keras_tuner.HyperModel):
     """A recipe whose hyperparameters KerasTuner chooses.
 
     `build` is cheap and changes nothing but the `hp` it is given. `fit` trains and returns what it measured as a dict: the
@@ -103,26 +140,6 @@ class HyperRecipe(keras_tuner.HyperModel):
             "jit_compile": self.jit_compile,
             **self.fixed,
         }
-
-    def values(self, hp):
-        """The hyperparameters that `hp` (`keras_tuner.HyperParameters`) has chosen: dict of those that have an effect."""
-        chosen = dict(self.defaults)
-        searched = {}
-        # Conditions first: what they are about must be known.
-        for key in sorted(self.space, key=lambda key: bool(self.space[key].when)):
-            each = self.space[key]
-            conditions = each.when or {}
-            if any(name not in self.space and chosen[name] not in allowed for name, allowed in conditions.items()):
-                continue
-            with contextlib.ExitStack() as scopes:
-                for name, allowed in conditions.items():
-                    if name in self.space:
-                        written = [repr(v) for v in allowed] if isinstance(self.space[name], spaces.Choice) else list(allowed)
-                        scopes.enter_context(hp.conditional_scope(name, written))
-                value = each.register(hp, key, self.defaults[key])
-            if all(chosen[name] in allowed for name, allowed in conditions.items()):
-                chosen[key] = searched[key] = value
-        return searched
 
     def build(self, hp, total_steps=None, steps_per_execution=None):
         """The compiled model; `total_steps` and `steps_per_execution` as in `gz.build`."""

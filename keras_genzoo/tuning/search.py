@@ -12,7 +12,7 @@ from keras_genzoo.core import plugins
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.core.files import LOCK, locked, read_json, replacing
 from keras_genzoo.recipes import space as spaces
-from keras_genzoo.tuning.hypermodel import HyperRecipe, check_length, get_objective, measured
+from keras_genzoo.tuning.hypermodel import HyperRecipe, Recorded, check_length, get_objective, measured
 from keras_genzoo.tuning.trials import ORACLES, Trials, supervise
 
 
@@ -99,11 +99,13 @@ class Search:
 
     def _take_folder(self, overwrite):
         file, here = self.folder / "search.json", json.loads(json.dumps(self.settings))
-        stored = {**here, "imports": self.imports}
+        defaults = json.loads(json.dumps(self.hypermodel.defaults, default=repr))
+        stored = {**here, "imports": self.imports, "defaults": defaults}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{self.folder} is a file, expected a folder.")
         there = read_json(file)
-        there.pop("imports", None)
+        for key in ("imports", "defaults"):
+            there.pop(key, None)
         if there and overwrite:
             with self._lock():
                 for path in self.folder.iterdir():
@@ -131,10 +133,8 @@ class Search:
         Raises:
             ValueError: the folder holds no search, or one made with a file that is not given.
         """
-        try:
-            settings = json.loads((Path(folder) / "search.json").read_text())
-        except (OSError, ValueError):
-            raise ValueError(f"{folder} holds no search; `genzoo tune` makes one.") from None
+        settings = _stored(folder)
+        settings.pop("defaults", None)
         stored = settings.pop("imports", [])
         plugins.import_stored(stored, imports, what=str(folder))
         config = spaces.tuples(settings.pop("hypermodel"))
@@ -142,6 +142,24 @@ class Search:
         own = recipes.get(config["name"]).search
         hypermodel = HyperRecipe(**{**config, "search": {**{key: None for key in own if key not in config}, **space}})
         return cls(folder, hypermodel, imports=list(dict.fromkeys([*stored, *imports])), device=device, **settings)
+
+    @classmethod
+    def read(cls, folder):
+        """The search of a folder, for its `results` and `best` alone: nothing is imported, and it cannot be gone on with.
+
+        Raises:
+            ValueError: the folder holds no search.
+        """
+        settings = _stored(folder)
+        config, space = spaces.tuples(settings.pop("hypermodel")), spaces.from_config(settings.pop("space"))
+        defaults = spaces.tuples(settings.pop("defaults", None))
+        if defaults is None:  # of an earlier version, whose recipes are those of the package
+            defaults = {**recipes.get(config["name"]).defaults, "batch_size": config["batch_size"]}
+        search = cls.__new__(cls)
+        search.folder, search.settings, search.imports = Path(folder), settings, settings.pop("imports", [])
+        fixed = {name: value for name, value in config.items() if name in defaults and name not in ("batch_size", "seed")}
+        search.hypermodel = Recorded(config["name"], space, defaults, fixed)
+        return search
 
     def _lock(self):
         """Keep other processes from the folder."""
@@ -212,3 +230,11 @@ class Search:
             "trial": best["trial"],
             "imports": self.imports,
         }
+
+
+def _stored(folder):
+    """What the folder of a search knows of it."""
+    try:
+        return json.loads((Path(folder) / "search.json").read_text())
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} holds no search; `genzoo tune` makes one.") from None
