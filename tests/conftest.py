@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Keep the tests of an `xdist_group` on one worker: pytest-xdist 3.8 names the group in `_nodeid`, which pytest 9.2 reads not."""
+    """Keep the tests of an `xdist_group` on one worker: pytest-xdist 3.8 writes it to `_nodeid`, which pytest 9.2 ignores."""
     for item in items:
         named = getattr(item, "_nodeid", item.nodeid)
         if named != item.nodeid:
