@@ -81,12 +81,31 @@ LEAN = {"toy", *TINY} - SLOW
 
 
 def in_make_test(names):
-    everything = ["toy", *TINY]
-    chosen = [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in everything]
-    return pytest.mark.parametrize("name", chosen)
+    # One worker for a recipe, and one recipe after another, so that what is compiled once serves all of its tests.
+    marks = {name: [pytest.mark.xdist_group(name), *([] if name in names else [pytest.mark.slow])] for name in ["toy", *TINY]}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in marks], scope="module")
 
 
 every, full = in_make_test(LEAN), in_make_test(FULL)
+
+
+@pytest.fixture(scope="module")
+def compiled(name):
+    """A model of the recipe, with averages, and its variables as they are at first."""
+    model = build(name, ema=0.9)
+    return model, [variable.numpy() for variable in variables(model)]
+
+
+@pytest.fixture
+def model(compiled):
+    """A new model, but for its graphs: their tracing takes longer than all else."""
+    return anew(*compiled)
+
+
+def anew(model, values):
+    for variable, value in zip(variables(model), values, strict=True):
+        variable.assign(value)
+    return model
 
 
 def forward(model, images):
@@ -113,10 +132,13 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-def state(model):
+def variables(model):
     """All variables: weights, averages, counters, optimizers."""
-    optimizers = [v for argument in model.optimizers for v in getattr(model, argument).variables]
-    return {f"{index} {v.path}": v.numpy() for index, v in enumerate([*model.weights, *optimizers])}
+    return [*model.weights, *(v for argument in model.optimizers for v in getattr(model, argument).variables)]
+
+
+def state(model):
+    return {f"{index} {v.path}": v.numpy() for index, v in enumerate(variables(model))}
 
 
 def test_every_recipe_is_tested():
@@ -131,8 +153,10 @@ def test_fit_works_in_every_mode(name, mode, images, request):
         with request.getfixturevalue("replicas").scope():
             model = build(name, mode)
     else:
-        model = build(name, mode)
-    history = model.fit(batches(name, images), validation_data=batches(name, images), epochs=2, verbose=0).history
+        model = request.getfixturevalue("model") if mode == "graph" else build(name, mode)
+    # Eager steps are slow, and an epoch has four.
+    epochs = 1 if mode == "eager" else 2
+    history = model.fit(batches(name, images), validation_data=batches(name, images), epochs=epochs, verbose=0).history
     assert "loss" in history and (model.monitor is None or model.monitor in history)
     for key, values in history.items():
         assert np.isfinite(values).all(), (key, values)
@@ -150,14 +174,13 @@ def test_fit_works_in_every_mode(name, mode, images, request):
 
 
 @every
-def test_training_lowers_the_monitored_value(name, images):
-    model = build(name, seed=0)
+def test_training_lowers_the_monitored_value(name, model, images):
     if model.monitor is None:
         pytest.skip("none of its losses tells")
     for optimizer in model.optimizers:
         getattr(model, optimizer).learning_rate = 0.003
-    # Epochs of three steps: each takes a while to begin and to end.
-    history = model.fit(batches(name, images, len(images)).repeat(3), epochs=20, verbose=0).history[model.monitor]
+    # Epochs of twelve steps: each takes a while to begin and to end.
+    history = model.fit(batches(name, images).repeat(3), epochs=10, verbose=0).history[model.monitor]
     assert np.mean(history[-2:]) < np.mean(history[:2])
 
 
@@ -181,8 +204,7 @@ def test_every_trainable_variable_gets_a_gradient(name, images, monkeypatch):
 
 
 @every
-def test_a_trained_model_is_loaded_whole_and_trains_on_as_if_never_interrupted(name, images, tmp_path):
-    model = build(name, ema=0.9)
+def test_a_trained_model_is_loaded_whole_and_trains_on_as_if_never_interrupted(name, model, images, tmp_path):
     data = batches(name, images)
     model.fit(data, validation_data=data, verbose=0)
     if hasattr(model, "fit_prior"):
@@ -192,26 +214,24 @@ def test_a_trained_model_is_loaded_whole_and_trains_on_as_if_never_interrupted(n
     assert_same(outputs(model, images), outputs(loaded, images))
     assert_same(state(model), state(loaded))
     for each in (model, loaded):
-        each.fit(data, validation_data=data, verbose=0)
+        each.fit(data, verbose=0)
     assert_same(state(model), state(loaded))
     assert model.optimizer.iterations == 8
 
 
 @full
-def test_weights_alone_carry_a_trained_model_over(name, images, tmp_path):
-    model = build(name)
+def test_weights_alone_carry_a_trained_model_over(name, model, images, tmp_path):
     model.fit(batches(name, images), verbose=0)
     model.save_weights(tmp_path / "model.weights.h5")
-    other = build(name)
+    other = build(name, ema=0.9)
     assert not np.array_equal(forward(model, images), forward(other, images))
     other.load_weights(tmp_path / "model.weights.h5")
     assert_same(outputs(model, images), outputs(other, images))
 
 
 @full
-def test_the_callbacks_of_keras_work(name, images, tmp_path):
+def test_the_callbacks_of_keras_work(name, model, images, tmp_path):
     callbacks = keras.callbacks
-    model = build(name)
     rates = []
     model.fit(
         batches(name, images),
@@ -232,29 +252,29 @@ def test_the_callbacks_of_keras_work(name, images, tmp_path):
 
 
 @full
-def test_backup_and_restore_resumes_an_interrupted_run(name, images, tmp_path):
+def test_backup_and_restore_resumes_an_interrupted_run(name, compiled, model, images, tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    whole = build(name)
-    start = whole.get_weights()
-    whole.fit(batches(name, images), epochs=3, verbose=0)
-    resumed = build(name)
-    resumed.set_weights(start)
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    def train(model, *callbacks):
+        model.fit(batches(name, images), epochs=3, verbose=0, callbacks=[*callbacks])
+        return model
+
+    expected = outputs(train(model), images)
+    anew(*compiled)
     with pytest.raises(KeyboardInterrupt):
-        resumed.fit(batches(name, images), epochs=3, verbose=0, callbacks=[Interrupt(), backup])
-    again = build(name)
-    again.fit(batches(name, images), epochs=3, verbose=0, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
+        train(model, Interrupt(), keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False))
+    # For the toy a new model, as there is in a new process; of the others one that has forgotten everything.
+    again = build(name, ema=0.9) if name == "toy" else anew(model, [2 * value for value in compiled[1]])
+    train(again, keras.callbacks.BackupAndRestore(tmp_path / "backup"))
     assert again.optimizer.iterations == 12
-    assert_same(outputs(whole, images), outputs(again, images))
+    assert_same(expected, outputs(again, images))
 
 
 @every
-def test_sampling_repeats_with_its_seed_at_any_batch_size(name, images):
-    model = build(name)
+def test_sampling_repeats_with_its_seed_at_any_batch_size(name, model, images):
     if hasattr(model, "fit_prior"):
         assert not hasattr(model, "sample")
         model.fit_prior(images)
@@ -270,8 +290,7 @@ def test_sampling_repeats_with_its_seed_at_any_batch_size(name, images):
 
 
 @every
-def test_the_config_survives_json(name, images):
-    model = build(name)
+def test_the_config_survives_json(name, model):
     config = json.loads(json.dumps(model.get_config()))
     copy = type(model).from_config(config)
     assert json.loads(json.dumps(copy.get_config())) == config
@@ -279,8 +298,7 @@ def test_the_config_survives_json(name, images):
 
 
 @every
-def test_what_is_defined_works_and_what_is_not_is_absent(name, images):
-    model = build(name)
+def test_what_is_defined_works_and_what_is_not_is_absent(name, model, images):
     assert model.image_shape == SHAPE
     if hasattr(model, "encode") and hasattr(model, "decode"):
         assert model.reconstruct(images).shape == images.shape

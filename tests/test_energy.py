@@ -296,9 +296,7 @@ def test_the_learned_density_of_a_mixture_is_the_true_one_on_a_grid():
     # No chain begins anew: it would come to a mode by where it began, and not by the mode's share.
     settings = dict(steps=10, restart=0.0, data_noise=0.0, energy_weight=0.0, buffer_size=512)
     model = energy_of_the_plane("contrastive", sampler=chains.MALA(step_size=0.02), **settings)
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 800)), jit_compile=True, steps_per_execution=50
-    )
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 800)), steps_per_execution=50)
     data = tf.data.Dataset.from_tensor_slices(x).repeat().batch(256)
     log = model.fit(data, steps_per_epoch=800, epochs=1, verbose=0).history
     assert 0.5 < log["acceptance"][-1] < 1
@@ -316,9 +314,7 @@ def test_denoising_score_matching_finds_the_score_of_noisy_data():
     points = 0.2 + 0.1 * random.normal(size=(20_000, 2))
     x = ((points + 1) / 2).reshape(-1, 1, 1, 2).astype("float32")
     model = energy_of_the_plane("score", noise_levels=(0.299, 0.301))
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 600)), jit_compile=True, steps_per_execution=50
-    )
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 600)), steps_per_execution=50)
     data = tf.data.Dataset.from_tensor_slices(x).repeat().batch(512)
     loss = model.fit(data, steps_per_epoch=600, epochs=1, verbose=0).history["loss"][0]
     at = tf.constant(0.2 + 0.3 * random.normal(size=(200, 1, 1, 2)), tf.float32)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = runpy.run_path(ROOT / "scripts/reference_inception.py")
 REFERENCE = ROOT / "tests/data/inception_reference.npz"
 WEIGHTS = inception.cache_path()  # before the tests get a cache of their own
+pytestmark = pytest.mark.xdist_group("inception")  # one worker, so that its network is made once
 CIFAR10 = Path.home() / ".keras/datasets/cifar-10-batches-bin"  # of cifar-10-binary.tar.gz, which holds no pickle
 
 

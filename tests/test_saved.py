@@ -13,6 +13,8 @@ import keras_genzoo as gz
 
 BUILT = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "build_saved_models.py"))
 FOLDER, outputs = BUILT["FOLDER"], BUILT["outputs"]
+# Saved again: variables of a prior, of a second model inside, of a game, of a buffer. test_case.py saves models of all recipes.
+AGAIN = ("autoencoder", "vae", "two_stage_vae", "wae_gan", "ebm")
 
 
 @pytest.mark.parametrize("name", BUILT["RECIPES"])
@@ -25,6 +27,8 @@ def test_a_model_saved_by_version_0_1_0_is_loaded_with_equal_outputs(name, tmp_p
             np.testing.assert_allclose(value, expected[key], rtol=1e-4, atol=1e-4, err_msg=key)
         state = BUILT["state"](model)
         np.testing.assert_allclose(np.sort(state), np.sort(expected["state"]), rtol=1e-6)
+    if name not in AGAIN:
+        return
     # And its file of today holds the same.
     model.save(tmp_path / "again.keras")
     for key, value in outputs(gz.load(tmp_path / "again.keras")).items():

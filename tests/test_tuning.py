@@ -52,7 +52,7 @@ def data(tmp_path_factory):
 def folder(data, tmp_path_factory):
     """The folder of a search of two trials, by the command."""
     folder = tmp_path_factory.mktemp("search") / "tune"
-    arguments = "--epochs 1 --trials 2 --n 16 --batch-size 8 --features fashion-cnn --set depth=1"
+    arguments = "--epochs 1 --trials 2 --n 16 --batch-size 8 --features fashion-cnn --set depth=1 --set jit_compile=False"
     ranges = (
         "--range width=8,16,512 --range latent_dim=2:16 --range beta= --range warmup= --range activation= --range normalization="
     )

@@ -117,7 +117,7 @@ class Inference:
             finally:
                 self._as_trained = False
 
-        return tf.function(generate)
+        return tf.function(generate, autograph=False)  # as Keras traces steps; converting the code takes longer than tracing it
 
     @inference
     def generate(self, latents):

@@ -49,7 +49,7 @@ class Diffusion(GenerativeModel):
 
     Example:
 
-    >>> model = gz.build("flow_matching", image_shape=(28, 28, 1))
+    >>> model = gz.build("flow_matching", image_shape=(28, 28, 1), width=8, multipliers=(1, 2))
     >>> model.fit(images, epochs=1, verbose=0)
     >>> model.sample(4, seed=0, sampler="dpm_solver", steps=10).shape
     (4, 28, 28, 1)

@@ -31,7 +31,7 @@ class LatentDiffusion(GenerativeModel):
 
     Example:
 
-    >>> model = gz.build("latent_diffusion", image_shape=(28, 28, 1))
+    >>> model = gz.build("latent_diffusion", image_shape=(28, 28, 1), width=64, autoencoder_width=64)
     >>> model.fit(images, epochs=1, verbose=0)
     >>> model.sample(4, seed=0, steps=20).shape
     (4, 28, 28, 1)
