@@ -131,6 +131,8 @@ def check_gradients(model, batches):
     model.fit(batches.repeat(3).take(3), verbose=0)
     missing = sorted({variable.path for variable in model.trainable_variables} - set(seen))
     promise(not missing, f"{missing} are trainable and no optimizer trains them; name their networks in `optimizers`.")
+    others = sorted(set(seen) - {variable.path for variable in model.trainable_variables})
+    promise(not others, f"{others} are trained and not trainable.")
     still = sorted(path for path, size in seen.items() if not size > 0)
     promise(not still, f"the gradients of {still} are all zero in three steps.")
 
@@ -203,15 +205,15 @@ def likely(model, images):
     return (np.asarray(images) >= (128 if images.dtype == np.uint8 else 0.5)).astype("float32")
 
 
-def outputs(model, images, labels=None):
-    """What a user can ask of the model, as arrays, to compare two models by."""
+def outputs(model, images, labels=None, **likelihood):
+    """What a user can ask of the model, as arrays, to compare two models by; `likelihood` are arguments of `log_prob`."""
     results = {"call": forward(model, images, labels)}
     if hasattr(model, "fit_prior"):
         results |= {variable.name: variable.numpy() for variable in model.prior.variables}
     if hasattr(model, "sample"):
         results["sample"] = model.sample(3, seed=1)
     if hasattr(model, "log_prob"):
-        results["log_prob"] = model.log_prob(likely(model, images))
+        results["log_prob"] = model.log_prob(likely(model, images), **likelihood)
     return {name: np.asarray(value) for name, value in results.items()}
 
 

@@ -1,7 +1,5 @@
 """The one model test: what the contract promises of every recipe, and of a toy family that needs all of base."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -9,6 +7,8 @@ import tensorflow as tf
 from toy import build_toy
 
 import keras_genzoo as gz
+from keras_genzoo import testing
+from keras_genzoo.testing import forward, outputs, state, variables
 
 # Tiny networks: the promises do not depend on size. `full` marks one recipe of each family, tried in every mode by `make test`.
 SHAPE = (8, 8, 1)
@@ -105,40 +105,14 @@ def model(compiled):
 def anew(model, values):
     for variable, value in zip(variables(model), values, strict=True):
         variable.assign(value)
+    model.stop_training = False  # as EarlyStopping leaves it, and fit then gives no history
     return model
-
-
-def forward(model, images):
-    return model(images if model.num_classes is None else (images, np.arange(len(images)) % 3))
-
-
-def outputs(model, images):
-    """What a user can ask of the model, as arrays, to compare two models by."""
-    results = {"call": forward(model, images)}
-    if hasattr(model, "fit_prior"):
-        results |= {name: getattr(model.prior, name).numpy() for name in ("means", "factors", "log_weights", "is_fitted")}
-    if hasattr(model, "sample"):
-        results["sample"] = model.sample(3, seed=1)
-    if hasattr(model, "log_prob"):
-        results["log_prob"] = model.log_prob(
-            (images >= 128).astype("float32") if model.support == "binary" else images, samples=2
-        )
-    return {name: np.asarray(value) for name, value in results.items()}
 
 
 def assert_same(first, second):
     assert first.keys() == second.keys()
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
-
-
-def variables(model):
-    """All variables: weights, averages, counters, optimizers."""
-    return [*model.weights, *(v for argument in model.optimizers for v in getattr(model, argument).variables)]
-
-
-def state(model):
-    return {f"{index} {v.path}": v.numpy() for index, v in enumerate(variables(model))}
 
 
 def test_every_recipe_is_tested():
@@ -185,22 +159,8 @@ def test_training_lowers_the_monitored_value(name, model, images):
 
 
 @every
-def test_every_trainable_variable_gets_a_gradient(name, images, monkeypatch):
-    seen = {}
-    apply = keras.optimizers.Optimizer.apply_gradients
-
-    def spy(self, pairs):
-        pairs = list(pairs)
-        for gradient, variable in pairs:
-            assert gradient is not None, variable.path
-            seen[variable.path] = seen.get(variable.path, 0) + np.abs(np.asarray(gradient)).max()
-        return apply(self, pairs)
-
-    monkeypatch.setattr(keras.optimizers.Optimizer, "apply_gradients", spy)
-    model = build(name, "eager")
-    model.fit(batches(name, images).take(3), verbose=0)
-    assert set(seen) == {v.path for v in model.trainable_variables}
-    assert all(size > 0 for size in seen.values()), seen
+def test_every_trainable_variable_gets_a_gradient(name, images):
+    testing.check_gradients(build(name, "eager"), batches(name, images))
 
 
 @every
@@ -211,7 +171,7 @@ def test_a_trained_model_is_loaded_whole_and_trains_on_as_if_never_interrupted(n
         model.fit_prior(images)
     model.save(tmp_path / "model.keras")
     loaded = gz.load(tmp_path / "model.keras")
-    assert_same(outputs(model, images), outputs(loaded, images))
+    assert_same(outputs(model, images, samples=2), outputs(loaded, images, samples=2))
     assert_same(state(model), state(loaded))
     for each in (model, loaded):
         each.fit(data, verbose=0)
@@ -226,7 +186,7 @@ def test_weights_alone_carry_a_trained_model_over(name, model, images, tmp_path)
     other = build(name, ema=0.9)
     assert not np.array_equal(forward(model, images), forward(other, images))
     other.load_weights(tmp_path / "model.weights.h5")
-    assert_same(outputs(model, images), outputs(other, images))
+    assert_same(outputs(model, images, samples=2), outputs(other, images, samples=2))
 
 
 @full
@@ -270,7 +230,7 @@ def test_backup_and_restore_resumes_an_interrupted_run(name, compiled, model, im
     again = build(name, ema=0.9) if name == "toy" else anew(model, [2 * value for value in compiled[1]])
     train(again, keras.callbacks.BackupAndRestore(tmp_path / "backup"))
     assert again.optimizer.iterations == 12
-    assert_same(expected, outputs(again, images))
+    assert_same(expected, outputs(again, images, samples=2))
 
 
 @every
@@ -278,35 +238,16 @@ def test_sampling_repeats_with_its_seed_at_any_batch_size(name, model, images):
     if hasattr(model, "fit_prior"):
         assert not hasattr(model, "sample")
         model.fit_prior(images)
-    samples = model.sample(40, seed=3)
-    assert samples.shape == (40, *SHAPE) and samples.dtype == np.float32
-    assert samples.min() >= 0 and samples.max() <= 1
-    np.testing.assert_array_equal(samples, model.sample(40, seed=3))
-    if not getattr(getattr(model, "sampler", None), "stochastic", False):
-        np.testing.assert_allclose(samples, model.sample(40, seed=3, batch_size=7), atol=1e-4)
-        np.testing.assert_allclose(samples[:5], model.sample(5, seed=3), atol=1e-4)
-    assert np.abs(samples - model.sample(40, seed=4)).max() > 1e-5
-    assert np.abs(samples[0] - samples[1]).max() > 1e-5
+    testing.check_sampling(model)
 
 
 @every
 def test_the_config_survives_json(name, model):
-    config = json.loads(json.dumps(model.get_config()))
-    copy = type(model).from_config(config)
-    assert json.loads(json.dumps(copy.get_config())) == config
-    assert [v.shape for v in copy.weights] == [v.shape for v in model.weights]
+    testing.check_config(model)
 
 
 @every
 def test_what_is_defined_works_and_what_is_not_is_absent(name, model, images):
-    assert model.image_shape == SHAPE
-    if hasattr(model, "encode") and hasattr(model, "decode"):
-        assert model.reconstruct(images).shape == images.shape
-        line = model.interpolate(images[:2], images[2:4], steps=5)
-        assert line.shape == (2, 5, *SHAPE)
-        np.testing.assert_allclose(line[:, 0], model.reconstruct(images[:2]), atol=1e-5)
-    else:
-        assert not hasattr(model, "interpolate")
+    testing.check_members(model, images)
+    assert hasattr(model, "interpolate") == (hasattr(model, "encode") and hasattr(model, "decode"))
     assert hasattr(model, "bits_per_dim") == (hasattr(model, "log_prob") and model.support != "binary")
-    if hasattr(model, "bits_per_dim"):
-        assert model.bits_per_dim(images).shape == (len(images),)
