@@ -105,7 +105,7 @@ def model(compiled):
 def anew(model, values):
     for variable, value in zip(variables(model), values, strict=True):
         variable.assign(value)
-    model.stop_training = False  # as EarlyStopping leaves it, and fit then gives no history
+    model._initial_epoch = None  # BackupAndRestore leaves it where the run had ended
     return model
 
 
@@ -222,7 +222,7 @@ def test_backup_and_restore_resumes_an_interrupted_run(name, compiled, model, im
         model.fit(batches(name, images), epochs=3, verbose=0, callbacks=[*callbacks])
         return model
 
-    expected = outputs(train(model), images)
+    expected = outputs(train(model), images, samples=2)
     anew(*compiled)
     with pytest.raises(KeyboardInterrupt):
         train(model, Interrupt(), keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False))
