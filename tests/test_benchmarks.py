@@ -23,7 +23,10 @@ from keras_genzoo.cli.benchmark import main
 from keras_genzoo.core import budgets
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("benchmarks")  # one worker, so that the fixture of real runs is made once
+pytestmark = [
+    pytest.mark.xdist_group("benchmarks"),  # one worker, so that the fixture of real runs is made once
+    pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning"),  # of few images, which are quick
+]
 
 
 def invoke(*arguments):

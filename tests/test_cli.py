@@ -34,6 +34,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")  # of 32 images
 def test_train_sample_and_evaluate_on_a_folder_of_photos(photos, tmp_path):
     out = tmp_path / "run"
     arguments = ["--data", photos, "--image-size", 12, "--epochs", 2, "--batch-size", 8, "--set", "components=1"]

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 
+# The examples are of 64 images, which are quick.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")
 MODULES = ["keras_genzoo", *(module.name for module in pkgutil.walk_packages(gz.__path__, "keras_genzoo."))]
 EXAMPLES = [
     example

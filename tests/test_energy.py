@@ -431,6 +431,7 @@ def test_an_energy_is_of_each_image_alone_and_the_score_has_a_chain_of_its_own()
     assert chain.temperature == 0.1 and chain.start == 2.0
 
 
+@pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")  # of 16 images
 def test_noise_and_emoji_are_told_from_images_by_an_energy_that_knows_them(images):
     class Known(EnergyModel):
         def energies(self, x, training=False):
@@ -447,6 +448,7 @@ def test_noise_and_emoji_are_told_from_images_by_an_energy_that_knows_them(image
     assert gz.evaluation.outsiders((4, 4, 5), 3).keys() == {"noise"}
 
 
+@pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")  # of 16 images
 def test_a_machine_is_scored_by_an_estimate_that_has_its_name_and_its_error(images):
     model = gz.build("gaussian_rbm", SHAPE, hidden=4, sample_steps=4, seed=0)
     model.prepare(images, images)

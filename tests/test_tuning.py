@@ -26,7 +26,10 @@ from keras_genzoo.recipes import space
 SHAPE = (8, 8, 1)
 tuning = gz.tuning
 SMALL = {"width": 8, "depth": 1, "n": 16, "features": "fashion-cnn", "batch_size": 8, "jit_compile": False}
-pytestmark = pytest.mark.xdist_group("tuning")  # one worker, so that the fixture of a search is made once
+pytestmark = [
+    pytest.mark.xdist_group("tuning"),  # one worker, so that the fixture of a search is made once
+    pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning"),  # of few images, which are quick
+]
 
 
 def hypermodel(name="vae", **kwargs):
@@ -72,6 +75,7 @@ def test_every_recipe_declares_a_search_space_that_holds_its_defaults(name):
     assert again == model.space
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # 200 components for 48 images
 @pytest.mark.parametrize("name", ["beta_tc_vae", "smooth_autoencoder"])
 def test_a_model_is_handed_what_it_needs_beside_images(name, data):
     recipe, hp = hypermodel(name, search=dict.fromkeys(gz.recipes.get(name).search)), keras_tuner.HyperParameters()
@@ -112,6 +116,8 @@ class Counter(keras.callbacks.Callback):
         Counter.epochs += 1
 
 
+# KerasTuner puts back weights into a model of another schedule, whose optimizer has another number of variables.
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
 def test_any_tuner_of_keras_tuner_takes_a_recipe(images, tmp_path):
     """Batch size is searched, validation images are an array, and one seed gives one proposal."""
     search = {**dict.fromkeys(gz.recipes.get("vae").search), "batch_size": space.Choice((4, 8)), "latent_dim": space.Int(2, 16)}

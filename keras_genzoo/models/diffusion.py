@@ -359,7 +359,7 @@ class Diffusion(GenerativeModel):
         Raises:
             ValueError: `samples` is below 1.
         """
-        samples = whole_or_none(samples=samples)
+        samples = None if samples is None else whole(samples=samples)
         with self.averaged_weights():
             x = 2.0 * self.images_of(x) - 1.0
             n, rest = ops.shape(x)[0], self.timesteps - 1

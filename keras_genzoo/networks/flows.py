@@ -26,7 +26,7 @@ def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation=
     """
     outputs, width = whole(outputs=outputs, width=width)
     if not kernels:
-        raise ValueError("kernels is empty, expected sizes of at least one convolution, as (3, 1, 3).")
+        raise ValueError(f"kernels is {kernels!r}, expected sizes of at least one convolution, as (3, 1, 3).")
     kernels = [whole(kernels=kernel) for kernel in kernels]
     inputs = x = keras.Input(image_size(image_shape), name="stays")
     for index, kernel in enumerate(kernels[:-1], 1):

@@ -150,7 +150,10 @@ def glow(
     levels, steps, growth = whole(levels=levels, steps=steps, growth=growth)
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
-    dense, dequantisation = whole(0, dense=dense, dequantisation=dequantisation)
+    try:
+        dense, dequantisation = whole(0, dense=dense, dequantisation=dequantisation)
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}; 0 is none.") from None
     checkerboards = checkerboard if isinstance(checkerboard, (tuple, list)) else (checkerboard,)
     try:
         checkerboards = [whole(0, checkerboard=count) for count in checkerboards]

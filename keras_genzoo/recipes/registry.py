@@ -82,7 +82,7 @@ def recipe(family, **execution):
     ...     decoder = gz.networks.mlp(2, image_shape, name="decoder", **sizes)
     ...     return gz.models.Autoencoder(encoder, decoder), {"optimizer": "adam"}
     >>> gz.build("narrow", (28, 28, 1), depth=1).count_params()
-    13370
+    13378
     """
 
     def register(make):
