@@ -1,5 +1,6 @@
 """Two logical devices on one CPU, so that replicas are tested without a GPU; and few threads, since workers share cores."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -15,6 +16,8 @@ pytest_plugins = ["rotation"]
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+# A worker holds the graphs of hundreds of tests, which the collector would go through again and again.
+gc.set_threshold(100_000, 50, 100)
 if "PYTEST_XDIST_WORKER" in os.environ:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

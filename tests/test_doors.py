@@ -129,7 +129,7 @@ def test_the_tuner_searches_the_example(data, tmp_path):
         "--epochs",
         1,
         "--trials",
-        2,
+        1,
         "--batch-size",
         8,
         "--n",
