@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from keras_genzoo.cli import options
 from keras_genzoo.core.files import replacing
 
 ROUNDS = 5  # every way is timed in turn this often, so that a slow spell of the machine meets all of them
@@ -29,11 +30,12 @@ def steps_per_second(model, data, seconds):
 
 @click.command(context_settings={"show_default": True})
 @click.option("--recipes", default="", help="Recipes by comma; all without it.")
-@click.option("--data", default="fashion_mnist_mini")
+@options.data
 @click.option("--batch-size", type=click.IntRange(1), default=128)
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=1.0, help="Of one timing.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/execution.md"))
-def main(recipes, data, batch_size, seconds, out):
+@options.imports
+def main(recipes, data, batch_size, seconds, out, imports):
     """Time every way of running each recipe and write the table."""
     import keras_genzoo as gz
     from keras_genzoo.benchmark.worker import environment

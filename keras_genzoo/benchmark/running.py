@@ -71,7 +71,7 @@ def summary(row):
     parts = [f"{label(row)}, seed {row['seed']}:", f"{row['distance_name']} {row['scores'][row['distance_name']]:.3g}"]
     if row["kind"] == "recipe":
         parts.append(f"after {row['steps']} steps in {row['train_s'] or 0:.1f} s of training")
-        parts.append(f"(compilation {row['compile_s']:.1f} s)")
+        parts.append(f"(compilation {row['compile_s']:.1f} s) on {row['environment']['device']}")
     return " ".join(parts)
 
 
