@@ -1,11 +1,7 @@
-"""Samplers, step by step, each a pure function of its state: of diffusion models from noise to images, and Markov chains of
-energies.
+"""Samplers of diffusion models from noise to images, step by step, each a pure function of its state.
 
-Of diffusion models `state = init(x, steps)`, then `state = step(state, denoise, schedule, t, t_next, key)` from time to time;
-`state[0]` is x_t. `denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t. t is a scalar.
-
-Of energies `state = init(x, energy)`, then `state, acceptance = step(state, energy, progress, key)`; `state[0]` is x.
-`energy(x)` gives one number a row.
+`state = init(x, steps)`, then `state = step(state, denoise, schedule, t, t_next, key)` from time to time; `state[0]` is x_t.
+`denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t. t is a scalar.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a generator and a critic play for: objectives, and penalties on the critic.
+"""Objectives: what a generator and a critic play for.
 
 An objective turns what the critic makes of real and of generated images, each `(batch, units)`, into a loss of the critic and
 one of the generator, both to be minimised. What else it needs it says: several units (`features`), a second generated batch
