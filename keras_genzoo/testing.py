@@ -22,13 +22,15 @@ MODES = {
 }
 
 
-def check_model(make, images, labels=None, modes=("graph",)):
+def check_model(make, images, labels=None, batches=None, modes=("graph",)):
     """Check that a family keeps the promises of `GenerativeModel`.
 
     Args:
         make: callable of keyword arguments of `compile`, or of none, to a new, compiled model, small and with a fixed seed.
         images: array `(n, height, width, channels)`, at least 8, that the model takes.
         labels: int array `(n,)` for conditional models, or None.
+        batches: `tf.data.Dataset` of several batches, where the family trains on more than images and labels (`data_needs`), or
+            None. Defaults to None.
         modes: names of `MODES` in which training is tried. Defaults to graphs alone.
 
     Raises:
@@ -40,7 +42,9 @@ def check_model(make, images, labels=None, modes=("graph",)):
     >>> make = lambda **compiled: gz.build("vae", (28, 28, 1), **{"jit_compile": False, **small, **compiled})
     >>> gz.testing.check_model(make, images[:8])
     """
-    batches = tf.data.Dataset.from_tensor_slices(images if labels is None else (images, labels)).batch(4, drop_remainder=True)
+    if batches is None:
+        rows = images if labels is None else (images, labels)
+        batches = tf.data.Dataset.from_tensor_slices(rows).batch(4, drop_remainder=True)
     for mode in modes:
         check_training(make(**MODES[mode]), batches)
     check_gradients(make(run_eagerly=True), batches)

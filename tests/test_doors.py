@@ -71,6 +71,15 @@ def test_the_example_passes_the_model_test_in_every_mode(data):
         testing.check_model(example, arrays["train_images"][:16], modes=testing.MODES)
 
 
+def test_the_model_test_takes_what_a_family_needs_beside_images(data):
+    settings = {"neighbours": 2, "width": 8, "depth": 1, "latent_dim": 2, "components": 2, "jit_compile": False}
+    with np.load(data) as arrays:
+        images = arrays["train_images"][:16]
+    batches = gz.data.load(images, batch_size=4, shuffle=False, drop_remainder=True, neighbours=2)
+    make = lambda **compiled: gz.build("smooth_autoencoder", (6, 6, 1), seed=0, **{**settings, **compiled})  # noqa: E731
+    testing.check_model(make, images, batches=batches)
+
+
 def test_the_probabilities_of_the_example_sum_to_one():
     plugins.import_named([str(EXAMPLE)])
     model = gz.build("made", (2, 2, 1), width=8, depth=1, seed=0)
