@@ -179,10 +179,9 @@ def check_sampling(model):
     promise(np.isfinite(samples).all(), "sample returns NaN or infinite values.")
     promise(0 <= samples.min() and samples.max() <= 1, "sample returns images outside [0, 1].")
     promise(np.array_equal(samples, model.sample(40, seed=3)), "the same seed gives other samples.")
-    if not getattr(getattr(model, "sampler", None), "stochastic", False):
-        others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
-        same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
-        promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` alone.")
+    others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
+    same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
+    promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` and `key` alone.")
     promise(np.abs(samples - model.sample(40, seed=4)).max() > 1e-5, "another seed gives the same samples.")
     promise(np.abs(samples[0] - samples[1]).max() > 1e-5, "the samples of one seed are all alike.")
 

@@ -106,6 +106,8 @@ class Inference:
         specs = tf.nest.map_structure(
             lambda x: tf.TensorSpec([None, *x.shape[1:]] if x.shape.rank else [], x.dtype) if tf.is_tensor(x) else x, arguments
         )
+        if self.keyed:
+            specs[-1]["key"] = tf.TensorSpec([3], tf.int64)
         return self._compiled_generate.get_concrete_function(*specs)(*arguments)
 
     @functools.cached_property

@@ -17,17 +17,38 @@ def make_key(*numbers):
     return fold(tf.constant([0, 0], tf.int64), *numbers)
 
 
+def row_key(start, *numbers):
+    """A key, `(3,)` int64, with which row i of a draw depends on `start + i` and the numbers alone, not on the batch."""
+    return tf.concat([make_key(*numbers), [tf.cast(start, tf.int64)]], axis=0)
+
+
 def fold(key, *numbers):
-    """A key from a key and further integers or integer tensors."""
+    """A key from a key and further integers or integer tensors; that of rows stays one."""
+    pair, start = key[:2], key[2:]
     for number in numbers:
-        key = tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int64), alg=ALGORITHM)
-    return key
+        pair = tf.random.experimental.stateless_fold_in(pair, tf.cast(number, tf.int64), alg=ALGORITHM)
+    return tf.concat([pair, start], axis=0)
 
 
 def _bits(key, shape, count):
     """The `count` highest bits of random 32, as float32: integers are what every device and XLA draw alike."""
-    bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg=ALGORITHM)
+    draw = _rows if key.shape[0] == 3 else tf.random.stateless_uniform
+    bits = draw(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg=ALGORITHM)
     return tf.cast(tf.bitwise.right_shift(bits, tf.constant(32 - count, tf.uint32)), tf.float32)
+
+
+def _rows(shape, key, alg, dtype, **_):
+    """What `stateless_uniform` draws, from row `key[2]` on: Philox makes four integers of each count of its counter."""
+    shape = tf.cast(shape, tf.int64)
+    size = tf.reduce_prod(shape[1:])
+    counts = (size + 3) // 4
+    mixed = tf.raw_ops.StatelessRandomGetKeyCounter(seed=key[:2])
+    counter = mixed.counter + tf.cast(tf.stack([key[2] * counts, 0]), tf.uint64)
+    algorithm = tf.random.Algorithm.PHILOX.value
+    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[shape[0], 4 * counts], key=mixed.key, counter=counter, alg=algorithm, dtype=dtype
+    )
+    return tf.reshape(bits[:, :size], shape)
 
 
 def uniform(key, shape):
@@ -95,8 +116,8 @@ class RowStream:
         return np.random.SeedSequence([self.seed, self.draws, block]).generate_state(2, "uint64").view("int64")
 
     def key(self):
-        """The key of noise that depends on the seed and on where the batch begins; for the pure functions of this module."""
-        return make_key(self.seed, 3, self.start)
+        """The key of noise of these rows, for the pure functions of this module."""
+        return row_key(self.start, self.seed, 3)
 
     def normal(self, shape):
         return self._rows(normal, shape)
