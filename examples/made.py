@@ -62,7 +62,7 @@ class MADE(gz.GenerativeModel):
         x = self.images_of(x)
         return ops.reshape(ops.sigmoid(self.network(ops.reshape(x, (ops.shape(x)[0], -1)))), ops.shape(x))
 
-    @gz.inference
+    @gz.batched
     def log_prob(self, x):
         """Nats per image, exact for images of 0 and 1."""
         return -self.terms_of(ops.reshape(self.images_of(x), (-1, math.prod(self.image_shape))), training=False)["loss"]

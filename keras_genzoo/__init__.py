@@ -24,7 +24,7 @@ from keras_genzoo import (
     weightings,
 )
 from keras_genzoo.core import images, randomness
-from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.saving import load
 from keras_genzoo.evaluation import evaluate
@@ -47,6 +47,7 @@ __all__ = [
     "adversarial",
     "augmentation",
     "available_if",
+    "batched",
     "bijectors",
     "boltzmann",
     "build",

@@ -78,7 +78,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         measure = SampleMetrics(images, train, features=features)
         features, real_sharpness = measure.features, sharpness(images).mean()
     if hasattr(model, "reconstruct"):
-        reconstructions = _in_batches(model.reconstruct, images, batch_size)
+        reconstructions = np.asarray(model.reconstruct(images, batch_size=batch_size))
         scores |= score_reconstructions(images, reconstructions, measure)
     if hasattr(model, "sample"):
         samples = model.sample(len(images), seed=seed, batch_size=batch_size)
@@ -96,14 +96,14 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         if hasattr(model, "log_partition"):  # once for all images
             settings["log_partition"], error = model.log_partition(seed=seed)
             scores[f"log_prob_error{label}"] = float(error)
-        log_prob = _in_batches(lambda batch: model.log_prob(batch, **settings), some, batch_size)
+        log_prob = np.asarray(model.log_prob(some, batch_size=batch_size, **settings))
         scores |= {f"log_prob{label}": float(log_prob.mean()), "n_likelihood": len(some)}
         if hasattr(model, "bits_per_dim"):
             scores[f"bits_per_dim{label}"] = float(np.mean(model.to_bits_per_dim(log_prob)))
     if hasattr(model, "energy"):
         scores |= model.chain_report(seed=seed) | _energy_scores(model, images, data_module.name_of(data), seed, batch_size)
     if hasattr(model, "posterior"):
-        means = _in_batches(lambda batch: model.posterior(batch)[0], images, batch_size)
+        means = np.asarray(model.posterior(images, batch_size=batch_size)[0])
         scores |= {"active_units": int(np.sum(means.var(axis=0) > ACTIVE_VARIANCE)), "latent_units": means.shape[1]}
     for name, value in scores.items():
         if isinstance(value, float) and not np.isfinite(value) and name not in ("psnr", "mode_kl"):
@@ -174,10 +174,10 @@ def outsiders(image_shape, n, seed=0, name=None):
 def _energy_scores(model, images, name, seed, batch_size):
     from sklearn.metrics import roc_auc_score
 
-    own = _in_batches(model.energy, images, batch_size)
+    own = np.asarray(model.energy(images, batch_size=batch_size))
     scores = {}
     for kind, others in outsiders(model.image_shape, len(images), seed, name).items():
-        energies = np.concatenate([own, _in_batches(model.energy, others, batch_size)])
+        energies = np.concatenate([own, model.energy(others, batch_size=batch_size)])
         known = np.isfinite(energies).all()
         scores[f"auroc[{kind}]"] = float(roc_auc_score(np.arange(len(energies)) >= len(own), energies)) if known else math.nan
     return scores

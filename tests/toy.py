@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 
 
@@ -28,7 +28,7 @@ class Toy(GenerativeModel):
     def draw_latents(self, n, random):
         return random.normal((n, self.encoder.output_shape[-1]))
 
-    @inference
+    @batched
     def decode(self, z):
         return ops.clip(self.decoder(z), 0, 1)
 

@@ -54,7 +54,7 @@ class PrincipalComponents:
         images = self.pca.inverse_transform(codes).reshape(-1, *self.image_shape)
         return np.clip(images, 0, 1).astype(np.float32)
 
-    def reconstruct(self, images):
+    def reconstruct(self, images, batch_size=None):
         return self.decode(self.pca.transform(self.images_of(images).reshape(len(images), -1)))
 
     def sample(self, n, seed):

@@ -5,16 +5,22 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from keras_genzoo.core import randomness
+
+UNKNOWN = 2**31  # steps of averages in files that do not tell: they go on with their full decay
+
 
 class Pairs:
     """Variables and their averages. An object of our own, for Keras would take those in a list for variables of the model itself.
 
     Attributes:
         all: list of (variable, average).
+        steps: dict from names of the optimizers to the number of steps that the averages of their variables have taken.
+        clocks: dict from the ids of variables to those of these that count for them.
     """
 
-    def __init__(self, pairs):
-        self.all = pairs
+    def __init__(self, pairs, steps, clocks):
+        self.all, self.steps, self.clocks = pairs, steps, clocks
 
     def numbered(self, others):
         """Own variables of a model in the order in which files of version 0.1.0 number them: weights stood among them.
@@ -28,39 +34,61 @@ class Pairs:
             (trainable if variable.trainable else rest).append(variable)
         return [*trainable, *rest]
 
+    def loaded(self, store):
+        """After reading a file: version 0.1.0 did not keep the steps."""
+        for steps in self.steps.values():
+            if steps.name not in store.keys():
+                steps.assign(UNKNOWN)
+
 
 def pairs(model):
     """Add an average to the model for each floating-point variable of its `averaged` arguments, as `Pairs`."""
-    made = []
-    for variable in model._variables_of(model.averaged, "variables") if model.ema is not None else ():
-        if "float" in variable.dtype:
-            average = model.add_weight(
-                shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"average_{variable.name}"
-            )
-            average.assign(variable)
-            made.append((variable, average))
-    return Pairs(made)
+    made, steps, clocks = [], {}, {}
+    averaged = [] if model.ema is None else [v for v in model._variables_of(model.averaged, "variables") if "float" in v.dtype]
+    for variable in averaged:
+        average = model.add_weight(shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"average_{variable.name}")
+        average.assign(variable)
+        made.append((variable, average))
+    for argument, names in model.optimizers.items() if made else ():
+        steps[argument] = randomness.counter(model, f"average_steps_of_{argument}")
+        clocks |= {id(v): steps[argument] for v in model._variables_of(names, "variables")}
+    for variable in averaged:  # those that no optimizer trains, as statistics, go with the first
+        clocks.setdefault(id(variable), steps["optimizer"])
+    return Pairs(made, steps, clocks)
 
 
-def update(model, networks, optimizer):
-    """Move the averages of these networks towards their weights: in step t, from 0, by 1 - min(ema, t / (t + 10))."""
-    if model._averages.all and any(name in model.averaged for name in networks):
-        step = tf.cast(optimizer.iterations - 1, tf.float32)
-        decay = tf.minimum(model.ema, step / (step + 10.0))
-        trained = {id(v) for v in model._variables_of(networks, "variables")}
-        for variable, average in model._averages.all:
-            if id(variable) in trained:
-                value = tf.cast(average.value, tf.float32)
-                average.assign(value + (1 - decay) * (tf.cast(variable.value, tf.float32) - value))
+def update(model, networks, moved):
+    """Move the averages of these networks towards their weights: in step t, from 0, by 1 - min(ema, t / (t + 10)).
+
+    Args:
+        networks: names of the arguments that were trained.
+        moved: bool scalar. Whether their weights moved; if not, this is no step.
+    """
+    if not model._averages.all:
+        return
+    steps = next(model._averages.steps[name] for name, names in model.optimizers.items() if set(networks) & set(names))
+    count = tf.identity(tf.convert_to_tensor(steps))
+    share = (1 - tf.minimum(model.ema, tf.cast(count / (count + 10), tf.float32))) * tf.cast(moved, tf.float32)
+    trained = {id(v) for v in model._variables_of(networks, "variables")}
+    for variable, average in model._averages.all:
+        if id(variable) in trained:
+            value = tf.cast(average.value, tf.float32)
+            average.assign(value + share * (tf.cast(variable.value, tf.float32) - value))
+    steps.assign(count + tf.cast(moved, count.dtype))
 
 
 @contextlib.contextmanager
 def in_place(model):
-    """Inside the block the networks compute with the averages of their weights, where the model keeps any."""
+    """Inside the block the networks compute with the averages of their weights, where the model keeps any and was trained."""
     if not model._averages.all or model._as_trained:
         yield
         return
-    with keras.StatelessScope(state_mapping=model._averages.all) as scope:
+    begun = {id(steps): tf.convert_to_tensor(steps) > 0 for steps in model._averages.steps.values()}
+    values = [
+        (variable, tf.where(begun[id(model._averages.clocks[id(variable)])], average.value, variable.value))
+        for variable, average in model._averages.all
+    ]
+    with keras.StatelessScope(state_mapping=values) as scope:
         yield
     for counter in model._counters.values():  # the scope kept every assignment to itself
         value = scope.get_current_value(counter)

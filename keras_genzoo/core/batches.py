@@ -57,6 +57,43 @@ def first_batch(x, y, batch_size):
     return (x[:size] if y is None else (x[:size], y[:size])), x
 
 
+def pieces(rows, size, are_images, labels=None):
+    """Images or codes, so many at a time.
+
+    Args:
+        rows: array or tensor, or a data set, `keras.utils.PyDataset` or generator of batches. Of images with labels pairs; codes
+            may be tuples of arrays.
+        size: int. The most rows of a piece.
+        are_images: bool. Whether a pair is one of images and labels.
+        labels: array of a label a row, or None.
+
+    Yields:
+        The number of the first row, the rows, their labels or None, and whether there are more than this piece.
+
+    Raises:
+        ValueError: no rows, or another number of labels.
+    """
+    what, start = "images" if are_images else "codes", 0
+    streams = isinstance(rows, (tf.data.Dataset, keras.utils.PyDataset, types.GeneratorType))
+    if streams and labels is not None:
+        raise ValueError("labels were given beside a data set; give a data set of (images, labels).")
+    batches = (rows[i] for i in range(rows.num_batches)) if isinstance(rows, keras.utils.PyDataset) else rows
+    for batch in batches if streams else [rows]:
+        batch, known = unpack(batch) if are_images else (batch, None)
+        known = known if labels is None else labels
+        batch = tf.nest.map_structure(lambda x: x if hasattr(x, "shape") else np.asarray(x), batch)
+        count = tf.nest.flatten(batch)[0].shape[0]
+        if known is not None and len(known) != count:
+            raise ValueError(f"there are {len(known)} labels of {count} {what}, expected one each.")
+        for first in range(0, count, size):
+            cut = slice(first, first + size)
+            piece = tf.nest.map_structure(lambda x, cut=cut: x[cut], batch)
+            yield start + first, piece, None if known is None else known[cut], streams or count > size
+        start += count
+    if not start:
+        raise ValueError(f"there are no {what}: what was given is empty.")
+
+
 def _local(value):
     return value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
 

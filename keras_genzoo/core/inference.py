@@ -1,6 +1,7 @@
 """What every trained model can be asked: images drawn, coded and told again, and likelihoods in bits."""
 
 import functools
+import inspect
 import math
 import types
 
@@ -9,7 +10,9 @@ import tensorflow as tf
 
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core import randomness
+from keras_genzoo.core.batches import pieces
 from keras_genzoo.core.checks import whole
+from keras_genzoo.core.serialization import constructor_arguments
 
 
 def available_if(condition, reason):
@@ -43,8 +46,56 @@ def inference(method):
     return averaged
 
 
+def batched(method):
+    """Make a method of images, or of codes, one of any number of them; with the averaged weights, as `inference` does.
+
+    The method is written for one batch, and is called so within a graph and by other such methods. A user hands it an array of
+    any length or a data set, and `batch_size=` (256 unless told otherwise); from the second batch on it is compiled. Images and
+    codes are checked first. `noise_key` gives noise that depends on the row and not on the batch.
+
+    Args:
+        method: of a tensor, called `x` where it is images and `z` where it is codes, and of settings; its results have a row
+            for each of the tensor's. Among the settings may be `labels`, which go by row.
+    """
+    body, signature = inference(method), inspect.signature(method)
+    first = list(signature.parameters)[1]
+
+    @functools.wraps(method)
+    def asked(self, *args, batch_size=256, **settings):
+        if tf.inside_function() or self._row is not None:
+            return body(self, *args, **settings)
+        batch_size = whole(batch_size=batch_size)
+        settings = signature.bind(self, *args, **settings).arguments
+        rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
+        settings |= settings.pop(rest, {})
+        del settings["self"]
+        rows, takes_labels = settings.pop(first), "labels" in signature.parameters
+        results = []
+        for row, piece, labels, more in pieces(rows, batch_size, first == "x", settings.pop("labels", None)):
+            self._check_rows(piece, first == "x", method.__name__)
+            if takes_labels:
+                settings["labels"] = labels if self.conditional else None
+            compiled = more and not self.run_eagerly
+            results.append(self._run(body, piece, row, settings, compiled=compiled))
+        if len(results) == 1:
+            return results[0]
+        with tf.device("CPU"):  # where memory is
+            return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+    parameters = list(signature.parameters.values())
+    place = len(parameters) - (parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
+    parameters.insert(place, inspect.Parameter("batch_size", inspect.Parameter.KEYWORD_ONLY, default=256))
+    asked.__signature__ = signature.replace(parameters=parameters)
+    return asked
+
+
 class Inference:
-    """The part of `GenerativeModel` that is made of a family's `draw_latents`, `generate`, `encode`, `decode` and `log_prob`."""
+    """The part of `GenerativeModel` that is made of a family's `draw_latents`, `generate`, `encode`, `decode` and `log_prob`.
+
+    Methods that take images or codes take arrays of any length and data sets, and compute `batch_size` of them at a time.
+    """
+
+    _row = None  # the number of the first row while a method of `batched` runs
 
     @available_if(lambda self: hasattr(self, "draw_latents"), "it has no distribution to draw from")
     def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
@@ -78,7 +129,7 @@ class Inference:
                 latents = (latents, tf.one_hot(labels[start : start + batch_size], self.num_classes))
             if self.keyed:
                 settings["key"] = random.key()
-            images[start : start + batch_size] = self._generate(latents, averaged, settings)
+            images[start : start + batch_size] = self._run(type(self).generate, latents, start, settings, averaged)
         return images
 
     @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
@@ -101,25 +152,56 @@ class Inference:
             )
         return labels
 
-    def _generate(self, *arguments):
-        # Of any number of rows (and of steps): one graph however many images are asked for.
+    def noise_key(self, *numbers):
+        """The key of a method's noise, of integers such as its seed: of the rows at hand, see `randomness.row_key`."""
+        return randomness.row_key(0 if self._row is None else self._row, *numbers)
+
+    def _check_rows(self, rows, are_images, what):
+        if not are_images:
+            if not all(np.isfinite(each).all() for each in tf.nest.flatten(rows)):
+                raise ValueError("codes hold NaN or infinite values, expected finite numbers.")
+            return
+        image_convention.check_images(rows)
+        if what.endswith("log_prob") and self.support == "binary" and not np.isin(self.images_of(rows), (0, 1)).all():
+            raise ValueError("the likelihood is of binary images and these are not; pass `(images >= 0.5).astype('float32')`.")
+
+    def _run(self, method, rows, row, settings, averaged=True, compiled=True):
+        """A method of one batch, of which `row` is the number of the first."""
+
+        def run(rows, row, settings, averaged):
+            self._row, self._as_trained = row, not averaged
+            try:
+                return method(self, rows, **settings)
+            finally:
+                self._row, self._as_trained = None, False
+
+        if not compiled:
+            return run(rows, row, settings, averaged)
+        # Of any number of rows (and of steps) and any seed: one graph however many images are asked for.
+        if "seed" in settings:
+            settings = {**settings, "seed": tf.constant(settings["seed"], tf.int64)}
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, rows), tf.constant(row, tf.int64), settings, averaged
         specs = tf.nest.map_structure(
             lambda x: tf.TensorSpec([None, *x.shape[1:]] if x.shape.rank else [], x.dtype) if tf.is_tensor(x) else x, arguments
         )
-        if self.keyed:
-            specs[-1]["key"] = tf.TensorSpec([3], tf.int64)
-        return self._compiled_generate.get_concrete_function(*specs)(*arguments)
+        if "key" in settings:
+            specs[2]["key"] = tf.TensorSpec([3], tf.int64)
+        return self._graph(method.__name__, run).get_concrete_function(*specs)(*arguments)
 
-    @functools.cached_property
-    def _compiled_generate(self):
-        def generate(latents, averaged, settings):
-            self._as_trained = not averaged
-            try:
-                return self.generate(latents, **settings)
-            finally:
-                self._as_trained = False
+    def _graph(self, name, run):
+        """`run` compiled, as it was before unless the model has got other weights since, as by `quantize`."""
+        weights = list(self.weights)
+        known, graphs = self.__dict__.get("_graphs", ([], {}))
+        if len(known) != len(weights) or any(a is not b for a, b in zip(known, weights, strict=True)):
+            graphs = {}
+        self.__dict__["_graphs"] = weights, graphs
+        # As Keras traces steps; converting the code takes longer than tracing it.
+        return graphs.setdefault(name, tf.function(run, autograph=False))
 
-        return tf.function(generate, autograph=False)  # as Keras traces steps; converting the code takes longer than tracing it
+    def __setattr__(self, name, value):
+        if name in constructor_arguments(type(self)) or (name == "predict_function" and value is None):
+            self.__dict__.pop("_graphs", None)  # made of what was there before
+        super().__setattr__(name, value)
 
     @inference
     def generate(self, latents):
@@ -127,24 +209,35 @@ class Inference:
         return self.decode(latents)
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
-    def reconstruct(self, x):
-        """Images through the code and back: float32 in [0, 1], shape as `x`."""
-        return self.decode(self.encode(x))
+    @batched
+    def reconstruct(self, x, labels=None, **settings):
+        """Images through the code and back: float32 in [0, 1], shape as `x`.
+
+        Args:
+            x: images.
+            labels: int array `(batch,)`, of conditional models alone. Defaults to None.
+            **settings: of both `encode` and `decode`.
+        """
+        settings |= {} if labels is None else {"labels": labels}
+        return self.decode(self.encode(x, **settings), **settings)
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
-    def interpolate(self, x0, x1, steps=8):
+    def interpolate(self, x0, x1, steps=8, **settings):
         """Images along the straight lines between the codes of two batches.
 
         Args:
             x0, x1: images `(batch, height, width, channels)`.
             steps: int. Images a line, both ends included. Defaults to 8.
+            **settings: of both `encode` and `decode`, as `batch_size`.
 
         Returns:
             float32 array `(batch, steps, height, width, channels)` in [0, 1].
         """
         steps = whole(steps=steps)
-        z0, z1 = self.encode(x0), self.encode(x1)
-        line = [self.decode(z0 + (z1 - z0) * position) for position in np.linspace(0, 1, steps, dtype="float32")]
+        z0, z1 = self.encode(x0, **settings), self.encode(x1, **settings)
+        if len(z0) != len(z1):
+            raise ValueError(f"there are {len(z0)} and {len(z1)} images, expected as many at both ends of the lines.")
+        line = [self.decode(z0 + (z1 - z0) * position, **settings) for position in np.linspace(0, 1, steps, dtype="float32")]
         return np.stack(line, axis=1)
 
     @available_if(

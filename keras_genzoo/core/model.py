@@ -6,7 +6,7 @@ import types
 import keras
 import tensorflow as tf
 
-from keras_genzoo.core import averages, randomness
+from keras_genzoo.core import averages, optimizers, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import check_batch, extra, first_batch, unpack
 from keras_genzoo.core.checks import check_network
@@ -55,8 +55,8 @@ class GenerativeModel(Inference, Configured, keras.Model):
             Defaults to None.
         ema: float in (0, 1) or None. Decay of the exponential moving average of the weights (`averaged` names of which
             arguments; normalisation statistics included) that everything but the training step then uses. Step t, from
-            0, averages with decay min(ema, t / (t + 10)), so that a short run does not remember its start. Defaults to
-            None, no average.
+            0, averages with decay min(ema, t / (t + 10)), so that a short run does not remember its start; the model counts
+            and saves these steps. Before the first there is no average. Defaults to None, none at all.
         name: str or None. Name of the model.
         dtype: dtype policy of the model itself; networks have their own.
 
@@ -195,21 +195,23 @@ class GenerativeModel(Inference, Configured, keras.Model):
         steps_per_execution=1,
         jit_compile="auto",
         auto_scale_loss=True,
-        **optimizers,
+        **others,
     ):
         """Prepare for training.
 
         Args:
             optimizer: name or instance of a Keras optimizer; None is Adam with a learning rate of 1e-3.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in `keras.Model.compile`.
-            **optimizers: the family's further optimizers, such as `critic_optimizer`.
+            **others: the family's further optimizers, such as `critic_optimizer`. One that is not given is a copy of `optimizer`,
+                and keeps the ratio of the learning rates where the model was compiled before. Later changes of the learning
+                rate of `optimizer`, as by callbacks, move the others in that ratio.
 
         Raises:
-            ValueError: a `loss`, which is the family's own; an argument that is none of the above.
+            ValueError: a `loss`, which is the family's own; an argument that is none of the above; one object for two optimizers.
         """
         if loss is not None:
             raise ValueError(f"loss={loss!r} was given, but {type(self).__name__} defines its own; change its arguments instead.")
-        given = {"optimizer": optimizer, **optimizers}
+        given = {"optimizer": optimizer, **others}
         unknown = sorted(set(given) - set(self.optimizers))
         if unknown:
             raise ValueError(
@@ -220,15 +222,15 @@ class GenerativeModel(Inference, Configured, keras.Model):
             "steps_per_execution": steps_per_execution,
             "auto_scale_loss": auto_scale_loss,
         }
+        chosen = optimizers.companions(self, given)
         super().compile(optimizer=None, jit_compile=jit_compile, **settings)
-        for argument, names in self.optimizers.items():
-            value = given.get(argument)
-            chosen = keras.optimizers.get(keras.optimizers.Adam() if value is None else value)
-            wrapped = isinstance(chosen, keras.optimizers.LossScaleOptimizer)
-            if auto_scale_loss and not wrapped and self._computes_in_float16(names):
-                chosen = keras.optimizers.LossScaleOptimizer(chosen)
-            chosen.build(self._variables_of(names, "trainable_variables"))
-            setattr(self, argument, chosen)
+        for argument, optimizer in chosen.items():
+            wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+            if auto_scale_loss and not wrapped and self._computes_in_float16(self.optimizers[argument]):
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer.build(self._variables_of(self.optimizers[argument], "trainable_variables"))
+            setattr(self, argument, optimizer)
+        self._rates, self._rate_ratios = optimizers.rates(self), optimizers.ratios_of(self)
         # As given: "auto" must be decided anew by the machine that loads the model.
         self._compile_settings = {**settings, "jit_compile": jit_compile}
 
@@ -259,6 +261,10 @@ class GenerativeModel(Inference, Configured, keras.Model):
             The dict, with the networks' kernel regularisers added to "loss".
         """
         variables = self._variables_of(networks, "trainable_variables")
+        known = optimizers.known_variables(optimizer)
+        thawed = [variable.path for variable in variables if id(variable) not in known]
+        if thawed:
+            raise ValueError(f"{thawed[0]} was not trainable when the model was compiled, and is now; call compile() again.")
         replicas = self.distribute_strategy.num_replicas_in_sync
         with tf.GradientTape() as tape:
             terms = self._regularised(terms_of, networks)
@@ -269,8 +275,11 @@ class GenerativeModel(Inference, Configured, keras.Model):
         if norm in self.diagnostics:
             scale = optimizer.scale_loss(tf.constant(1.0 / replicas))
             terms[norm] = tf.linalg.global_norm(gradients) / tf.cast(scale, tf.float32)
-        optimizer.apply_gradients(zip(_clip_together(gradients, optimizer, replicas), variables, strict=True))
-        averages.update(self, networks, optimizer)
+        if variables:  # unless all is frozen
+            before = tf.identity(tf.convert_to_tensor(optimizer.iterations))
+            optimizer.apply_gradients(zip(_clip_together(gradients, optimizer, replicas), variables, strict=True))
+            # Not where gradients are still gathered, or were not finite.
+            averages.update(self, networks, tf.convert_to_tensor(optimizer.iterations) > before)
         return terms
 
     def measure(self, terms_of, networks):
@@ -323,6 +332,8 @@ class GenerativeModel(Inference, Configured, keras.Model):
             self.prepare(first, x)
             self._prepared.assign(1)
         self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
+        if self.compiled and len(self.optimizers) > 1:
+            kwargs["callbacks"] = optimizers.with_following(kwargs.get("callbacks"))
         try:
             return super().fit(x, y, **kwargs)
         finally:
@@ -357,8 +368,12 @@ class GenerativeModel(Inference, Configured, keras.Model):
     # Files
 
     def _numbered_variables(self):
-        taken = {id(average) for _, average in self._averages.all}
+        taken = {id(average) for _, average in self._averages.all} | {id(steps) for steps in self._averages.steps.values()}
         return self._averages.numbered([v for v in super()._numbered_variables() if id(v) not in taken])
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self._averages.loaded(store)
 
     def save(self, filepath, overwrite=True, **kwargs):
         """`keras.Model.save`; a crash leaves the old file or the new one."""

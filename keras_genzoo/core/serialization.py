@@ -1,6 +1,7 @@
 """The config round trip, written once: every constructor argument is an attribute of the same name."""
 
 import copy
+import functools
 import inspect
 
 import keras
@@ -15,6 +16,7 @@ class _Finishing(type(keras.Model)):
         return instance
 
 
+@functools.cache
 def constructor_arguments(cls):
     """Names of the arguments that `cls` and its bases take, `**kwargs` followed up to the first class of Keras."""
     names = []

@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_genzoo import distances, regularizers
 from keras_genzoo.core.checks import check_output
-from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.inference import available_if, batched
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.regularizers import get_corruption
 
@@ -69,12 +69,12 @@ class Autoencoder(GenerativeModel):
     def terms(self):
         return ("reconstruction_loss", *(each.term for each in self.regularizers))
 
-    @inference
+    @batched
     def encode(self, x):
         """Images to codes `(batch, latent_dim)`."""
         return self.encoder(self.images_of(x), training=False)
 
-    @inference
+    @batched
     def decode(self, z):
         """Codes to images in [0, 1]."""
         return ops.clip(self.decoder(z, training=False), 0.0, 1.0)

@@ -10,7 +10,7 @@ from keras import ops
 from keras_genzoo import samplers, schedules, weightings
 from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import check_output, whole, whole_or_none
-from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.likelihoods import gaussian_level_log_prob
@@ -276,7 +276,7 @@ class Diffusion(GenerativeModel):
         times = tf.constant(times, tf.float32)
         return samplers.solve(sampler, self.denoiser(labels), self.schedule, x, times, randomness.make_key(0))
 
-    @inference
+    @batched
     def encode(self, x, steps=None, sampler="heun"):
         """Images to the noise that `decode` makes them of, along the probability-flow equation (Song et al. 2021,
         arXiv:2011.13456, section 4.3): `(batch, height, width, channels)`. Of conditional models without a label.
@@ -289,7 +289,7 @@ class Diffusion(GenerativeModel):
         times = self.schedule.grid(1 + (self.steps if steps is None else whole(steps=steps)))[::-1]
         return self._flow(2.0 * self.images_of(x) - 1.0, times, sampler) / self.prior_scale
 
-    @inference
+    @batched
     def decode(self, z, steps=None, sampler="heun"):
         """Noise to images in [0, 1] along the probability-flow equation; the way back of `encode`."""
         times = self.schedule.grid(1 + (self.steps if steps is None else whole(steps=steps)))

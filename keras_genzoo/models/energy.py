@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_genzoo import chains
 from keras_genzoo.core.checks import check_output, whole
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
 from keras_genzoo.models.chained import Chained
 from keras_genzoo.regularizers import check_unmixed
@@ -190,7 +190,7 @@ class EnergyModel(Chained):
 
     # What it can be asked
 
-    @inference
+    @batched
     def energy(self, x):
         """Energies of images, `(batch,)`: -T log p(x) but for a constant that is unknown; lower is likelier."""
         return self.energies(2.0 * self.images_of(x) - 1.0)

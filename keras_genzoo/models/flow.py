@@ -9,7 +9,7 @@ from keras import ops
 from keras_genzoo.bijectors import Chain
 from keras_genzoo.core import images, randomness
 from keras_genzoo.core.checks import image_size, whole
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
 
@@ -103,12 +103,12 @@ class Flow(GenerativeModel):
         x = self.images_of(data)
         return self.track(self.measure(lambda: self.terms_of(x, self.random_test, training=False), self.optimizers["optimizer"]))
 
-    @inference
+    @batched
     def encode(self, x):
         """Images to noise `(batch, height * width * channels)`; of each level the middle is taken."""
         return self._chain.forward(images.dequantise(self.images_of(x), 0.5))[0]
 
-    @inference
+    @batched
     def decode(self, z):
         """Noise to images in [0, 1]; the exact inverse of `encode`."""
         return images.from_cube(self._chain.inverse(z))
@@ -140,7 +140,7 @@ class Flow(GenerativeModel):
     def generate(self, latents, temperature=1.0):
         return self.decode(temperature * latents)
 
-    @inference
+    @batched
     def log_prob(self, x, samples=1, seed=0):
         """The exact log density on the unit cube at the dequantised image, less that of noise which a network draws, averaged
         over draws of the dequantisation.
@@ -155,7 +155,9 @@ class Flow(GenerativeModel):
         """
         samples = whole(samples=samples)
         x = self.images_of(x)
-        total = 0.0
-        for draw in range(samples):
-            total = total + self.dequantised_log_prob(x, randomness.uniform(randomness.make_key(seed, draw), tf.shape(x)))
-        return total / samples
+
+        def add_draw(draw, total):
+            uniform = randomness.uniform(self.noise_key(seed, draw), tf.shape(x))
+            return draw + 1, total + self.dequantised_log_prob(x, uniform)
+
+        return tf.while_loop(lambda draw, _: draw < samples, add_draw, (0, tf.zeros(tf.shape(x)[:1])))[1] / samples

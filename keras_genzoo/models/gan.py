@@ -6,7 +6,7 @@ from keras import ops
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds
 from keras_genzoo.core.checks import check_output, whole
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.regularizers import check_unmixed
 
@@ -105,7 +105,7 @@ class GAN(GenerativeModel):
         """n times standard normal noise, `(n, latent_dim)`."""
         return random.normal((n, self.latent_dim))
 
-    @inference
+    @batched
     def decode(self, z):
         """Noise, of a conditional model with one-hot labels, to images in [0, 1]."""
         return ops.clip(0.5 * (self.generator(z, training=False) + 1.0), 0.0, 1.0)

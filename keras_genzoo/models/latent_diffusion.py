@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import distances
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.models.autoencoder import Autoencoder
 
@@ -79,12 +79,12 @@ class LatentDiffusion(GenerativeModel):
         """How often `sample` evaluates the network for an image unless told otherwise."""
         return self.diffusion.evaluations_per_sample
 
-    @inference
+    @batched
     def encode(self, x):
         """Images to the autoencoder's codes, `(batch, latent_dim)`."""
         return self.autoencoder.encode(x)
 
-    @inference
+    @batched
     def decode(self, z):
         """Codes to images in [0, 1]."""
         return self.autoencoder.decode(z)

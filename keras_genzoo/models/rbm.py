@@ -4,14 +4,13 @@ import functools
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.chains import Gibbs, run_chain
 from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import whole, whole_or_none
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.models.chained import Chained
 from keras_genzoo.replay import ReplayBuffer
 
@@ -119,9 +118,9 @@ class RBM(Chained):
 
     def _units(self, x, draw=0, seed=0):
         x = self.images_of(x)
-        return self.machine.visible(x, randomness.uniform(randomness.make_key(seed, draw), ops.shape(x)))
+        return self.machine.visible(x, randomness.uniform(self.noise_key(seed, draw), ops.shape(x)))
 
-    @inference
+    @batched
     def energy(self, x):
         """The free energy of images in nats, -log p(x) - log Z, `(batch,)`; gray pixels of a binary machine as probabilities."""
         x = self.images_of(x)
@@ -133,15 +132,15 @@ class RBM(Chained):
         """The free energy of images, `(batch,)`."""
         return self.energy(x)
 
-    @inference
+    @batched
     def encode(self, x):
         """Probabilities of the hidden units of images, `(batch, hidden)`."""
         return ops.sigmoid(self.machine.hidden_logits(self._units(x)))
 
-    @inference
+    @batched
     def reconstruct(self, x, seed=0):
         """One pass of Gibbs sampling: hidden units drawn given the images, and the mean of the visible ones given these."""
-        h = self.machine.draw_hidden(self._units(x, 0, seed), randomness.make_key(seed, 1))
+        h = self.machine.draw_hidden(self._units(x, 0, seed), self.noise_key(seed, 1))
         return self.machine.to_images(self.machine.mean_visible(h))
 
     @functools.cached_property
@@ -177,8 +176,12 @@ class RBM(Chained):
         """log Z by going through all states of the hidden units, of which there may be 20; a float."""
         return self.machine.exact_log_partition()
 
-    @inference
-    def log_prob(self, x, samples=100, seed=0, log_partition=None):
+    @batched
+    def relative_log_prob(self, x, seed=0):
+        """log p(x) + log Z in nats, `(batch,)`, of the images that `log_prob` takes."""
+        return -self.machine.free_energy(self._units(x, 0, seed))
+
+    def log_prob(self, x, samples=100, seed=0, log_partition=None, batch_size=256):
         """An estimate of log p(x), -F(x) - log Z with log Z by annealed importance sampling.
 
         It errs upwards, since the estimate of log Z errs downwards: it is not to be ranked with lower bounds. Its standard error
@@ -190,6 +193,7 @@ class RBM(Chained):
             seed: int. Defaults to 0.
             log_partition: scalar or None. log Z where it is known, from `log_partition` or `exact_log_partition`, which spares
                 estimating it again. Defaults to None.
+            batch_size: int. Images computed at a time. Defaults to 256.
 
         Returns:
             Nats per image, float32 `(batch,)`.
@@ -197,10 +201,9 @@ class RBM(Chained):
         Raises:
             ValueError: gray images under a machine of binary ones.
         """
-        if self.support == "binary" and tf.executing_eagerly() and not np.isin(self.images_of(x), (0, 1)).all():
-            raise ValueError("the machine is of binary images and these are not; pass `(images >= 0.5).astype('float32')`.")
+        relative = self.relative_log_prob(x, seed=seed, batch_size=batch_size)
         log_z = self.log_partition(samples, seed=seed)[0] if log_partition is None else ops.cast(log_partition, "float32")
-        return -self.machine.free_energy(self._units(x, 0, seed)) - log_z
+        return relative - log_z
 
     # Sampling
 

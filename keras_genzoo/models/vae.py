@@ -3,7 +3,6 @@
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -12,7 +11,7 @@ from keras_genzoo.adversarial import LatentGame
 from keras_genzoo.core import images, randomness
 from keras_genzoo.core.batches import count
 from keras_genzoo.core.checks import check_output, whole
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
 
@@ -103,18 +102,18 @@ class VAE(GenerativeModel):
     def support(self):
         return self.likelihood.support
 
-    @inference
+    @batched
     def posterior(self, x):
         """Images to `(mu, log_variance)` of q(z|x), or of q(z_0|x), each `(batch, latent_dim)`."""
         return self.encoder(self.images_of(x), training=False)[:2]
 
-    @inference
+    @batched
     def encode(self, x):
         """Images to the means of their codes (with `posterior_flow`, what it makes of the means), `(batch, latent_dim)`."""
         mu, _, *context = self.encoder(self.images_of(x), training=False)
         return mu if self.posterior_flow is None else self.posterior_flow.forward(mu, False, *context)[0]
 
-    @inference
+    @batched
     def decode(self, z):
         """Codes to the mean images of p(x|z), in [0, 1]."""
         return self.likelihood.mean(self.decoder(z, training=False))
@@ -195,7 +194,7 @@ class VAE(GenerativeModel):
         terms_of = lambda: self.negative_elbo(x, self.random_test, self.beta, training=False)  # noqa: E731
         return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
 
-    @inference
+    @batched
     def log_prob(self, x, samples=64, seed=0):
         """The importance-weighted lower bound on log p(x) (Burda et al. 2016, arXiv:1509.00519, eq. 8).
 
@@ -213,20 +212,17 @@ class VAE(GenerativeModel):
         Raises:
             ValueError: gray or colour images under a likelihood of binary ones.
         """
-        if self.support == "binary" and tf.executing_eagerly() and not np.isin(self.images_of(x), (0, 1)).all():
-            raise ValueError("the likelihood is of binary images and these are not; pass `(images >= 0.5).astype('float32')`.")
         x = self.images_of(x)
-        return self.importance_weighted_bound(
-            x, self.target(x, randomness.uniform(randomness.make_key(seed, 0), tf.shape(x))), samples, seed
-        )
+        target = self.target(x, randomness.uniform(self.noise_key(seed, 0), tf.shape(x)))
+        return self.importance_weighted_bound(x, target, samples, seed)
 
     def importance_weighted_bound(self, x, target, samples, seed):
         """log 1/k sum_i p(target|z_i) p(z_i) / q(z_i|x), with z_i from q(z|x); `(batch,)`."""
         outputs = self.encoder(x, training=False)
 
         def add_draw(index, total):
-            z, log_q = self.draw(outputs, randomness.normal(randomness.make_key(seed, 1, index), tf.shape(outputs[0])))
-            log_prior = self.log_prior(z, randomness.make_key(seed, 2, index))
+            z, log_q = self.draw(outputs, randomness.normal(self.noise_key(seed, 1, index), tf.shape(outputs[0])))
+            log_prior = self.log_prior(z, self.noise_key(seed, 2, index))
             log_joint = self.likelihood.log_prob(target, self.decoder(z, training=False)) + log_prior
             return index + 1, ops.logaddexp(total, log_joint - log_q)
 

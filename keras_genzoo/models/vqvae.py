@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.core.checks import whole
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
 
@@ -124,12 +124,12 @@ class VQVAE(Autoencoder):
     def snapped(self, z):
         return self.codebook.vectors_of(self.codebook.nearest(z))
 
-    @inference
+    @batched
     def encode(self, x):
         """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`."""
         return ops.reshape(self.snapped(self.encoder(self.images_of(x), training=False)), (-1, math.prod(self._grid)))
 
-    @inference
+    @batched
     def decode(self, z):
         """Vectors as `encode` gives them, each brought to the nearest of the codebook, to images in [0, 1]."""
         return super().decode(self.snapped(ops.reshape(z, (-1, *self._grid))))

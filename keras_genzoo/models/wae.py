@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_genzoo import adversarial, divergences
 from keras_genzoo.core.checks import check_output
-from keras_genzoo.core.inference import inference
+from keras_genzoo.core.inference import batched
 from keras_genzoo.models.autoencoder import Autoencoder
 from keras_genzoo.priors import StandardNormal
 
@@ -81,7 +81,7 @@ class WAE(Autoencoder):
     def check_encoder(self, code):
         check_output(self.encoder, "encoder", *[code] * (2 if self.gaussian else 1))
 
-    @inference
+    @batched
     def encode(self, x):
         """Images to codes, of a Gaussian encoder to their means, `(batch, latent_dim)`."""
         outputs = self.encoder(self.images_of(x), training=False)

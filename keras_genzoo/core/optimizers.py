@@ -1,0 +1,141 @@
+"""Several optimizers of one model: what is done to the first is done to all of them."""
+
+import keras
+
+
+def companions(model, given):
+    """An optimizer for each name in `model.optimizers`.
+
+    Those that are not given are copies of the first, with learning rates in the ratio that they had in an earlier `compile`;
+    where the first is not given either, Adam with a learning rate of 1e-3.
+
+    Args:
+        model: `GenerativeModel`.
+        given: dict from names to optimizers, their names, or None.
+
+    Returns:
+        dict from names to `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: one object in two places, or one that was built for other variables.
+    """
+    ratios = ratios_of(model) if model.compiled else {}
+    chosen = {name: keras.optimizers.get(value) for name, value in given.items() if value is not None}
+    main = chosen.get("optimizer")
+    for name in model.optimizers:
+        if name not in chosen:
+            chosen[name] = keras.optimizers.Adam() if main is None else _scaled(main, ratios.get(name, 1.0))
+        others = [other for other, optimizer in chosen.items() if optimizer is chosen[name] and other != name]
+        if others:
+            raise ValueError(f"{name} and {others[0]} are one object, which has room for the state of one; give two optimizers.")
+    return {name: chosen[name] for name in model.optimizers}
+
+
+def _scaled(optimizer, ratio):
+    """A new optimizer as this one, with `ratio` times its learning rate."""
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    if ratio != 1.0:
+        inner = _inner(copy)
+        rate = inner._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            inner._learning_rate = Scaled(rate, ratio)
+        else:
+            inner.learning_rate = ratio * float(rate)
+    return copy
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
+class Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """`factor` times another schedule of the learning rate."""
+
+    def __init__(self, schedule, factor):
+        super().__init__()
+        self.schedule, self.factor = schedule, factor
+
+    def __call__(self, step):
+        return self.factor * self.schedule(step)
+
+    def get_config(self):
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "factor": self.factor}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["factor"])
+
+
+def _inner(optimizer):
+    return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
+
+
+def known_variables(optimizer):
+    """The ids of the variables that an optimizer was built for."""
+    return {id(variable) for variable in _inner(optimizer)._trainable_variables}
+
+
+def rates(model):
+    """The learning rates by the names of the optimizers; None where a schedule gives it."""
+    found = {name: _inner(getattr(model, name)) for name in model.optimizers}
+    fixed = {
+        name: not isinstance(each._learning_rate, keras.optimizers.schedules.LearningRateSchedule) for name, each in found.items()
+    }
+    return {name: float(each.learning_rate) if fixed[name] else None for name, each in found.items()}
+
+
+def ratios_of(model):
+    """The learning rates as multiples of the first optimizer's, at their first step; without those that have no ratio."""
+    first, *others = [(name, float(_inner(getattr(model, name)).learning_rate)) for name in model.optimizers]
+    return {name: rate / first[1] for name, rate in others if first[1] > 0}
+
+
+class Following(keras.callbacks.Callback):
+    """Keeps the ratio of the learning rates when somebody changes that of `model.optimizer` alone, as Keras's callbacks do.
+
+    It comes after the other callbacks, and looks at the beginning and the end of each epoch; before each batch only if one of the
+    others acts on batches, for a look costs a wait for the device.
+
+    Args:
+        others: list of the other callbacks.
+    """
+
+    def __init__(self, others):
+        super().__init__()
+        foreign = [each for each in others if not type(each).__module__.startswith(("keras.", "keras_genzoo."))]
+        names = ("on_train_batch_begin", "on_batch_begin", "on_train_batch_end", "on_batch_end")
+        self._on_batches = any(
+            getattr(type(each), n) is not getattr(keras.callbacks.Callback, n) for each in foreign for n in names
+        )
+
+    def on_train_begin(self, logs=None):
+        follow(self.model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        follow(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        follow(self.model)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._on_batches:
+            follow(self.model)
+
+
+def with_following(callbacks):
+    """The callbacks of `fit`, and `Following`."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(Following(callbacks.callbacks))
+        return callbacks
+    others = list(callbacks) if isinstance(callbacks, (list, tuple)) else [] if callbacks is None else [callbacks]
+    return [*others, Following(others)]
+
+
+def follow(model):
+    """Move the other learning rates with that of `model.optimizer`, if it alone has changed since the last look."""
+    now, before = rates(model), model._rates
+    first = now["optimizer"]
+    for name in now:
+        if name != "optimizer" and None not in (first, now[name], before[name]) and before["optimizer"] is not None:
+            if now[name] == before[name] and first != before["optimizer"]:
+                _inner(getattr(model, name)).learning_rate = first * model._rate_ratios[name]
+            elif first > 0:
+                model._rate_ratios[name] = now[name] / first
+    model._rates = rates(model)

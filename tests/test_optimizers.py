@@ -1,0 +1,193 @@
+"""What a user does to the optimizers of a model: freezing, compiling again, gathering gradients, changing a learning rate."""
+
+import keras
+import numpy as np
+import pytest
+from test_case import SHAPE, build
+from toy import build_toy
+
+import keras_genzoo as gz
+
+TWO = {"toy": ("encoder", "classifier"), "gan": ("generator", "critic"), "wae_gan": ("encoder", "divergence")}
+TWO |= {"two_stage_vae": ("decoder", "second_decoder"), "latent_diffusion": ("diffusion", "autoencoder")}
+
+
+@pytest.fixture
+def batches():
+    images = np.random.default_rng(0).random((12, *SHAPE), dtype="float32")
+    return gz.data.load((images, np.arange(12) % 3), batch_size=4, shuffle=False, labels=True)
+
+
+def second(model):
+    """The second optimizer, and its name."""
+    name = list(model.optimizers)[1]
+    return getattr(model, name), name
+
+
+def rates(model):
+    return [float(getattr(model, name).learning_rate) for name in model.optimizers]
+
+
+def weights(part):
+    return [v.numpy() for v in part.trainable_variables + part.non_trainable_variables if "seed" not in v.path]
+
+
+def moved(before, part):
+    """Whether weights moved."""
+    return any(np.abs(a - b).max() > 0 for a, b in zip(before, weights(part), strict=True))
+
+
+@pytest.mark.parametrize("name", TWO)
+@pytest.mark.parametrize("frozen", (0, 1))
+def test_a_part_that_is_frozen_stays_and_the_other_learns(name, frozen, batches):
+    model = build(name)
+    parts = [getattr(model, part) for part in TWO[name]]
+    parts[frozen].trainable = False
+    model.compile(run_eagerly=True)
+    before = [weights(part) for part in parts]
+    history = model.fit(batches, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert not moved(before[frozen], parts[frozen])
+    assert moved(before[1 - frozen], parts[1 - frozen])
+
+
+def test_all_frozen_is_evaluation_and_what_thaws_later_asks_for_compile(batches):
+    model = build("gan")
+    model.generator.trainable = model.critic.trainable = False
+    model.compile()
+    before = weights(model.generator)
+    assert np.isfinite(model.fit(batches, verbose=0).history["loss"]).all() and not moved(before, model.generator)
+    model.generator.trainable = True
+    model.train_function = None
+    with pytest.raises(ValueError, match="was not trainable when the model was compiled, and is now; call compile\\(\\) again"):
+        model.fit(batches, verbose=0)
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_one_optimizer_that_is_given_is_that_of_both_in_the_ratio_of_before(name, batches):
+    model = build(name)
+    ratio = rates(model)[1] / rates(model)[0]
+    model.compile(keras.optimizers.RMSprop(1e-5, rho=0.8), run_eagerly=True)
+    optimizer, _ = second(model)
+    assert isinstance(optimizer, keras.optimizers.RMSprop) and optimizer.rho == 0.8
+    np.testing.assert_allclose(rates(model), [1e-5, ratio * 1e-5], rtol=1e-6)
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 1, 0.5)
+    model.compile(keras.optimizers.SGD(schedule), run_eagerly=True)
+    model.fit(batches, verbose=0)
+    np.testing.assert_allclose(rates(model), [1e-3 / 8, ratio * 1e-3 / 8], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_one_object_for_two_optimizers_is_refused(name):
+    model, adam = build(name), keras.optimizers.Adam()
+    _, argument = second(model)
+    with pytest.raises(ValueError, match=f"{argument} and optimizer are one object|optimizer and {argument} are one object"):
+        model.compile(adam, **{argument: adam})
+
+
+class Halving(keras.callbacks.Callback):
+    """A callback of a user's own, which acts before each batch."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = 0.5 * float(self.model.optimizer.learning_rate)
+
+
+@pytest.mark.parametrize(
+    "make, factor",
+    (
+        (lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 * rate), 0.01),
+        (lambda: keras.callbacks.ReduceLROnPlateau("loss", 0.1, patience=0, min_delta=1e9, cooldown=0), 0.1),
+        (Halving, 0.5**6),
+    ),
+    ids=("LearningRateScheduler", "ReduceLROnPlateau", "each batch"),
+)
+@pytest.mark.parametrize("name", ("toy", "gan"))
+def test_callbacks_move_both_learning_rates(name, make, factor, batches):
+    model = build(name)
+    before = rates(model)
+    model.fit(batches, epochs=2, callbacks=[make()], verbose=0)
+    np.testing.assert_allclose(rates(model), [factor * rate for rate in before], rtol=1e-5)
+
+
+def test_learning_rates_set_by_hand_keep_their_ratio_unless_both_are_set(batches):
+    model = build("gan")
+    before = rates(model)
+    model.optimizer.learning_rate = 2 * before[0]
+    model.fit(batches, verbose=0)
+    np.testing.assert_allclose(rates(model), [2 * before[0], 2 * before[1]], rtol=1e-6)
+    model.optimizer.learning_rate, model.critic_optimizer.learning_rate = 1e-4, 5e-4
+    model.fit(batches, callbacks=keras.callbacks.LearningRateScheduler(lambda epoch: 1e-5), verbose=0)
+    np.testing.assert_allclose(rates(model), [1e-5, 5e-5], rtol=1e-5)
+
+
+# Averages
+
+
+def averages_by_hand(steps, first, values, ema):
+    """The average after each of the values: of step t, from 0, by 1 - min(ema, t / (t + 10))."""
+    average = first
+    for step, value in zip(steps, values, strict=True):
+        average = average + (1 - min(ema, step / (step + 10))) * (value - average)
+    return average
+
+
+def average_of(model, variable):
+    return next(average.numpy() for v, average in model._averages.all if v is variable)
+
+
+class Watch(keras.callbacks.Callback):
+    """The values of a variable after each batch."""
+
+    def __init__(self, variable):
+        super().__init__()
+        self.variable, self.values = variable, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(self.variable.numpy())
+
+
+def test_averages_count_by_themselves_through_compile_saving_and_loading(batches, tmp_path):
+    model = build_toy(SHAPE, ema=0.9)
+    variable = model.encoder.trainable_variables[0]
+    first, watch = variable.numpy(), Watch(variable)
+    model.fit(batches, callbacks=[watch], verbose=0)
+    model.compile(keras.optimizers.SGD(0.1))
+    model.fit(batches, callbacks=[watch], verbose=0)
+    np.testing.assert_allclose(average_of(model, variable), averages_by_hand(range(6), first, watch.values, 0.9), atol=1e-6)
+    model.save(tmp_path / "toy.keras")
+    loaded = gz.load(tmp_path / "toy.keras")
+    last, watch = average_of(model, variable), Watch(loaded.encoder.trainable_variables[0])
+    loaded.compile()
+    loaded.fit(batches, callbacks=[watch], verbose=0)
+    expected = averages_by_hand(range(6, 9), last, watch.values, 0.9)
+    np.testing.assert_allclose(average_of(loaded, watch.variable), expected, atol=1e-6)
+
+
+def test_gathered_gradients_are_one_step_of_the_averages(batches):
+    model = build_toy(SHAPE, ema=0.9)
+    adam = keras.optimizers.Adam(1e-2, gradient_accumulation_steps=3)
+    model.compile(adam)
+    variable = model.encoder.trainable_variables[0]
+    first, watch = variable.numpy(), Watch(variable)
+    model.fit(batches, epochs=2, callbacks=[watch], verbose=0)
+    assert np.array_equal(watch.values[0], first) and not np.array_equal(watch.values[2], first)
+    values = [watch.values[2], watch.values[5]]
+    np.testing.assert_allclose(average_of(model, variable), averages_by_hand(range(2), first, values, 0.9), atol=1e-6)
+
+
+def test_a_step_that_the_loss_scale_skips_is_none_of_the_averages(batches):
+    model = build_toy(SHAPE, ema=0.9, dtype="mixed_float16")
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-3), initial_scale=2.0**120))
+    variable = model.encoder.trainable_variables[0]
+    first = variable.numpy()
+    model.fit(batches, verbose=0)
+    assert np.array_equal(variable.numpy(), first) and np.array_equal(average_of(model, variable), first)
+    assert int(model._averages.steps["optimizer"]) == 0
+
+
+@pytest.mark.parametrize("name", ("gan", "vae"))
+def test_weights_loaded_into_a_part_of_a_new_model_are_those_that_it_samples_with(name):
+    model, other = build(name, ema=0.9), build(name, ema=0.9, seed=1)
+    for mine, theirs in zip(model.trainable_variables, other.trainable_variables, strict=True):
+        mine.assign(theirs + 0.05)
+    np.testing.assert_allclose(model.sample(3, seed=0), model.sample(3, seed=0, averaged=False), atol=1e-6)
