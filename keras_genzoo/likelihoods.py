@@ -141,7 +141,7 @@ class DiscretizedLogistic(Likelihood):
         return location, LOG_SCALE_BOUND * ops.tanh((log_scale - 2.0) / LOG_SCALE_BOUND)  # starts at e^-2
 
     def log_prob(self, x, parameters):
-        location, log_scale = self._split(parameters)
+        x, (location, log_scale) = images.on_levels(x), self._split(parameters)
         half = 0.5 / (images.LEVELS - 1)
         upper = (x - location + half) * ops.exp(-log_scale)
         lower = (x - location - half) * ops.exp(-log_scale)
@@ -170,13 +170,13 @@ def gaussian_level_log_prob(x, mean, std):
     arXiv:2006.11239, eq. 13).
 
     Args:
-        x: images in [0, 1] that stand on one of 256 levels.
+        x: images in [0, 1], of which the nearest of the 256 levels is taken.
         mean, std: likewise in units of [0, 1]; tensors that broadcast against x.
 
     Returns:
         Nats, of x's shape.
     """
-    half = 0.5 / (images.LEVELS - 1)
+    x, half = images.on_levels(x), 0.5 / (images.LEVELS - 1)
     upper, lower = (x + half - mean) / std, (x - half - mean) / std
     # Both in the lower tail: no difference of numbers near 1.
     flipped = upper + lower > 0

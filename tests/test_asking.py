@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 from test_case import build
 
+import keras_genzoo as gz
+
 RECIPES = (
     "autoencoder",
     "vae",
@@ -116,3 +118,17 @@ def test_gradients_pass_through_a_question():
         tape.watch(z)
         x = model.decode(z)
     assert np.abs(tape.gradient(x, z)).max() > 0
+
+
+@pytest.mark.parametrize("recipe", ("vae", "glow", "gaussian_rbm"))
+def test_images_of_16_bits_are_taken_and_likelihoods_are_of_the_nearest_levels(recipe):
+    wide = np.random.default_rng(0).integers(0, 65536, (8, 8, 8, 1)).astype("uint16")
+    levels = np.round(wide / 257).astype("uint8")
+    model = build(recipe, **({"likelihood": "discretized_logistic"} if recipe == "vae" else {}))
+    assert np.isfinite(model.fit(wide, batch_size=4, verbose=0).history["loss"]).all()
+    settings = loaded_settings(model, "log_prob")
+    whole = model.log_prob(levels, **settings)
+    near = np.clip((levels + np.random.default_rng(1).uniform(-0.4, 0.4, levels.shape)) / 255, 0, 1).astype("float32")
+    np.testing.assert_allclose(model.log_prob(near, **settings), whole, rtol=1e-4 if recipe != "vae" else 0.1)
+    np.testing.assert_allclose(model.log_prob(wide, **settings), whole, rtol=1e-4 if recipe != "vae" else 0.1)
+    np.testing.assert_array_equal(next(iter(gz.data.load(wide, batch_size=8, shuffle=False))), levels)

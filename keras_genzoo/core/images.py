@@ -1,7 +1,8 @@
 """The image convention of the package, stated once: layout, range, and how the 256 levels map to real numbers.
 
-Outside a model an image is `uint8` 0..255 or floating point in [0, 1], `(batch, height, width, channels)`; level k is the
-number k / 255. Densities live on the unit cube, where level k owns the interval [k / 256, (k + 1) / 256).
+Outside a model an image is `uint8` 0..255, `uint16` 0..65535 or floating point in [0, 1], `(batch, height, width, channels)`;
+level k is the number k / 255. Densities live on the unit cube, where level k owns the interval [k / 256, (k + 1) / 256).
+Likelihoods are of 256 levels: of other numbers they take the nearest level.
 """
 
 import math
@@ -12,6 +13,7 @@ import tensorflow as tf
 from keras_genzoo.core.files import replacing
 
 LEVELS = 256
+WIDTHS = {tf.uint8: LEVELS - 1, tf.uint16: 65535}  # the number that is white
 
 
 def check_images(images, what="images"):
@@ -22,15 +24,15 @@ def check_images(images, what="images"):
         what: str. What the images are called in the message.
 
     Raises:
-        ValueError: the rank is not 4, the dtype is neither `uint8` nor floating, or a value is NaN, infinite or outside
-            [0, 1].
+        ValueError: the rank is not 4, the dtype is neither `uint8`, `uint16` nor floating, or a value is NaN, infinite or
+            outside [0, 1].
     """
     images = np.asarray(images)
     if images.ndim != 4:
         hint = "; add the channel axis with `images[..., None]`" if images.ndim == 3 else ""
         raise ValueError(f"{what} have shape {images.shape}, expected (batch, height, width, channels){hint}.")
     check_dtype(images.dtype, what)
-    if images.dtype == np.uint8 or not images.size:
+    if tf.as_dtype(images.dtype) in WIDTHS or not images.size:
         return
     low, high = float(images.min()), float(images.max())  # NaN if any value is NaN
     if not np.isfinite([low, high]).all():
@@ -46,20 +48,21 @@ def check_images(images, what="images"):
 
 
 def check_dtype(dtype, what="images"):
-    """Raise one sentence unless images of this dtype are taken: `uint8` or floating."""
+    """Raise one sentence unless images of this dtype are taken: `uint8`, `uint16` or floating."""
     dtype = tf.as_dtype(dtype)
-    if dtype != tf.uint8 and not dtype.is_floating:
+    if dtype not in WIDTHS and not dtype.is_floating:
         raise ValueError(
-            f"{what} are {dtype.name}, expected uint8 in 0..255 or floats in [0, 1]; convert with `.astype('uint8')`."
+            f"{what} are {dtype.name}, expected uint8 in 0..255, uint16 in 0..65535 or floats in [0, 1]; convert levels "
+            f"of 0..255 with `.astype('uint8')`, and others by the number that is white, as in `images / 1023`."
         )
 
 
 def to_unit(images):
-    """`uint8` levels or floats in [0, 1], to float32 in [0, 1]."""
+    """`uint8` or `uint16` numbers, or floats in [0, 1], to float32 in [0, 1]."""
     images = tf.convert_to_tensor(images)
     check_dtype(images.dtype)
     scaled = tf.cast(images, tf.float32)
-    return scaled / (LEVELS - 1) if images.dtype == tf.uint8 else scaled
+    return scaled / WIDTHS[images.dtype] if images.dtype in WIDTHS else scaled
 
 
 def to_levels(images):
@@ -67,12 +70,25 @@ def to_levels(images):
     images = tf.convert_to_tensor(images)
     if images.dtype == tf.uint8:
         return images
+    if images.dtype == tf.uint16:
+        images = to_unit(images)
     return tf.cast(tf.round(tf.clip_by_value(images, 0, 1) * (LEVELS - 1)), tf.uint8)
 
 
+def on_levels(images):
+    """Floats in [0, 1] at the nearest of the 256 levels, k / 255."""
+    return tf.round(images * (LEVELS - 1)) / (LEVELS - 1)
+
+
 def dequantise(images, uniform):
-    """Images in [0, 1] to points of the unit cube, (k + u) / 256, with u uniform on [0, 1) (Uria et al. 2013)."""
-    return (images * (LEVELS - 1) + uniform) / LEVELS
+    """Images in [0, 1] to points of the unit cube, (k + u) / 256, with k the nearest level and u uniform on [0, 1) (Uria et al.
+    2013)."""
+    return (tf.round(images * (LEVELS - 1)) + uniform) / LEVELS
+
+
+def to_cube(images):
+    """Images in [0, 1] to the points of the unit cube where the intervals of levels are centred, (k + 1 / 2) / 256."""
+    return (images * (LEVELS - 1) + 0.5) / LEVELS
 
 
 def from_cube(points):

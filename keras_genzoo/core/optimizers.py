@@ -40,7 +40,7 @@ def _scaled(optimizer, ratio):
         if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             inner._learning_rate = Scaled(rate, ratio)
         else:
-            inner.learning_rate = ratio * float(rate)
+            inner.learning_rate = ratio * _number(rate)
     return copy
 
 
@@ -67,6 +67,10 @@ def _inner(optimizer):
     return optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
 
 
+def _number(rate):
+    return float(keras.ops.convert_to_numpy(rate))
+
+
 def known_variables(optimizer):
     """The ids of the variables that an optimizer was built for."""
     return {id(variable) for variable in _inner(optimizer)._trainable_variables}
@@ -78,12 +82,12 @@ def rates(model):
     fixed = {
         name: not isinstance(each._learning_rate, keras.optimizers.schedules.LearningRateSchedule) for name, each in found.items()
     }
-    return {name: float(each.learning_rate) if fixed[name] else None for name, each in found.items()}
+    return {name: _number(each.learning_rate) if fixed[name] else None for name, each in found.items()}
 
 
 def ratios_of(model):
     """The learning rates as multiples of the first optimizer's, at their first step; without those that have no ratio."""
-    first, *others = [(name, float(_inner(getattr(model, name)).learning_rate)) for name in model.optimizers]
+    first, *others = [(name, _number(_inner(getattr(model, name)).learning_rate)) for name in model.optimizers]
     return {name: rate / first[1] for name, rate in others if first[1] > 0}
 
 

@@ -38,17 +38,16 @@ def _bits(key, shape, count):
 
 
 def _rows(shape, key, alg, dtype, **_):
-    """What `stateless_uniform` draws, from row `key[2]` on: Philox makes four integers of each count of its counter."""
+    """What `stateless_uniform` draws of more rows, from row `key[2]` on: Philox makes four integers of a count of its counter."""
     shape = tf.cast(shape, tf.int64)
-    size = tf.reduce_prod(shape[1:])
-    counts = (size + 3) // 4
+    first, count = key[2] * tf.reduce_prod(shape[1:]), tf.reduce_prod(shape)
     mixed = tf.raw_ops.StatelessRandomGetKeyCounter(seed=key[:2])
-    counter = mixed.counter + tf.cast(tf.stack([key[2] * counts, 0]), tf.uint64)
+    counter = mixed.counter + tf.cast(tf.stack([first // 4, 0]), tf.uint64)
     algorithm = tf.random.Algorithm.PHILOX.value
     bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[shape[0], 4 * counts], key=mixed.key, counter=counter, alg=algorithm, dtype=dtype
+        shape=[first % 4 + count], key=mixed.key, counter=counter, alg=algorithm, dtype=dtype
     )
-    return tf.reshape(bits[:, :size], shape)
+    return tf.reshape(bits[first % 4 :], shape)
 
 
 def uniform(key, shape):
@@ -117,7 +116,7 @@ class RowStream:
 
     def key(self):
         """The key of noise of these rows, for the pure functions of this module."""
-        return row_key(self.start, self.seed, 3)
+        return row_key(self.start, self.seed, 3, 0)
 
     def normal(self, shape):
         return self._rows(normal, shape)

@@ -106,7 +106,7 @@ class Flow(GenerativeModel):
     @batched
     def encode(self, x):
         """Images to noise `(batch, height * width * channels)`; of each level the middle is taken."""
-        return self._chain.forward(images.dequantise(self.images_of(x), 0.5))[0]
+        return self._chain.forward(images.to_cube(self.images_of(x)))[0]
 
     @batched
     def decode(self, z):
@@ -116,7 +116,7 @@ class Flow(GenerativeModel):
     def call(self, x):
         """log p of the middles of the images' levels, in nats, `(batch,)`."""
         with self.averaged_weights():
-            return self.log_density(images.dequantise(self.images_of(x), 0.5))
+            return self.log_density(images.to_cube(self.images_of(x)))
 
     def draw_latents(self, n, random):
         """n draws of the prior."""
