@@ -204,7 +204,7 @@ def forward(model, images, labels=None):
 
 def likely(model, images):
     """The images as `log_prob` takes them: in black and white where the model is of such."""
-    if model.support != "binary":
+    if not hasattr(model, "log_prob") or model.support != "binary":
         return images
     return (np.asarray(images) >= (128 if images.dtype == np.uint8 else 0.5)).astype("float32")
 

@@ -84,8 +84,8 @@ def in_place(model):
         yield
         return
     begun = {id(steps): tf.convert_to_tensor(steps) > 0 for steps in model._averages.steps.values()}
-    values = [
-        (variable, tf.where(begun[id(model._averages.clocks[id(variable)])], average.value, variable.value))
+    values = [  # as they are stored: where Keras calls us in half precision, `value` would be rounded
+        (variable, tf.where(begun[id(model._averages.clocks[id(variable)])], average._value, variable._value))
         for variable, average in model._averages.all
     ]
     with keras.StatelessScope(state_mapping=values) as scope:

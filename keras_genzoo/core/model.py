@@ -203,8 +203,8 @@ class GenerativeModel(Inference, Configured, keras.Model):
             optimizer: name or instance of a Keras optimizer; None is Adam with a learning rate of 1e-3.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in `keras.Model.compile`.
             **others: the family's further optimizers, such as `critic_optimizer`. One that is not given is a copy of `optimizer`,
-                and keeps the ratio of the learning rates where the model was compiled before. Later changes of the learning
-                rate of `optimizer`, as by callbacks, move the others in that ratio.
+                and keeps the ratio of the learning rates where the model was compiled before. Callbacks that change the
+                learning rate of `optimizer` change the others' in their ratio.
 
         Raises:
             ValueError: a `loss`, which is the family's own; an argument that is none of the above; one object for two optimizers.

@@ -110,7 +110,8 @@ class Following(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs=None):
-        follow(self.model)
+        # What was set before, by hand or from a backup, was set for each: these are the ratios from here on.
+        self.model._rates, self.model._rate_ratios = rates(self.model), ratios_of(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
         follow(self.model)
@@ -138,7 +139,7 @@ def follow(model):
     first = now["optimizer"]
     for name in now:
         if name != "optimizer" and None not in (first, now[name], before[name]) and before["optimizer"] is not None:
-            if now[name] == before[name] and first != before["optimizer"]:
+            if now[name] == before[name] and first != before["optimizer"] and name in model._rate_ratios:
                 _inner(getattr(model, name)).learning_rate = first * model._rate_ratios[name]
             elif first > 0:
                 model._rate_ratios[name] = now[name] / first
