@@ -15,12 +15,14 @@ from keras_genzoo import (
     metrics,
     models,
     networks,
+    predictions,
     priors,
     recipes,
     regularizers,
     replay,
     samplers,
     schedules,
+    spacings,
     weightings,
 )
 from keras_genzoo.core import images, randomness
@@ -63,6 +65,7 @@ __all__ = [
     "metrics",
     "models",
     "networks",
+    "predictions",
     "priors",
     "randomness",
     "recipes",
@@ -70,5 +73,6 @@ __all__ = [
     "replay",
     "samplers",
     "schedules",
+    "spacings",
     "weightings",
 ]

@@ -149,8 +149,10 @@ def test_weights_are_those_of_the_papers_in_units_of_the_output():
         ("linear", "epsilon", "min_snr", lambda snr: np.minimum(snr, 5) / snr),  # Hang et al., section 3.4
         ("linear", "v", "min_snr", lambda snr: np.minimum(snr, 5) / (snr + 1)),
         ("edm", "edm", "edm", lambda snr: np.ones(3)),  # lambda c_out^2 = 1 (Karras et al., table 1)
-        ("linear", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr))),
+        # Of uniform times, whose log SNR is -2 log tan(pi t / 2), with the slope -2 pi / sin(pi t), divided by their density.
+        ("tangent", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr)) * 2 * np.pi / np.sin(np.pi * t) * 0.989),
     ]:
+        schedule = schedules.Cosine(offset=0.0, t_max=0.99) if schedule == "tangent" else schedule
         model = gaussian_model(schedule, prediction, loss_weight=weight)
         np.testing.assert_allclose(model.weight(t), expected(snr(model)), rtol=1e-3)
 
@@ -570,7 +572,7 @@ def test_latent_diffusion_refuses_parts_that_do_not_fit():
 
 def test_every_one_of_the_timesteps_is_as_likely():
     model = gaussian_model(schedules.Linear(1e-3, 0.3, 20), "epsilon", timesteps=20)
-    t, _ = model.draw_times(20_000, model.random)
+    t, *_ = model.draw_times(20_000, model.random)
     index, count = np.unique(np.round(t.numpy() * 20, 3), return_counts=True)
     np.testing.assert_allclose(index, np.arange(1, 21), atol=1e-2)
     np.testing.assert_allclose(count, 1000, atol=2)

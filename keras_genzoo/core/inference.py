@@ -7,8 +7,8 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core import codes, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import whole
 
 
@@ -127,25 +127,36 @@ class Inference:
         return self.decode(latents)
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
-    def reconstruct(self, x):
-        """Images through the code and back: float32 in [0, 1], shape as `x`."""
-        return self.decode(self.encode(x))
+    def reconstruct(self, x, **settings):
+        """Images through the code and back: float32 in [0, 1], shape as `x`.
+
+        Args:
+            x: images.
+            **settings: of both `encode` and `decode`, such as the `labels` of a conditional model.
+        """
+        return self.decode(self.encode(x, **settings), **settings)
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
-    def interpolate(self, x0, x1, steps=8):
-        """Images along the straight lines between the codes of two batches.
+    def interpolate(self, x0, x1, steps=8, **settings):
+        """Images along the ways between the codes of two batches: straight ones, and spherical ones where codes are standard
+        normal.
 
         Args:
             x0, x1: images `(batch, height, width, channels)`.
             steps: int. Images a line, both ends included. Defaults to 8.
+            **settings: of both `encode` and `decode`, such as the `labels` of a conditional model.
 
         Returns:
             float32 array `(batch, steps, height, width, channels)` in [0, 1].
         """
         steps = whole(steps=steps)
-        z0, z1 = self.encode(x0), self.encode(x1)
-        line = [self.decode(z0 + (z1 - z0) * position) for position in np.linspace(0, 1, steps, dtype="float32")]
-        return np.stack(line, axis=1)
+        z0, z1 = self.encode(x0, **settings), self.encode(x1, **settings)
+        ways = (self.between(z0, z1, position) for position in np.linspace(0, 1, steps, dtype="float32"))
+        return np.stack([self.decode(z, **settings) for z in ways], axis=1)
+
+    def between(self, z0, z1, position):
+        """The codes at a position from 0 to 1 of the ways between two batches of codes."""
+        return codes.straight(z0, z1, position)
 
     @available_if(
         lambda self: hasattr(self, "log_prob") and self.support != "binary",
