@@ -426,15 +426,22 @@ def test_the_bound_is_the_likelihood_of_standard_normal_data():
     assert float(tf.reduce_mean(model.prior_term(x))) > 0.012  # which would be missed
 
 
-def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_number():
+def levels_of(schedule, steps):
+    """Times of a chain as the papers have them: of DDPM i / T, of NCSN a geometric sequence; and time 0."""
+    return np.arange(steps + 1) / steps if schedule == "linear" else np.append(0.0, np.geomspace(0.01, 50.0, steps))
+
+
+@pytest.mark.parametrize("name", ["linear", "geometric"])
+def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_number(name):
     std, gaps = 0.1, []
     x = std * np.random.default_rng(0).normal(size=(200_000, 1, 1, 1)).astype("float32")
     for steps in (20, 80):
-        model = gaussian_model(schedules.Linear(0.02 / steps, 6 / steps, steps), "epsilon", std=std, timesteps=steps)
+        schedule = schedules.Linear(0.02 / steps, 6 / steps, steps) if name == "linear" else name
+        model = gaussian_model(schedule, "epsilon", std=std, timesteps=steps)
         kl = lambda ratio: 0.5 * (ratio - 1 - np.log(ratio))  # noqa: E731  of two normals with one mean
-        signal, noise = numbers(model.schedule, np.arange(steps + 1) / steps)
+        signal, noise = numbers(model.schedule, levels_of(name, steps))
         marginal = signal**2 * std**2 + noise**2
-        gap = kl(marginal[-1])
+        gap = kl(marginal[-1] / float(model.prior_scale) ** 2)
         for i in range(1, steps + 1):
             ratio = signal[i] / signal[i - 1]
             excess = noise[i] ** 2 - ratio**2 * noise[i - 1] ** 2

@@ -82,8 +82,7 @@ class Sampling:
         Args:
             latents: as `draw_latents` gives them.
             key, times, sampler, guidance: as in `samplers.solve` and `denoiser`; None are those of the model.
-            known, mask: images in [-1, 1] and what of them is kept, 1, or made, 0, both `(batch, height, width, channels)`; or
-                None.
+            known, mask: images in [-1, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
         """
         z, labels = latents if isinstance(latents, tuple) else (latents, None)
         sampler = self.sampler if sampler is None else sampler
@@ -95,7 +94,7 @@ class Sampling:
 
             def keep(x, t, key):
                 noisy = self.schedule.signal(t) * known + self.schedule.noise(t) * randomness.normal(key, tf.shape(x))
-                return tf.where(mask > 0, noisy, x)
+                return tf.where(mask, noisy, x)
 
             x = keep(x, times[0], randomness.fold(key, -1))
         return samplers.solve(sampler, denoise, self.schedule, x, times, key, keep)
@@ -106,7 +105,8 @@ class Sampling:
         """Make what is missing of images anew.
 
         A sampler walks from noise to images, and after every step the known pixels are replaced by themselves with the noise of
-        that time (Song et al. 2021, arXiv:2011.13456, appendix I.2). Samplers that add noise make the border smoother.
+        that time (Song et al. 2021, arXiv:2011.13456, appendix I.2). What is made follows the known pixels, but less closely than
+        it would by the model's own conditional distribution.
 
         Args:
             images: `(n, height, width, channels)`; what stands at missing pixels does not matter, but it must be in range.
@@ -143,7 +143,7 @@ class Sampling:
             latents = self.draw_latents(len(images[rows]), random)
             if labels is not None:
                 latents = (latents, tf.one_hot(labels[rows], self.num_classes))
-            of_rows = {"known": 2.0 * images[rows] - 1.0, "mask": mask[rows], "key": random.key()}
+            of_rows = {"known": 2.0 * images[rows] - 1.0, "mask": tf.constant(mask[rows]), "key": random.key()}
             restored[rows] = self._generate(latents, True, {**settings, **of_rows})
         return np.where(mask, images, restored)
 
