@@ -325,7 +325,7 @@ def solve(sampler, denoise, schedule, x, times, key, after=None):
     def step(index, *state):
         t_next, of_step = times[index + 1], randomness.fold(key, index)
         x, *rest = sampler.step(state, denoise, schedule, times[index], t_next, of_step)
-        return index + 1, x if after is None else after(x, t_next, of_step), *rest
+        return index + 1, x if after is None else after(x, t_next, randomness.fold(of_step, -1)), *rest
 
     steps = tf.shape(times)[0] - 1
     return tf.while_loop(lambda index, *_: index < steps, step, (0, *sampler.init(x, steps)))[1]

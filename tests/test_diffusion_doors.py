@@ -163,7 +163,8 @@ class Together(keras.layers.Layer):
     def call(self, x, t):
         half = 0.5**0.5 * tf.constant([[1.0, 1.0], [1.0, -1.0]])
         t = t[:, None]
-        along = tf.matmul(x[:, 0, :, 0], half)
+        x_t = x[:, 0, :, 0] * tf.sqrt((1 - t) ** 2 + t**2)  # the network is given it with variance 1
+        along = tf.matmul(x_t, half)
         variance = 0.09 * tf.constant([1.9, 0.1])
         total = (1 - t) ** 2 * variance + t**2
         velocity = (t - (1 - t) * variance) / total * along
