@@ -15,12 +15,14 @@ from keras_genzoo import (
     metrics,
     models,
     networks,
+    predictions,
     priors,
     recipes,
     regularizers,
     replay,
     samplers,
     schedules,
+    spacings,
     weightings,
 )
 from keras_genzoo.core import images, randomness
@@ -64,6 +66,7 @@ __all__ = [
     "metrics",
     "models",
     "networks",
+    "predictions",
     "priors",
     "randomness",
     "recipes",
@@ -71,5 +74,6 @@ __all__ = [
     "replay",
     "samplers",
     "schedules",
+    "spacings",
     "weightings",
 ]

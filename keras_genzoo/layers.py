@@ -1,5 +1,6 @@
 """Small layers that the network factories share."""
 
+import functools
 import math
 
 import keras
@@ -54,6 +55,47 @@ class GroupNormalization(keras.layers.GroupNormalization):
         shift = ops.cast(self.beta, "float32") - of_channels(mean) * scale
         scale, shift = (ops.expand_dims(each, pixels) if pixels else each for each in (scale, shift))
         return ops.cast(values * scale + shift, self.compute_dtype)
+
+
+@_registered
+class SelfAttention(keras.layers.Layer):
+    """Every row of `(batch, rows, channels)` looks at every other. A fresh one puts out zeros, so that a shortcut around it is
+    the identity.
+
+    Keras's `MultiHeadAttention` has one initializer for all of its projections. Here the last begins at zero, as in the code of
+    Ho et al. 2020 (arXiv:2006.11239).
+
+    Args:
+        heads: int. Each works in channels // heads dimensions.
+    """
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.size = channels // self.heads
+        if not self.size:
+            raise ValueError(f"heads is {self.heads}, expected at most the {channels} channels.")
+        dense = functools.partial(keras.layers.Dense, dtype=self.dtype_policy)
+        self.projections = [dense(self.heads * self.size, name=name) for name in ("query", "key", "value")]
+        self.last = dense(channels, kernel_initializer="zeros", name="last")
+        for projection in self.projections:
+            projection.build(input_shape)
+        self.last.build((*input_shape[:-1], self.heads * self.size))
+
+    def call(self, x):
+        rows = x.shape[1]
+        query, key, value = (ops.reshape(each(x), (-1, rows, self.heads, self.size)) for each in self.projections)
+        seen = ops.dot_product_attention(query, key, value)
+        return self.last(ops.reshape(seen, (-1, rows, self.heads * self.size)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads}
 
 
 @_registered

@@ -1,7 +1,7 @@
-"""Noise schedules and predictions of diffusion models; they know no network.
+"""Noise schedules of diffusion models; they know no network.
 
 A schedule says what becomes of an image x with time: x_t = signal(t) x + noise(t) epsilon, with epsilon standard normal, from
-almost the image at `t_min` to almost nothing of it at `t_max`. A prediction says what a network that sees x_t puts out.
+almost the image at `t_min` to almost nothing of it at `t_max`. The predictions of `predictions` can be had from here too.
 """
 
 import math
@@ -10,7 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_genzoo.core.checks import real, whole
 from keras_genzoo.core.serialization import Part
+from keras_genzoo.predictions import PREDICTIONS, Epsilon, Image, Preconditioned, Prediction, V, Velocity  # noqa: F401
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -21,9 +23,15 @@ class Schedule(Part):
     Attributes:
         t_min: float. The time at which sampling takes the last look at the image; if above 0, one step to 0 follows.
         t_max: float. The time at which sampling begins, with nothing but noise.
+
+    Class attributes:
+        steep: whether noise rises from 0 like the root of time, as where variance is preserved: with an infinite slope, for
+            which rules that follow slopes need times of their own.
+        time_is_noise: whether times are noise levels, noise(t) / signal(t) = t.
     """
 
     t_min, t_max = 1e-3, 1.0
+    steep, time_is_noise = True, False
 
     def signal(self, t):
         """The factor of the image at times t, of t's shape."""
@@ -45,6 +53,11 @@ class Schedule(Part):
         """log(signal^2 / noise^2)."""
         return 2.0 * (ops.log(self.signal(t)) - ops.log(self.noise(t)))
 
+    def log_snr_slope(self, t):
+        """The derivative of `log_snr` in t, finite: signal and noise count as at least e^-15."""
+        signal, noise = (ops.maximum(each, math.exp(-15)) for each in (self.signal(t), self.noise(t)))
+        return 2.0 * (self.signal_slope(t) / signal - self.noise_slope(t) / noise)
+
     def condition(self, t):
         """What a network is told of the time, about 0 to 1."""
         return t
@@ -57,13 +70,26 @@ class Schedule(Part):
         """The inverse of `at`."""
         return (t - self.t_min) / (self.t_max - self.t_min)
 
+    def position_slope(self, t):
+        """The derivative of `position` in t."""
+        return ops.ones_like(t) / (self.t_max - self.t_min)
+
     def grid(self, n):
-        """n times from `t_max` to `t_min` for samplers, float64."""
+        """n times from `t_max` to `t_min`, float64."""
         return self.at(np.linspace(1.0, 0.0, n))
 
+    def time(self, index, steps):
+        """The time of an index from 1 to `steps` in a chain of so many steps, which ends at time 0 with index 0.
+
+        The default is t_max * index / steps, of which a chain of fewer steps takes every so many from the last on: the trailing
+        spacing (Lin et al. 2024, arXiv:2305.08891, table 2). Training at a number of times, the bound on the likelihood and
+        samplers have their times from here.
+        """
+        return self.t_max / steps * index
+
     def times(self, steps):
-        """The times between which a sampler makes its steps: `(steps + 1,)` float64, from `t_max` to 0."""
-        return np.append(self.grid(steps), 0.0) if self.t_min > 0 else self.grid(steps + 1)
+        """The times between which a chain makes its steps: `(steps + 1,)` float64, from `t_max` to 0."""
+        return np.append(self.time(np.arange(steps, 0, -1, dtype="float64"), steps), 0.0)
 
 
 @_registered
@@ -81,6 +107,7 @@ class Linear(Schedule):
         super().__init__(**kwargs)
         if not 0 < beta_start <= beta_end < 1:
             raise ValueError(f"beta_start is {beta_start} and beta_end {beta_end}, expected 0 < beta_start <= beta_end < 1.")
+        timesteps = whole(2, timesteps=timesteps)
         self.beta_start, self.beta_end, self.timesteps = beta_start, beta_end, timesteps
         self.t_min = 1 / timesteps
         steps = 0.5 * np.log1p(-np.linspace(beta_start, beta_end, timesteps))
@@ -117,7 +144,8 @@ class Cosine(Schedule):
 
     def __init__(self, offset=0.008, t_max=1.0, **kwargs):
         super().__init__(**kwargs)
-        self.offset, self.t_max = offset, t_max
+        self.offset = offset = real(at_least=0, offset=offset)
+        self.t_max = real(above=self.t_min, at_most=1, t_max=t_max)
         self._start = offset / (1 + offset) * math.pi / 2
         self._speed = math.pi / 2 / (1 + offset)
 
@@ -147,7 +175,9 @@ class Sigmoid(Schedule):
 
     def __init__(self, start=-3.0, end=3.0, temperature=1.0, t_max=0.999, **kwargs):
         super().__init__(**kwargs)
-        self.start, self.end, self.temperature, self.t_max = start, end, temperature, t_max
+        self.start, self.temperature = start, temperature = real(start=start), real(above=0, temperature=temperature)
+        self.end = end = real(above=start, end=end)
+        self.t_max = real(above=self.t_min, at_most=1, t_max=t_max)
         self._low, self._high = (1 / (1 + math.exp(-v / temperature)) for v in (start, end))
 
     def _sigmoid(self, t):
@@ -178,6 +208,7 @@ class RectifiedFlow(Schedule):
     """
 
     t_min = 0.0
+    steep = False
 
     def signal(self, t):
         return 1.0 - t
@@ -204,12 +235,15 @@ class EDM(Schedule):
             Defaults to 7.
     """
 
+    steep, time_is_noise = False, True
+
     def __init__(self, sigma_min=0.002, sigma_max=80.0, rho=7.0, **kwargs):
         super().__init__(**kwargs)
-        if not 0 < sigma_min < sigma_max:
+        if not 0 < sigma_min < sigma_max < math.inf:
             raise ValueError(f"sigma_min is {sigma_min} and sigma_max {sigma_max}, expected 0 < sigma_min < sigma_max.")
-        self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
-        self.t_min, self.t_max = sigma_min, sigma_max
+        self.sigma_min, self.sigma_max = real(sigma_min=sigma_min, sigma_max=sigma_max)
+        self.rho = math.inf if rho == math.inf else real(above=0, rho=rho)
+        self.t_min, self.t_max = self.sigma_min, self.sigma_max
 
     def signal(self, t):
         return ops.ones_like(t)
@@ -238,6 +272,16 @@ class EDM(Schedule):
         low, high = (t ** (1 / self.rho) for t in (self.t_min, self.t_max))
         return (t ** (1 / self.rho) - low) / (high - low)
 
+    def position_slope(self, t):
+        if math.isinf(self.rho):
+            return 1.0 / (t * math.log(self.t_max / self.t_min))
+        low, high = (t ** (1 / self.rho) for t in (self.t_min, self.t_max))
+        return t ** (1 / self.rho - 1.0) / (self.rho * (high - low))
+
+    def time(self, index, steps):
+        """sigma of eq. 5, from `sigma_min` at index 1 to `sigma_max` at index `steps`."""
+        return self.at(1.0 - (steps - index) / max(steps - 1, 1))
+
 
 @_registered
 class ZeroTerminalSNR(Schedule):
@@ -250,6 +294,8 @@ class ZeroTerminalSNR(Schedule):
 
     def __init__(self, schedule, **kwargs):
         super().__init__(**kwargs)
+        if not (isinstance(schedule, Schedule) and schedule.steep):
+            raise ValueError(f"schedule is {schedule!r}, expected a Schedule that preserves variance, as Linear().")
         self.schedule = schedule
         self.t_min, self.t_max = schedule.t_min, schedule.t_max
         self._last = float(schedule.signal(np.float32(schedule.t_max)))
@@ -261,107 +307,6 @@ class ZeroTerminalSNR(Schedule):
         return self.schedule.signal_slope(t) / (1.0 - self._last)
 
 
-class Prediction(Part):
-    """Base: what a network learns of x_t = signal x + noise epsilon is a combination of the two, image * x + noise * epsilon."""
-
-    def factors(self, schedule, t):
-        """The factors of x and of epsilon in the network's target at times t."""
-        raise NotImplementedError
-
-    def scale(self, schedule, t):
-        """What x_t is multiplied with for the network: to about variance 1."""
-        return ops.rsqrt(ops.square(schedule.signal(t)) + ops.square(schedule.noise(t)))
-
-    def determinant(self, schedule, t):
-        """Of the equations that give x and epsilon from x_t and the output; where it is 0 the output does not tell them."""
-        of_image, of_noise = self.factors(schedule, t)
-        return schedule.signal(t) * of_noise - schedule.noise(t) * of_image
-
-    def target(self, schedule, x, epsilon, t):
-        """What the network should put out; t broadcasts against the images."""
-        of_image, of_noise = self.factors(schedule, t)
-        return of_image * x + of_noise * epsilon
-
-    def image_and_noise(self, schedule, x_t, output, t):
-        """x and epsilon of the network's output: the one place where predictions are converted."""
-        of_image, of_noise = self.factors(schedule, t)
-        determinant = self.determinant(schedule, t)
-        x = (of_noise * x_t - schedule.noise(t) * output) / determinant
-        epsilon = (schedule.signal(t) * output - of_image * x_t) / determinant
-        return x, epsilon
-
-    def check(self, schedule):
-        """Raise unless the output tells the image at every time of the schedule.
-
-        Raises:
-            ValueError: the prediction is undefined at the schedule's first or last time.
-        """
-        for t in (schedule.t_min, schedule.t_max):
-            if not abs(float(self.determinant(schedule, np.float32(t)))) > 1e-6:
-                name, signal = type(schedule).__name__, float(schedule.signal(np.float32(t)))
-                raise ValueError(
-                    f"{type(self).__name__} does not tell the image at time {t:g} of the schedule {name}, where signal is "
-                    f"{signal:.2g}; take the prediction 'v', or a schedule that ends before, as Cosine(t_max=0.99)."
-                )
-
-
-@_registered
-class Epsilon(Prediction):
-    """The noise (Ho et al. 2020, eq. 14)."""
-
-    def factors(self, schedule, t):
-        return ops.zeros_like(t), ops.ones_like(t)
-
-
-@_registered
-class Image(Prediction):
-    """The image, x_0."""
-
-    def factors(self, schedule, t):
-        return ops.ones_like(t), ops.zeros_like(t)
-
-
-@_registered
-class V(Prediction):
-    """v = signal epsilon - noise x (Salimans and Ho 2022, arXiv:2202.00512, section 4)."""
-
-    def factors(self, schedule, t):
-        return -schedule.noise(t), schedule.signal(t)
-
-
-@_registered
-class Velocity(Prediction):
-    """dx_t / dt = signal' x + noise' epsilon, the target of flow matching (Lipman et al. 2022, eq. 14)."""
-
-    def factors(self, schedule, t):
-        return schedule.signal_slope(t), schedule.noise_slope(t)
-
-
-@_registered
-class Preconditioned(Prediction):
-    """EDM's F (Karras et al. 2022, eq. 7 and table 1): D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), x = x_t / signal.
-
-    Args:
-        sigma_data: float. Standard deviation of the images' pixels in [-1, 1]. Defaults to 0.5.
-    """
-
-    def __init__(self, sigma_data=0.5, **kwargs):
-        super().__init__(**kwargs)
-        self.sigma_data = sigma_data
-
-    def _constants(self, schedule, t):
-        sigma = schedule.noise(t) / schedule.signal(t)
-        total = ops.square(sigma) + self.sigma_data**2
-        return sigma, total, self.sigma_data**2 / total, sigma * self.sigma_data / ops.sqrt(total)
-
-    def factors(self, schedule, t):
-        sigma, _, skip, out = self._constants(schedule, t)
-        return (1.0 - skip) / out, -skip * sigma / out
-
-    def scale(self, schedule, t):
-        return 1.0 / (schedule.signal(t) * ops.sqrt(self._constants(schedule, t)[1]))
-
-
 SCHEDULES = {
     "linear": Linear,
     "cosine": Cosine,
@@ -370,4 +315,3 @@ SCHEDULES = {
     "edm": EDM,
     "geometric": lambda: EDM(0.01, 50.0, rho=math.inf),  # NCSN's
 }
-PREDICTIONS = {"epsilon": Epsilon, "image": Image, "v": V, "velocity": Velocity, "edm": Preconditioned}

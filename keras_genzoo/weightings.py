@@ -1,15 +1,25 @@
 """Which times a diffusion model learns from, and how much an error at each of them counts."""
 
+import math
+
 import keras
 from keras import ops
 
+from keras_genzoo.core.checks import real, whole
 from keras_genzoo.core.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
 
 class LossWeight(Part):
-    """Base."""
+    """Base.
+
+    Class attributes:
+        of_log_snr: whether it weighs an integral over the log signal-to-noise ratio, whatever times are drawn, so that each loss
+            is divided by the density of its ratio among those drawn; else it is of the loss at each time drawn.
+    """
+
+    of_log_snr = False
 
     def __call__(self, log_snr):
         """The weight of the squared error of the image, for a log signal-to-noise ratio; None, of the network's own output."""
@@ -34,7 +44,7 @@ class MinSNR(LossWeight):
 
     def __init__(self, gamma=5.0, **kwargs):
         super().__init__(**kwargs)
-        self.gamma = gamma
+        self.gamma = real(above=0, gamma=gamma)
 
     def __call__(self, log_snr):
         return ops.minimum(ops.exp(log_snr), self.gamma)
@@ -50,7 +60,7 @@ class EDMWeight(LossWeight):
 
     def __init__(self, sigma_data=0.5, **kwargs):
         super().__init__(**kwargs)
-        self.sigma_data = sigma_data
+        self.sigma_data = real(above=0, sigma_data=sigma_data)
 
     def __call__(self, log_snr):
         return ops.exp(log_snr) + self.sigma_data**-2
@@ -58,15 +68,22 @@ class EDMWeight(LossWeight):
 
 @_registered
 class SigmoidWeight(LossWeight):
-    """SNR sigmoid(bias - log SNR), the sigmoid on the error of the noise (Kingma and Gao 2023, arXiv:2303.00848, section 4.3).
+    """The sigmoid of Kingma and Gao 2023 (arXiv:2303.00848), of the squared error of the noise at the log SNR lambda:
+
+        loss = integral of sigmoid(bias - lambda) |epsilon - epsilon(x_lambda)|^2 d lambda
+
+    which is the mean over times drawn of sigmoid(bias - lambda) |error|^2 / p(lambda), p the density of lambda at these times, so
+    that neither the schedule nor the draw of times changes what is learned.
 
     Args:
         bias: float. Defaults to 2.
     """
 
+    of_log_snr = True
+
     def __init__(self, bias=2.0, **kwargs):
         super().__init__(**kwargs)
-        self.bias = bias
+        self.bias = real(bias=bias)
 
     def __call__(self, log_snr):
         return ops.exp(log_snr) * ops.sigmoid(self.bias - log_snr)
@@ -75,9 +92,16 @@ class SigmoidWeight(LossWeight):
 class TimeSampling(Part):
     """Base: a map of uniform numbers to times."""
 
+    def check(self, schedule):
+        """Raise a ValueError unless the schedule is one of which it draws times."""
+
     def draw(self, uniform, schedule):
         """Times and the factors of their losses, from uniform numbers in [0, 1), both `(batch,)`."""
         raise NotImplementedError
+
+    def density(self, t, schedule):
+        """The density at t over which losses, each times its factor, are averaged; by default every position is as likely."""
+        return schedule.position_slope(t)
 
     def update(self, t, loss, schedule):
         """Called after drawing with the losses at times t, both `(batch,)`."""
@@ -95,6 +119,10 @@ def _normal(uniform):
     return -ops.sqrt(2.0) * ops.erfinv(1.0 - 2.0 * ops.clip(uniform, 1e-6, 1 - 1e-6))
 
 
+def _normal_density(x, mean, std):
+    return ops.exp(-0.5 * ops.square((x - mean) / std)) / (std * math.sqrt(2 * math.pi))
+
+
 @_registered
 class LogitNormal(TimeSampling):
     """Positions like sigmoid(mean + std z) (Esser et al. 2024, arXiv:2403.03206, section 3.1).
@@ -105,10 +133,16 @@ class LogitNormal(TimeSampling):
 
     def __init__(self, mean=0.0, std=1.0, **kwargs):
         super().__init__(**kwargs)
-        self.mean, self.std = mean, std
+        self.mean, self.std = real(mean=mean), real(above=0, std=std)
 
     def draw(self, uniform, schedule):
         return schedule.at(ops.sigmoid(self.mean + self.std * _normal(uniform))), ops.ones_like(uniform)
+
+    def density(self, t, schedule):
+        # No draw is nearer to an end than 1e-6.
+        position = ops.clip(schedule.position(t), 1e-6, 1 - 1e-6)
+        logit = ops.log(position) - ops.log1p(-position)
+        return _normal_density(logit, self.mean, self.std) / (position * (1.0 - position)) * schedule.position_slope(t)
 
 
 @_registered
@@ -121,11 +155,21 @@ class LogNormal(TimeSampling):
 
     def __init__(self, mean=-1.2, std=1.2, **kwargs):
         super().__init__(**kwargs)
-        self.mean, self.std = mean, std
+        self.mean, self.std = real(mean=mean), real(above=0, std=std)
+
+    def check(self, schedule):
+        if not schedule.time_is_noise:
+            raise ValueError(
+                f"log-normal times are noise levels, and those of {type(schedule).__name__} are not; take the schedule 'edm', or "
+                f"the time sampling 'logit_normal'."
+            )
 
     def draw(self, uniform, schedule):
         times = ops.exp(self.mean + self.std * _normal(uniform))
         return ops.clip(times, schedule.t_min, schedule.t_max), ops.ones_like(uniform)
+
+    def density(self, t, schedule):
+        return _normal_density(ops.log(t), self.mean, self.std) / t
 
 
 @_registered
@@ -142,7 +186,8 @@ class Importance(TimeSampling):
 
     def __init__(self, bins=50, decay=0.99, **kwargs):
         super().__init__(**kwargs)
-        self.bins, self.decay = bins, decay
+        self.bins = bins = whole(bins=bins)
+        self.decay = real(at_least=0, below=1, decay=decay)
         self.squares = self.add_weight(
             shape=(bins,), dtype="float32", initializer="ones", trainable=False, aggregation="mean", name="squares"
         )

@@ -46,7 +46,7 @@ def loaded_settings(model, name):
     return {"log_partition": 3.0} if hasattr(model, "log_partition") else {"samples": 2}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [pytest.param(r, marks=[pytest.mark.slow] if r == "ddpm" else []) for r in RECIPES])
 def test_answers_do_not_depend_on_the_batch_and_data_sets_are_taken(name):
     model = build(name)
     images = images_for(model)

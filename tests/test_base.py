@@ -266,8 +266,8 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 
 LAYERS = [  # imports run from later to earlier lines alone
     {"core"},
-    {"distances", "augmentation", "layers", "divergences", "metrics", "data"},
-    {"likelihoods", "priors", "adversarial", "schedules", "weightings", "regularizers", "bijectors"},
+    {"distances", "augmentation", "layers", "divergences", "metrics", "data", "predictions"},
+    {"likelihoods", "priors", "adversarial", "schedules", "spacings", "weightings", "regularizers", "bijectors"},
     {"samplers", "chains", "replay"},
     {"networks"},
     {"models"},

@@ -149,8 +149,10 @@ def test_weights_are_those_of_the_papers_in_units_of_the_output():
         ("linear", "epsilon", "min_snr", lambda snr: np.minimum(snr, 5) / snr),  # Hang et al., section 3.4
         ("linear", "v", "min_snr", lambda snr: np.minimum(snr, 5) / (snr + 1)),
         ("edm", "edm", "edm", lambda snr: np.ones(3)),  # lambda c_out^2 = 1 (Karras et al., table 1)
-        ("linear", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr))),
+        # Of uniform times, whose log SNR is -2 log tan(pi t / 2), with the slope -2 pi / sin(pi t), divided by their density.
+        ("tangent", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr)) * 2 * np.pi / np.sin(np.pi * t) * 0.989),
     ]:
+        schedule = schedules.Cosine(offset=0.0, t_max=0.99) if schedule == "tangent" else schedule
         model = gaussian_model(schedule, prediction, loss_weight=weight)
         np.testing.assert_allclose(model.weight(t), expected(snr(model)), rtol=1e-3)
 
@@ -424,15 +426,22 @@ def test_the_bound_is_the_likelihood_of_standard_normal_data():
     assert float(tf.reduce_mean(model.prior_term(x))) > 0.012  # which would be missed
 
 
-def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_number():
+def levels_of(schedule, steps):
+    """Times of a chain as the papers have them: of DDPM i / T, of NCSN a geometric sequence; and time 0."""
+    return np.arange(steps + 1) / steps if schedule == "linear" else np.append(0.0, np.geomspace(0.01, 50.0, steps))
+
+
+@pytest.mark.parametrize("name", ["linear", "geometric"])
+def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_number(name):
     std, gaps = 0.1, []
     x = std * np.random.default_rng(0).normal(size=(200_000, 1, 1, 1)).astype("float32")
     for steps in (20, 80):
-        model = gaussian_model(schedules.Linear(0.02 / steps, 6 / steps, steps), "epsilon", std=std, timesteps=steps)
+        schedule = schedules.Linear(0.02 / steps, 6 / steps, steps) if name == "linear" else name
+        model = gaussian_model(schedule, "epsilon", std=std, timesteps=steps)
         kl = lambda ratio: 0.5 * (ratio - 1 - np.log(ratio))  # noqa: E731  of two normals with one mean
-        signal, noise = numbers(model.schedule, np.arange(steps + 1) / steps)
+        signal, noise = numbers(model.schedule, levels_of(name, steps))
         marginal = signal**2 * std**2 + noise**2
-        gap = kl(marginal[-1])
+        gap = kl(marginal[-1] / float(model.prior_scale) ** 2)
         for i in range(1, steps + 1):
             ratio = signal[i] / signal[i - 1]
             excess = noise[i] ** 2 - ratio**2 * noise[i - 1] ** 2
@@ -570,7 +579,7 @@ def test_latent_diffusion_refuses_parts_that_do_not_fit():
 
 def test_every_one_of_the_timesteps_is_as_likely():
     model = gaussian_model(schedules.Linear(1e-3, 0.3, 20), "epsilon", timesteps=20)
-    t, _ = model.draw_times(20_000, model.random)
+    t, *_ = model.draw_times(20_000, model.random)
     index, count = np.unique(np.round(t.numpy() * 20, 3), return_counts=True)
     np.testing.assert_allclose(index, np.arange(1, 21), atol=1e-2)
     np.testing.assert_allclose(count, 1000, atol=2)

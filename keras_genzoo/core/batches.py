@@ -80,7 +80,7 @@ def pieces(rows, size, are_images, labels=None):
     batches = (rows[i] for i in range(rows.num_batches)) if isinstance(rows, keras.utils.PyDataset) else rows
     for batch in batches if streams else [rows]:
         batch, known = unpack(batch) if are_images else (batch, None)
-        known = known if labels is None else labels
+        known = known if labels is None else np.asarray(labels)
         batch = tf.nest.map_structure(lambda x: x if hasattr(x, "shape") else np.asarray(x), batch)
         count = tf.nest.flatten(batch)[0].shape[0]
         if known is not None and len(known) != count:

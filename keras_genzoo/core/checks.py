@@ -1,5 +1,6 @@
 """The questions that are asked in many places, once each: the value comes back, or one sentence says what is wrong."""
 
+import math
 import numbers as kinds
 
 import keras
@@ -38,6 +39,36 @@ def whole_or_none(low=1, **numbers):
         found = [None if number is None else whole(low, **{name: number}) for name, number in numbers.items()]
     except ValueError as error:
         raise ValueError(str(error).replace("expected a whole", "expected None or a whole")) from None
+    return found if len(found) > 1 else found[0]
+
+
+def real(at_least=-math.inf, above=-math.inf, at_most=math.inf, below=math.inf, **numbers):
+    """Finite numbers by name, as Python's own; those of NumPy are taken too.
+
+    Args:
+        at_least, at_most: floats. The smallest and the largest that are allowed. Default to no limit.
+        above, below: floats. Limits that are not allowed themselves. Default to no limit.
+        **numbers: what is checked, by the names that a message gives them.
+
+    Returns:
+        float, or a list of floats where several were given.
+
+    Raises:
+        ValueError: one is no number, is NaN or infinite, or is beyond a limit.
+
+    Example:
+
+    >>> real(at_least=0, churn=np.float32(0.5))
+    0.5
+    """
+    found = []
+    for name, number in numbers.items():
+        fits = isinstance(number, kinds.Real) and not isinstance(number, (bool, np.bool)) and math.isfinite(number)
+        if not (fits and at_least <= number <= at_most and above < number < below):
+            limits = {"of at least": at_least, "above": above, "of at most": at_most, "below": below}
+            told = " and ".join(f"{words} {limit:g}" for words, limit in limits.items() if math.isfinite(limit))
+            raise ValueError(f"{name} is {number!r}, expected a finite number{told and ' '}{told}.")
+        found.append(float(number))
     return found if len(found) > 1 else found[0]
 
 

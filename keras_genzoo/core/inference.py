@@ -8,8 +8,8 @@ import types
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core import codes, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core import randomness
 from keras_genzoo.core.batches import pieces
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.serialization import constructor_arguments
@@ -69,12 +69,11 @@ def batched(method):
         rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         settings |= settings.pop(rest, {})
         del settings["self"]
-        rows, takes_labels = settings.pop(first), "labels" in signature.parameters
-        results = []
-        for row, piece, labels, more in pieces(rows, batch_size, first == "x", settings.pop("labels", None)):
+        rows, given, results = settings.pop(first), settings.pop("labels", None), []
+        for row, piece, labels, more in pieces(rows, batch_size, first == "x", given):
             self._check_rows(piece, first == "x", method.__name__)
-            if takes_labels:
-                settings["labels"] = labels if self.conditional else None
+            if labels is not None and "labels" in signature.parameters and (self.conditional or given is not None):
+                settings["labels"] = tf.constant(self._labels(len(labels), None, labels), tf.int64)
             compiled = more and not self.run_eagerly
             results.append(self._run(body, piece, row, settings, compiled=compiled))
         if len(results) == 1:
@@ -223,12 +222,13 @@ class Inference:
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
     def interpolate(self, x0, x1, steps=8, **settings):
-        """Images along the straight lines between the codes of two batches.
+        """Images along the ways between the codes of two batches: straight ones, and spherical ones where codes are standard
+        normal.
 
         Args:
             x0, x1: images `(batch, height, width, channels)`.
             steps: int. Images a line, both ends included. Defaults to 8.
-            **settings: of both `encode` and `decode`, as `batch_size`.
+            **settings: of both `encode` and `decode`, as `batch_size` or the `labels` of conditional models.
 
         Returns:
             float32 array `(batch, steps, height, width, channels)` in [0, 1].
@@ -237,8 +237,12 @@ class Inference:
         z0, z1 = self.encode(x0, **settings), self.encode(x1, **settings)
         if len(z0) != len(z1):
             raise ValueError(f"there are {len(z0)} and {len(z1)} images, expected as many at both ends of the lines.")
-        line = [self.decode(z0 + (z1 - z0) * position, **settings) for position in np.linspace(0, 1, steps, dtype="float32")]
-        return np.stack(line, axis=1)
+        ways = (self.between(z0, z1, position) for position in np.linspace(0, 1, steps, dtype="float32"))
+        return np.stack([self.decode(z, **settings) for z in ways], axis=1)
+
+    def between(self, z0, z1, position):
+        """The codes at a position from 0 to 1 of the ways between two batches of codes."""
+        return codes.straight(z0, z1, position)
 
     @available_if(
         lambda self: hasattr(self, "log_prob") and self.support != "binary",

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.bijectors import Chain
-from keras_genzoo.core import images, randomness
+from keras_genzoo.core import codes, images, randomness
 from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
@@ -112,6 +112,11 @@ class Flow(GenerativeModel):
     def decode(self, z):
         """Noise to images in [0, 1]; the exact inverse of `encode`."""
         return images.from_cube(self._chain.inverse(z))
+
+    def between(self, z0, z1, position):
+        # Another prior's draws need not lie on a sphere.
+        way = codes.spherical if isinstance(self.prior, StandardNormal) else codes.straight
+        return way(z0, z1, position)
 
     def call(self, x):
         """log p of the middles of the images' levels, in nats, `(batch,)`."""

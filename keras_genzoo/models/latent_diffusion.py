@@ -93,9 +93,11 @@ class LatentDiffusion(GenerativeModel):
         """The autoencoder's reconstruction of `x`."""
         return self.reconstruct(self.images_of(x))
 
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None):
+    def sample(
+        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+    ):
         """Draw images; arguments as in `Diffusion.sample`."""
-        settings = self.diffusion.sampling_settings(steps, sampler, guidance)
+        settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing)
         return super().sample(n, seed, batch_size, labels, averaged, **settings)
 
     def draw_latents(self, n, random):

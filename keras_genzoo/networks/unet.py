@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
-from keras_genzoo.layers import DepthToSpace, GroupNormalization, SpaceToDepth, TimeEmbedding
+from keras_genzoo.layers import DepthToSpace, GroupNormalization, SelfAttention, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import crop
 from keras_genzoo.networks.residual import residual_block
 
@@ -45,11 +45,10 @@ def _block(x, embedded, filters, groups, dropout, kind, name, resize=None):
 
 
 def _attention(x, heads, groups, kind, name):
-    """Every pixel looks at every other; begins as the identity."""
+    """Every pixel looks at every other; the change begins at zero."""
     rows, columns, channels = x.shape[1:]
     y = layers.Reshape((rows * columns, channels), name=f"{name}_flat")(_norm(x, groups, f"{name}_norm"))
-    attend = layers.MultiHeadAttention(heads, channels // heads, output_shape=channels, name=f"{name}_heads")
-    y = attend(y, y)
+    y = SelfAttention(heads, name=f"{name}_heads")(y)
     y = layers.Reshape((rows, columns, channels), name=f"{name}_pixels")(y)
     return _sum(x, y, kind, name)
 

@@ -116,7 +116,7 @@ def latent_diffusion(
     ),
     sizes=arguments(networks.mlp, "width", "depth", prefix="autoencoder_", width=Hyperparameter(512, Choice((256, 512, 1024)))),
     reconstruction=arguments(Autoencoder, distance=Hyperparameter("l1", Choice(("l1", "l2")))),
-    diffusion=arguments(Diffusion, "time_sampling", "sampler", "steps", time_sampling=TIMES),
+    diffusion=arguments(Diffusion, "time_sampling", "sampler", "steps", "spacing", time_sampling=TIMES),
     adam_settings=optimizer(1e-3),
     autoencoder_optimizer=optimizer(prefix="autoencoder_"),
     averages=EMA,

@@ -1,0 +1,198 @@
+"""What diffusion models make of noise and of images: samples, codes and restored images."""
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_genzoo import samplers, spacings
+from keras_genzoo.core import codes, randomness
+from keras_genzoo.core.checks import real, whole
+from keras_genzoo.core.images import check_images
+from keras_genzoo.core.inference import batched, inference
+from keras_genzoo.core.serialization import named
+
+
+class Sampling:
+    """The part of `Diffusion` that walks between noise and images by a sampler."""
+
+    def _get_sampler(self, sampler):
+        if sampler is None:
+            return self.sampler
+        sampler = named(sampler, samplers.SAMPLERS, samplers.Sampler, "sampler")
+        settings = {**sampler.get_config(), "name": None}  # which is another for each
+        # Always the same object for the same settings, so that its graph is found again.
+        return self._samplers.setdefault(repr((type(sampler), settings)), sampler)
+
+    @property
+    def prior_scale(self):
+        """Standard deviation of the noise that sampling begins with: that of x_t at `t_max` for pixels of variance 1."""
+        t = ops.convert_to_tensor(np.float32(self.schedule.t_max))
+        return ops.sqrt(ops.square(self.schedule.signal(t)) + ops.square(self.schedule.noise(t)))
+
+    def sample(
+        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+    ):
+        """Draw images.
+
+        Args:
+            n, seed, batch_size, labels, averaged: as in `GenerativeModel.sample`.
+            steps: int or None. Steps of the sampler; None is the model's own number. The network is evaluated
+                `sampler.evaluations(steps)` times.
+            sampler: name of `samplers.SAMPLERS`, a `Sampler`, or None, the model's own.
+            guidance: float or None. Above 1, images are more typical of their labels and less varied; of conditional models.
+                Defaults to None, no guidance.
+            spacing: name of `spacings.SPACINGS`, of the times of the steps; None is the model's own, or where that is None, the
+                sampler's. Defaults to None.
+
+        Returns:
+            float32 array `(n, height, width, channels)` in [0, 1].
+
+        Raises:
+            ValueError: an unknown sampler or spacing, steps below 1, guidance that is no number, or of a model that has no
+                classes or was never trained without labels.
+        """
+        settings = self.sampling_settings(steps, sampler, guidance, spacing)
+        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+
+    def sampling_settings(self, steps=None, sampler=None, guidance=None, spacing=None):
+        """Arguments of `generate` for those of `sample`: what changes from call to call as tensors."""
+        sampler = self._get_sampler(sampler)
+        steps = self.steps if steps is None else whole(steps=steps)
+        times = sampler.times(self.schedule, steps, self.spacing if spacing is None else spacing)
+        settings = {"times": tf.constant(times, tf.float32), "sampler": sampler}
+        if guidance is None:
+            return settings
+        guidance = real(guidance=guidance)
+        if not self.conditional:
+            raise ValueError(f"guidance is {guidance}, but {type(self).__name__} {self.name!r} has no classes to guide to.")
+        self.check_label_free(f"guidance is {guidance}")
+        return {**settings, "guidance": tf.constant(guidance, tf.float32)}
+
+    def draw_latents(self, n, random):
+        """n times standard normal noise of the images' shape."""
+        return random.normal((n, *self.image_shape))
+
+    @inference
+    def generate(self, latents, **settings):
+        return self._to_images(self.walk(latents, **settings))
+
+    def walk(self, latents, key=None, times=None, sampler=None, guidance=None, known=None, mask=None):
+        """From noise, or the pair of noise and one-hot labels, to what the network was trained on.
+
+        Args:
+            latents: as `draw_latents` gives them.
+            key, times, sampler, guidance: as in `samplers.solve` and `denoiser`; None are those of the model.
+            known, mask: images in [-1, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
+        """
+        z, labels = latents if isinstance(latents, tuple) else (latents, None)
+        sampler = self.sampler if sampler is None else sampler
+        times = tf.constant(sampler.times(self.schedule, self.steps, self.spacing), tf.float32) if times is None else times
+        key = randomness.make_key(0) if key is None else key
+        denoise = self.denoiser(labels, guidance, self.clip)
+        x, keep = self.prior_scale * z, None
+        if known is not None:
+
+            def keep(x, t, key):
+                noisy = self.schedule.signal(t) * known + self.schedule.noise(t) * randomness.normal(key, tf.shape(x))
+                return tf.where(mask, noisy, x)
+
+            x = keep(x, times[0], randomness.fold(key, -1))
+        return samplers.solve(sampler, denoise, self.schedule, x, times, key, keep)
+
+    def inpaint(
+        self, images, mask, seed=None, labels=None, steps=50, sampler="ddpm", guidance=None, spacing=None, batch_size=256
+    ):
+        """Make what is missing of images anew.
+
+        A sampler walks from noise to images, and after every step the known pixels are replaced by themselves with the noise of
+        that time (Song et al. 2021, arXiv:2011.13456, appendix I.2). What is made follows the known pixels, but less closely than
+        it would by the model's own conditional distribution.
+
+        Args:
+            images: `(n, height, width, channels)`; what stands at missing pixels does not matter, but it must be in range.
+            mask: bool, or numbers 1 where pixels are known and 0 where they are missing: `(height, width)`, one for all channels
+                and images, or anything that broadcasts to the shape of the images.
+            seed: int or None. Of the noise, as in `sample`. Defaults to None.
+            labels: int `(n,)`, of conditional models alone; None draws them. Defaults to None.
+            steps: int. Steps of the sampler. Defaults to 50.
+            sampler, guidance, spacing: as in `sample`. The sampler defaults to "ddpm".
+            batch_size: int. Images computed at a time. Defaults to 256.
+
+        Returns:
+            float32 array of the shape of `images`, in [0, 1]; known pixels are those of the images.
+
+        Raises:
+            ValueError: images or a mask of another shape or range; what `sample` refuses.
+
+        Example:
+
+        >>> model = gz.build("flow_matching", image_shape=(28, 28, 1), width=8, multipliers=(1,))
+        >>> upper_half = np.arange(28)[:, None] < 14
+        >>> model.inpaint(images[:4], upper_half, seed=0, steps=5).shape
+        (4, 28, 28, 1)
+        """
+        check_images(images)
+        images, batch_size = self.images_of(images), whole(batch_size=batch_size)
+        mask = _full_mask(mask, images.shape)
+        seed = randomness.random_seed() if seed is None else seed
+        labels = self._labels(len(images), seed, labels)
+        settings = self.sampling_settings(steps, sampler, guidance, spacing)
+        restored = np.empty(images.shape, np.float32)
+        for start in range(0, len(images), batch_size):
+            rows, random = slice(start, start + batch_size), randomness.RowStream(seed, start)
+            latents = self.draw_latents(len(images[rows]), random)
+            if labels is not None:
+                latents = (latents, tf.one_hot(labels[rows], self.num_classes))
+            of_rows = {"known": 2.0 * images[rows] - 1.0, "mask": tf.constant(mask[rows]), "key": random.key()}
+            restored[rows] = self._run(type(self).generate, latents, start, {**settings, **of_rows})
+        return np.where(mask, images, restored)
+
+    # The probability-flow equation, there and back
+
+    def _flow(self, x, sampler, steps, spacing, labels, back):
+        sampler = self._get_sampler(sampler)
+        if sampler.stochastic:
+            raise ValueError(f"{type(sampler).__name__} adds noise on the way, and does not come back; use 'heun' or 'ddim'.")
+        steps = self.steps if steps is None else whole(steps=steps)
+        spacing = samplers.check_spacing(spacing) or self.spacing or sampler.spacing(self.schedule)
+        times = tf.constant(spacings.path(self.schedule, steps, spacing)[:: -1 if back else 1], tf.float32)
+        labels = self.labels_or_none(labels, ops.shape(x)[0])
+        return samplers.solve(sampler, self.denoiser(labels), self.schedule, x, times, randomness.make_key(0))
+
+    @batched
+    def encode(self, x, steps=None, sampler="heun", spacing=None, labels=None):
+        """Images to the noise that `decode` makes them of, along the probability-flow equation (Song et al. 2021,
+        arXiv:2011.13456, section 4.3): `(batch, height, width, channels)`.
+
+        Args:
+            x: images.
+            steps: int or None. The more, the nearer comes `decode(encode(x))` to x. Defaults to the model's own.
+            sampler: name or object of one that adds no noise. Defaults to "heun", which comes nearest.
+            spacing: as in `sample`; "trailing" is even in the schedule's position here. Defaults to None.
+            labels: int `(batch,)`, for conditional models alone; None is the way without a label. Defaults to None.
+
+        Raises:
+            ValueError: a sampler that adds noise; no labels, of a model that was never trained without.
+        """
+        return self._flow(2.0 * self.images_of(x) - 1.0, sampler, steps, spacing, labels, back=True) / self.prior_scale
+
+    @batched
+    def decode(self, z, steps=None, sampler="heun", spacing=None, labels=None):
+        """Noise to images in [0, 1] along the probability-flow equation; the way back of `encode`, with its arguments."""
+        z = ops.convert_to_tensor(z)
+        return self._to_images(self._flow(self.prior_scale * z, sampler, steps, spacing, labels, back=False))
+
+    def between(self, z0, z1, position):
+        return codes.spherical(z0, z1, position)
+
+
+def _full_mask(mask, shape):
+    """A mask as bool array of a shape."""
+    mask = np.asarray(mask)
+    mask = mask[..., None] if mask.ndim == 2 else mask
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError("mask holds other values than 0 and 1, expected 1 where pixels are known and 0 where they are missing.")
+    try:
+        return np.broadcast_to(mask, shape).astype(bool)
+    except ValueError:
+        raise ValueError(f"mask has shape {mask.shape}, expected one that broadcasts to {tuple(shape)}.") from None
