@@ -63,6 +63,16 @@ def test_replicas_draw_different_noise(replicas):
     assert min(np.abs(first - third).max(), np.abs(second - fourth).max()) > 0.1
 
 
+@pytest.mark.parametrize("shape", ((), (3,), (5, 5, 3)))
+def test_rows_of_a_key_are_those_of_the_whole_with_and_without_xla(shape):
+    whole = randomness.uniform(randomness.fold(randomness.make_key(-5, 6), 4), (100, *shape)).numpy()
+    draw = lambda start: randomness.uniform(randomness.fold(randomness.row_key(start, -5, 6), 4), (20, *shape))  # noqa: E731
+    for start in (0, 37):
+        np.testing.assert_array_equal(draw(start), whole[start : start + 20])
+        compiled = tf.function(draw, jit_compile=True)(tf.constant(start, tf.int64))
+        np.testing.assert_array_equal(compiled, whole[start : start + 20])
+
+
 def test_a_row_of_noise_depends_on_its_number_alone():
     whole = randomness.RowStream(7, 0).normal((100, 3)).numpy()
     np.testing.assert_array_equal(randomness.RowStream(7, 37).normal((20, 3)), whole[37:57])

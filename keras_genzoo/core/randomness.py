@@ -4,6 +4,8 @@ Every draw is a pure function of a key, made from the integers of the Philox gen
 and its automatic choice of algorithm, give other numbers under XLA.
 """
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -41,13 +43,14 @@ def _rows(shape, key, alg, dtype, **_):
     """What `stateless_uniform` draws of more rows, from row `key[2]` on: Philox makes four integers of a count of its counter."""
     shape = tf.cast(shape, tf.int64)
     first, count = key[2] * tf.reduce_prod(shape[1:]), tf.reduce_prod(shape)
-    mixed = tf.raw_ops.StatelessRandomGetKeyCounter(seed=key[:2])
-    counter = mixed.counter + tf.cast(tf.stack([first // 4, 0]), tf.uint64)
-    algorithm = tf.random.Algorithm.PHILOX.value
-    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[first % 4 + count], key=mixed.key, counter=counter, alg=algorithm, dtype=dtype
-    )
-    return tf.reshape(bits[first % 4 :], shape)
+    philox = functools.partial(tf.raw_ops.StatelessRandomUniformFullIntV2, alg=tf.random.Algorithm.PHILOX.value, dtype=dtype)
+    # As `stateless_uniform` mixes a seed; the operation that promises the same, StatelessRandomGetKeyCounter, does not under XLA.
+    mixed = philox(shape=[4], key=tf.constant([0x02461E293EC8F720], tf.uint64), counter=tf.cast(key[:2], tf.uint64))
+    mixed = tf.bitcast(tf.reshape(mixed, (2, 2)), tf.uint64)
+    counter = tf.stack([tf.cast(first // 4, tf.uint64), mixed[1]])
+    bits = philox(shape=[count + 3], key=mixed[:1], counter=counter)
+    # Of a shape that XLA knows whatever the row.
+    return tf.reshape(tf.slice(bits, [first % 4], [count]), shape)
 
 
 def uniform(key, shape):
