@@ -313,23 +313,118 @@ def test_levels_take_images_of_any_size(shape, levels, checkerboard):
     np.testing.assert_allclose(log_det, log_determinant(chain, x), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["planar", "autoregressive"])
-def test_a_flow_with_a_context_depends_on_it_and_knows_its_determinant(kind):
-    keras.config.set_dtype_policy("float64")
+def of_context(make, dtype="float64", seed=0):
+    """A bijector that depends on a context of three numbers, in a precision, its weights moved."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
     try:
-        chain = bijectors.Chain(_flow(kind, 3, 2, 16))
+        bijector = make()
     finally:
-        keras.config.set_dtype_policy("float32")
+        keras.config.set_dtype_policy(before)
+    random = np.random.default_rng(seed)
+    for variable in bijector.trainable_variables:
+        variable.assign(variable + 0.3 * random.normal(size=variable.shape))
+    return bijector
+
+
+def told_coupling():
+    return bijectors.Coupling(networks.dense_coupling(2, 6, 8, context=3))
+
+
+def told_levels():
+    rest = bijectors.Chain([bijectors.Flatten((2, 4, 2)), bijectors.Planar(16, context=3)])
+    network = networks.conv_coupling((2, 4, 1), 4, 4, context=3)
+    return bijectors.Chain([bijectors.ActNorm(3), bijectors.Coupling(network), bijectors.FactorOut(IMAGE, rest)])
+
+
+def told_residuals():
+    return bijectors.Coupling(networks.residual_coupling(IMAGE, 6, 4, 1, normalization=None, context=3), mask="checkerboard")
+
+
+def of_other_layers():
+    """Autoregressive, and no chain of layers: a context that is added twice."""
+    network = networks.made(5, 2, 16, context=3)
+    of_outputs = keras.layers.Dense(10, use_bias=False)(network.inputs[1])
+    return bijectors.Autoregressive(keras.Model(network.inputs, network.outputs[0] + of_outputs))
+
+
+WITH_CONTEXT = {
+    "planar": (lambda: bijectors.Planar(5, context=3), VECTOR),
+    "autoregressive": (lambda: bijectors.Autoregressive(networks.made(5, 2, 16, context=3)), VECTOR),
+    "autoregressive splines": (lambda: bijectors.Autoregressive(networks.made(5, 23, 16, context=3), "spline"), VECTOR),
+    "autoregressive of other layers": (of_other_layers, VECTOR),
+    "inverse autoregressive": (
+        lambda: bijectors.Inverted(bijectors.Autoregressive(networks.made(5, 2, 16, context=3))),
+        VECTOR,
+    ),
+    "coupling": (told_coupling, VECTOR),
+    "inverted coupling": (lambda: bijectors.Inverted(told_coupling()), VECTOR),
+    "checkerboard": (told_residuals, IMAGE),
+    "levels": (told_levels, IMAGE),
+    "planar flow of a posterior": (lambda: bijectors.Chain(_flow("planar", 3, 2, 16)), (3,)),
+    "autoregressive flow of a posterior": (lambda: bijectors.Chain(_flow("autoregressive", 3, 2, 16)), (3,)),
+}
+
+
+@pytest.mark.parametrize("name", WITH_CONTEXT)
+def test_a_bijector_with_a_context_goes_both_ways_and_knows_its_determinant(name):
+    make, shape = WITH_CONTEXT[name]
+    bijector = of_context(make)
     random = np.random.default_rng(0)
-    for variable in chain.trainable_variables:
-        variable.assign(variable + 0.5 * random.normal(size=variable.shape))
-    x, context = tf.constant(random.normal(size=(4, 3))), tf.constant(random.normal(size=(4, 3)))
+    x, context = tf.constant(random.normal(size=(4, *shape))), tf.constant(random.normal(size=(4, 3)))
+    assert bijector.conditional
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, context])
-        y, log_det = chain.forward(x, context=context)
-    of_x, of_context = (tape.batch_jacobian(y, each, experimental_use_pfor=False) for each in (x, context))
-    np.testing.assert_allclose(log_det, np.linalg.slogdet(of_x)[1], atol=1e-5)
-    assert np.abs(of_context).max() > 1e-3
+        y, log_det = bijector.forward(x, context=context)
+    of_x, of_context_ = (tape.batch_jacobian(y, each, experimental_use_pfor=False) for each in (x, context))
+    size = math.prod(shape)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(np.reshape(of_x, (4, size, size)))[1], atol=1e-6)
+    assert np.abs(of_context_).max() > 1e-3
+    np.testing.assert_allclose(bijector.inverse(y, context=context), x, atol=1e-8)
+    np.testing.assert_allclose(bijector.initialize(x, context=context).shape, y.shape)
+
+
+def mixing_network(inputs, outputs):
+    """Of the layers that compute otherwise in training."""
+    x = stays = keras.Input((inputs,))
+    for layer in (keras.layers.Dense(16), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)):
+        x = layer(x)
+    return keras.Model(stays, keras.layers.Dense(outputs)(keras.layers.Activation("tanh")(x)))
+
+
+def test_an_inverted_layer_knows_its_determinant_in_training_too():
+    bijector = bijectors.Inverted(bijectors.Coupling(mixing_network(2, 6)))
+    x = tf.constant(2 * np.random.default_rng(0).normal(size=(16, 5)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y, log_det = bijector.forward(x, training=True)
+    jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("elementwise", ["affine", "spline"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_masked_autoregressive_flow_samples_and_comes_back_in_16_bits(policy, elementwise, images):
+    model = gz.build("maf", (8, 8, 1), seed=0, width=16, elementwise=elementwise, dtype=policy, run_eagerly=True)
+    model.fit(images, epochs=2, batch_size=8, verbose=0)
+    samples = model.sample(4, seed=0)
+    assert np.isfinite(samples).all() and samples.std() > 0.05
+    # What 16 bits round, they round both ways alike.
+    np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
+
+
+def test_a_slice_of_a_masked_layer_is_that_of_the_whole_in_16_bits():
+    from keras_genzoo.layers import MaskedDense
+
+    layer = MaskedDense(6, [1, 2, 3], [0, 1, 1, 2, 3, 3], dtype="mixed_bfloat16")
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, 3)), tf.bfloat16)
+    layer.build((5, 3))
+    layer.bias.assign(np.arange(6.0))
+    whole = layer(x)
+    assert layer.some(tf.cast(x, tf.float32), 2, 3).dtype == layer.of_input(1).dtype == tf.bfloat16
+    np.testing.assert_array_equal(tf.cast(layer.some(x, 2, 3), tf.float32), tf.cast(whole[:, 2:5], tf.float32))
+    added = sum(tf.cast(x[:, i, None] * layer.of_input(i), tf.float32) for i in range(3)) + np.arange(6)
+    np.testing.assert_allclose(added, tf.cast(whole, tf.float32), atol=0.05)
 
 
 # Densities
@@ -478,8 +573,12 @@ def test_bad_arguments_get_one_sentence():
         (lambda: bijectors.Inverted(bijectors.ActNorm(3)), "ActNorm takes its values from what goes forward into it"),
         (lambda: bijectors.Autoregressive(networks.made(3, 2, 8), bound=0), "bound is 0, expected a number above 0"),
         (
-            lambda: bijectors.FactorOut((1, 3, 4), bijectors.Planar(6, context=3)),
-            "rest depends on a context, which FactorOut does not hand on",
+            lambda: bijectors.Chain([bijectors.Planar(2, context=3)]).forward(tf.zeros((1, 2))),
+            "Planar depends on a context and was given none; pass context=",
+        ),
+        (
+            lambda: bijectors.Autoregressive(networks.made(2, 2, 8, context=3)).inverse(tf.zeros((1, 2))),
+            "Autoregressive depends on a context and was given none; pass context=",
         ),
         (
             lambda: bijectors.Coupling(networks.dense_coupling(2, 2, 8)).forward(tf.zeros((1, 5))),
@@ -488,7 +587,7 @@ def test_bad_arguments_get_one_sentence():
         (lambda: plane("glow").log_prob(square(2), samples=0), "samples is 0, expected a whole number of at least 1"),
         (lambda: bijectors.Logit(0.5), "alpha is 0.5, expected a number between 0 and 0.5"),
         (lambda: bijectors.Spline(1), "bins is 1"),
-        (lambda: bijectors.Planar(2, context=3).inverse(np.zeros((1, 2))), "depends on a context and has no inverse"),
+        (lambda: bijectors.Planar(2, context=3).inverse(np.zeros((1, 2))), "depends on a context and was given none"),
         (lambda: bijectors.Squeeze().forward(tf.zeros((1, 3, 4, 1))), "images of 3x4 cannot be squeezed"),
         (lambda: gz.models.Flow([bijectors.Logit()], (4, 4, 1)), "put out shape (4, 4, 1), expected (16,)"),
         (lambda: gz.models.Flow([bijectors.Flatten((4, 4, 1)), bijectors.Planar(16, context=3)], (4, 4, 1)), "on a context"),
