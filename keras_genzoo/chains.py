@@ -4,13 +4,21 @@
 `energy(x)` gives one number a row.
 """
 
+import math
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.core import randomness
+from keras_genzoo.core.checks import whole
 from keras_genzoo.core.serialization import Part
+
+STUCK = 0.01  # acceptance below which a chain does not move
+WIDE = 2.0  # standard deviations of a step, in distances of the bounds, beyond which it ends anywhere evenly
+REACH = 6.0  # standard deviations of a step that are summed over
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -103,9 +111,9 @@ class Langevin(Chain):
 
     def step(self, state, energy, progress, key):
         x = state[0]
-        step_size, temperature = self.at(progress)
+        step_size, temperature = (ops.cast(each, x.dtype) for each in self.at(progress))
         _, gradient = self._with_gradient(energy, x)
-        noise = randomness.normal(key, tf.shape(x))
+        noise = ops.cast(randomness.normal(key, tf.shape(x)), x.dtype)
         return (self._bounded(x - step_size * gradient + ops.sqrt(2.0 * step_size * temperature) * noise),), tf.constant(1.0)
 
 
@@ -114,9 +122,15 @@ class MALA(Langevin):
     """The Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996): a step of `Langevin` is refused with
     the probability that makes exp(-energy / temperature) the density of the chain exactly.
 
+    With bounds, steps are reflected at them. So the density of a step sums that of all its mirror images,
+
+        q(x' | x) = sum over y of N(y; x - step_size grad E(x), 2 step_size temperature),  y whose reflection is x',
+
+    for each pixel, and the chain's density is the energy's within the bounds.
+
     Args:
         step_size, temperature, start, start_step_size, clip: as in `Langevin`.
-        bounds: pair of floats or None. Steps beyond them are refused. Defaults to None.
+        bounds: pair of floats or None. Steps beyond them are reflected. Defaults to None.
     """
 
     rejects = True
@@ -125,22 +139,46 @@ class MALA(Langevin):
         x = self._bounded(x)
         return (x, *self._with_gradient(energy, x))
 
+    def _widest(self):
+        """Standard deviation of the widest step, as a share of the distance of the bounds."""
+        product = max(self.start_step_size or 0.0, self.step_size) * max(self.start or 0.0, self.temperature)
+        return math.sqrt(2.0 * product) / (self.bounds[1] - self.bounds[0])
+
+    def _reflected(self, x):
+        """Where a walk to x ends that is reflected at the bounds."""
+        if self.bounds is None:
+            return x
+        low, high = self.bounds
+        away = ops.mod(x - low, 2.0 * (high - low))
+        return low + ops.minimum(away, 2.0 * (high - low) - away)
+
+    def _log_density(self, to, mean, variance):
+        """Of a step to a point, by pixels, but for what is the same in both directions."""
+        if self.bounds is None:
+            return -ops.square(to - mean) / (2.0 * variance)
+        low, width = self.bounds[0], self.bounds[1] - self.bounds[0]
+        mean = self._reflected(mean)  # which changes nothing of the sum
+        reach = math.ceil(REACH * min(self._widest(), WIDE) / 2.0)
+        images = [image + 2.0 * k * width for k in range(-reach, reach + 1) for image in (to, 2.0 * low - to)]
+        return ops.logsumexp(ops.stack([-ops.square(image - mean) / (2.0 * variance) for image in images]), axis=0)
+
     def step(self, state, energy, progress, key):
         x, value, gradient = state
-        step_size, temperature = self.at(progress)
-        noise = randomness.normal(randomness.fold(key, 0), tf.shape(x))
-        proposal = x - step_size * gradient + ops.sqrt(2.0 * step_size * temperature) * noise
+        step_size, temperature = (ops.cast(each, x.dtype) for each in self.at(progress))
+        variance = 2.0 * step_size * temperature
+        if self.bounds is not None:  # a wider step ends anywhere within the bounds, to 3e-9, and so does this one
+            variance = ops.minimum(variance, (WIDE * (self.bounds[1] - self.bounds[0])) ** 2)
+        noise = ops.cast(randomness.normal(randomness.fold(key, 0), tf.shape(x)), x.dtype)
+        proposal = self._reflected(x - step_size * gradient + ops.sqrt(variance) * noise)
         new_value, new_gradient = self._with_gradient(energy, proposal)
         axes = tuple(range(1, len(x.shape)))
-
-        def log_density(to, origin, gradient):  # of a step between them, but for a constant
-            return -ops.sum(ops.square(to - origin + step_size * gradient), axis=axes) / (4.0 * step_size * temperature)
-
-        log_ratio = (value - new_value) / temperature
-        log_ratio += log_density(x, proposal, new_gradient) - log_density(proposal, x, gradient)
-        accepted = ops.log(randomness.uniform(randomness.fold(key, 1), tf.shape(value))) < log_ratio
-        if self.bounds is not None:
-            accepted &= ops.all((proposal >= self.bounds[0]) & (proposal <= self.bounds[1]), axis=axes)
+        there = self._log_density(proposal, x - step_size * gradient, variance)
+        back = self._log_density(x, proposal - step_size * new_gradient, variance)
+        log_ratio = (value - new_value) / ops.cast(temperature, value.dtype) + ops.cast(
+            ops.sum(back - there, axis=axes), value.dtype
+        )
+        uniform = randomness.uniform(randomness.fold(key, 1), tf.shape(value))
+        accepted = ops.cast(ops.log(uniform), value.dtype) < log_ratio
         wide = ops.reshape(accepted, (-1, *[1] * len(axes)))
         new = ops.where(wide, proposal, x), ops.where(accepted, new_value, value), ops.where(wide, new_gradient, gradient)
         return new, ops.mean(ops.cast(accepted, "float32"))
@@ -172,22 +210,46 @@ class Gibbs:
 
 
 def run_chain(chain, energy, x, steps, key, watch=None):
-    """All steps of a chain as one loop on the device.
+    """All steps of a chain as one loop on the device. Outside of a `tf.function` each call traces the energy once.
 
     Args:
         chain: `Chain`.
         energy: callable of x to `(batch,)`.
-        x: float32 `(batch, ...)`.
-        steps: int or int32 scalar.
+        x: floats `(batch, ...)`.
+        steps: int of at least 1, or int32 scalar.
         key: int64 `(2,)`. Of all noise.
         watch: callable of x to a tensor, or None. What is kept of x after every step. Defaults to None.
 
     Returns:
         x at the end, the mean acceptance, and what was kept, `(steps, ...)`, or None.
+
+    Raises:
+        ValueError: steps that are no whole number of at least 1; rows that are no floats.
+
+    Warns:
+        UserWarning: fewer than one step in a hundred was accepted.
     """
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating:
+        raise ValueError(f"x is {x.dtype.name}, expected floats; cast it, as by tf.cast(x, tf.float32).")
+    if not tf.is_tensor(steps):
+        steps = whole(steps=steps)
+    if not tf.executing_eagerly():
+        return loop(chain, energy, x, steps, key, watch)
+    # Traced anew, since the energy may depend on what Python changed between two calls.
+    run = tf.function(lambda x, steps, key: loop(chain, energy, x, steps, key, watch), autograph=False)
+    ended = run(x, tf.convert_to_tensor(steps, tf.int32), key)
+    if chain.rejects:
+        warn_of_stuck(chain, float(ended[1]), len(x) * int(steps))
+    return ended
+
+
+def loop(chain, energy, x, steps, key, watch=None):
+    """`run_chain` as part of a graph that is being traced; eagerly, step by step in Python."""
     steps = tf.convert_to_tensor(steps, tf.int32)
     last = tf.cast(tf.maximum(steps - 1, 1), tf.float32)
-    kept = () if watch is None else (tf.TensorArray(tf.float32, steps),)
+    state = chain.init(x, energy)
+    kept = () if watch is None else (tf.TensorArray(watch(state[0]).dtype, steps),)
 
     def step(index, moved, kept, *state):
         progress = tf.cast(index, tf.float32) / last
@@ -195,10 +257,18 @@ def run_chain(chain, energy, x, steps, key, watch=None):
         kept = tuple(array.write(index, watch(state[0])) for array in kept)
         return index + 1, moved + acceptance, kept, *state
 
-    _, moved, kept, x, *_ = tf.while_loop(
-        lambda index, *_: index < steps, step, (0, tf.constant(0.0), kept, *chain.init(x, energy))
-    )
-    return x, moved / tf.cast(steps, tf.float32), kept[0].stack() if kept else None
+    _, moved, kept, x, *_ = tf.while_loop(lambda index, *_: index < steps, step, (0, tf.constant(0.0), kept, *state))
+    return x, moved / tf.cast(tf.maximum(steps, 1), tf.float32), kept[0].stack() if kept else None
+
+
+def warn_of_stuck(chain, acceptance, proposals, when=""):
+    """Say in a warning that a chain hardly moves, where it was refused nearly all of 100 proposals or more."""
+    if acceptance < STUCK and proposals >= 100:
+        warnings.warn(
+            f"{type(chain).__name__} accepted {100 * acceptance:.2g} % of its steps{when}, expected at least {100 * STUCK:g} %: "
+            f"its rows hardly move; lower its step size.",
+            stacklevel=3,
+        )
 
 
 def effective_sample_size(values):

@@ -260,16 +260,24 @@ class MaskedDense(keras.layers.Dense):
         y = ops.matmul(x, self.kernel * ops.cast(self._mask, self.compute_dtype))
         return self.activation(y + self.bias if self.use_bias else y)
 
+    # Keras casts inputs and variables to the compute dtype in `call` alone.
+
+    def _cast(self, *tensors):
+        return [ops.cast(ops.convert_to_tensor(each), self.compute_dtype) for each in tensors]
+
     def of_input(self, index):
-        """What a unit of input `index` adds to each output before the activation, `(units,)`."""
-        mask = ops.cast(tf.gather(self._mask, index), self.compute_dtype)
-        return tf.gather(ops.convert_to_tensor(self.kernel), index) * mask
+        """What a unit of input `index` adds to each output before the activation, `(units,)`, in the compute dtype."""
+        kernel, mask = self._cast(tf.gather(ops.convert_to_tensor(self.kernel), index), tf.gather(self._mask, index))
+        return kernel * mask
 
     def some(self, x, start, count):
-        """The outputs `start` to `start + count` alone, `(batch, count)`."""
-        part = lambda each: tf.slice(each, (0, start), (-1, count))  # noqa: E731
-        y = ops.matmul(x, part(ops.convert_to_tensor(self.kernel)) * ops.cast(part(self._mask), self.compute_dtype))
-        return self.activation(y + tf.slice(ops.convert_to_tensor(self.bias), (start,), (count,)) if self.use_bias else y)
+        """The outputs `start` to `start + count` alone, `(batch, count)`, as `call` computes them."""
+        part = lambda each: tf.slice(ops.convert_to_tensor(each), (0, start), (-1, count))  # noqa: E731
+        x, kernel, mask = self._cast(x, part(self.kernel), part(self._mask))
+        y = ops.matmul(x, kernel * mask)
+        if self.use_bias:
+            y = y + self._cast(tf.slice(ops.convert_to_tensor(self.bias), (start,), (count,)))[0]
+        return self.activation(y)
 
     def get_config(self):
         return {**super().get_config(), "inputs": self.degrees[0], "outputs": self.degrees[1]}

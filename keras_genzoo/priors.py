@@ -26,9 +26,10 @@ class StandardNormal(Part):
         super().__init__(name=name, dtype=dtype)
         self.latent_dim = latent_dim
 
-    def sample(self, n, random):
-        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
-        return random.normal((n, self.latent_dim))
+    def sample(self, n, random, temperature=1.0):
+        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`); deviations times
+        `temperature`."""
+        return temperature * random.normal((n, self.latent_dim))
 
     def log_prob(self, z):
         """Nats, `(batch,)`."""
@@ -105,12 +106,14 @@ class GaussianMixture(Part):
         self._assign(mixture.weights_, mixture.means_ * scale, np.linalg.cholesky(mixture.covariances_) * scale)
         self.is_fitted.assign(1.0)
 
-    def sample(self, n, random):
-        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
+    def sample(self, n, random, temperature=1.0):
+        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`); each component's
+        deviations times `temperature`."""
         cumulative = tf.cumsum(tf.nn.softmax(tf.convert_to_tensor(self.log_weights)))
         # Rounding may leave the sum just under 1: the last bound is never compared with.
         index = tf.searchsorted(cumulative[:-1], random.uniform((n,)), side="right")
-        factors, noise = tf.gather(tf.convert_to_tensor(self.factors), index), random.normal((n, self.latent_dim))
+        factors = temperature * tf.gather(tf.convert_to_tensor(self.factors), index)
+        noise = random.normal((n, self.latent_dim))
         return tf.gather(tf.convert_to_tensor(self.means), index) + tf.einsum("nij,nj->ni", factors, noise)
 
     def log_prob(self, z):
@@ -127,12 +130,13 @@ class GaussianMixture(Part):
 class _TrainedMixture(Part):
     """Base: a mixture of Gaussians with diagonal covariances that is trained with a model."""
 
-    def sample(self, n, random, *encoder):
-        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
+    def sample(self, n, random, *encoder, temperature=1.0):
+        """n codes, float32 `(n, latent_dim)`, with the noise of `random` (`randomness.Stream` or `RowStream`); each component's
+        deviations times `temperature`."""
         log_weights, mu, log_variance = self.parts(*encoder)
         cumulative = tf.cumsum(tf.exp(log_weights))
         index = tf.searchsorted(cumulative[:-1], random.uniform((n,)), side="right")
-        spread = tf.exp(0.5 * tf.gather(log_variance, index))
+        spread = temperature * tf.exp(0.5 * tf.gather(log_variance, index))
         return tf.gather(mu, index) + spread * random.normal((n, self.latent_dim))
 
     def log_prob(self, z, *encoder):

@@ -51,7 +51,7 @@ def test_mala_has_the_mean_and_covariance_of_its_target_within_monte_carlo_error
     assert (np.abs(covariance - COVARIANCE) < 4 * np.sqrt(variance / min(draws))).all()
 
 
-def test_mala_is_exact_at_another_temperature_and_refuses_what_lies_out_of_bounds():
+def test_mala_is_exact_at_another_temperature_and_reflects_at_its_bounds():
     positions, _ = history(chains.MALA(step_size=0.3, temperature=2.0), gaussian_energy, 500, 600)
     np.testing.assert_allclose(np.cov(positions[150:].reshape(-1, 2).T), 2 * COVARIANCE, atol=0.15)
     flat = lambda x: 0.0 * tf.reduce_sum(x, axis=-1)  # noqa: E731
@@ -59,6 +59,101 @@ def test_mala_is_exact_at_another_temperature_and_refuses_what_lies_out_of_bound
     settled = positions[300:].reshape(-1, 2)
     assert np.abs(settled).max() <= 1
     np.testing.assert_allclose(settled.var(axis=0), 1 / 3, atol=0.03)  # of the uniform density
+
+
+@pytest.mark.parametrize("step_size", [0.01, 0.3, 20.0])
+def test_mala_between_bounds_has_the_density_of_an_energy_with_a_slope_there(step_size):
+    """exp(-3 x) on [-1, 1], whose chains spend much of their time at the lower bound; steps from narrow to far wider than it."""
+    chain = chains.MALA(step_size=step_size, bounds=(-1.0, 1.0))
+    positions, _ = history(chain, lambda x: 3.0 * tf.reduce_sum(x, axis=-1), 4000, 300 if step_size < 0.1 else 60)
+    x = positions[-1].ravel()
+    edges = np.linspace(-1, 1, 9)
+    mass = np.exp(-3 * edges[:-1]) - np.exp(-3 * edges[1:])
+    mass /= mass.sum()
+    error = np.sqrt(mass * (1 - mass) / len(x))  # chains are independent of each other
+    assert (np.abs(np.histogram(x, edges)[0] / len(x) - mass) < 4 * error).all()
+
+
+@pytest.mark.parametrize("step_size", [1e-4, 0.05, 10.0])
+def test_mala_between_bounds_moves_on_images(step_size):
+    """From N(0, 1), of which a third lies beyond: nothing is refused where the energy is even."""
+    start = randomness.normal(randomness.make_key(0), (4, 28, 28, 1))
+    even = lambda x: 0.0 * tf.reduce_sum(x, axis=(1, 2, 3))  # noqa: E731
+    x, acceptance, _ = chains.run_chain(chains.MALA(step_size, bounds=(-1.0, 1.0)), even, start, 5, randomness.make_key(1))
+    assert float(acceptance) == 1 and np.abs(x).max() <= 1
+    moved = np.abs(x - np.clip(start, -1, 1))
+    assert (moved > 0).mean() > 0.99
+
+
+def test_mala_between_bounds_has_the_mean_of_its_target_in_784_dimensions():
+    """Each pixel's density is proportional to exp(-x) on [-1, 1], with the mean 1 - coth 1."""
+    start = randomness.normal(randomness.make_key(0), (16, 784))
+    chain, energy = chains.MALA(0.01, bounds=(-1.0, 1.0)), lambda x: tf.reduce_sum(x, axis=-1)
+    _, acceptance, means = chains.run_chain(
+        chain, energy, start, 800, randomness.make_key(1), watch=lambda x: tf.reduce_mean(x, axis=-1)
+    )
+    assert 0.6 < float(acceptance) < 0.95
+    settled = means.numpy()[200:]
+    # A pixel's variance is 1 - csch^2 1.
+    error = np.sqrt((1 - 1 / np.sinh(1) ** 2) / 784 / chains.effective_sample_size(settled))
+    assert settled.mean() == pytest.approx(1 - 1 / np.tanh(1), abs=4 * error) and error < 0.005
+
+
+def test_a_chain_that_hardly_moves_says_so():
+    steep = lambda x: 1e6 * tf.reduce_sum(tf.square(x), axis=-1)  # noqa: E731
+    start = 0.01 * randomness.normal(randomness.make_key(0), (50, 10))
+    with pytest.warns(UserWarning, match=r"MALA accepted 0 % of its steps, expected at least 1 %.*lower its step size"):
+        chains.run_chain(chains.MALA(0.1), steep, start, 10, randomness.make_key(1))
+
+
+def test_an_energy_model_whose_chains_hardly_move_says_so_in_training_and_sampling(images):
+    network = networks.critic(SHAPE, width=4, depth=1)
+    network.layers[-1].kernel.assign(1e4 * network.layers[-1].kernel)
+    model = EnergyModel(network, sampler=chains.MALA(1.0), steps=2, sample_steps=10, buffer_size=32, seed=0)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    with pytest.warns(UserWarning, match="MALA accepted .* in epoch 1"):
+        model.fit(images, batch_size=8, epochs=1, verbose=0, callbacks=[keras.callbacks.Callback()])
+    with pytest.warns(UserWarning, match="MALA accepted .* of its steps, expected"):
+        model.sample(16, seed=0)
+
+
+def test_a_run_of_a_chain_is_one_loop_on_the_device():
+    calls = []
+
+    def energy(x):
+        calls.append(x)
+        return 0.5 * tf.reduce_sum(tf.square(x), axis=-1)
+
+    for steps in (300, np.int64(20), tf.constant(30)):
+        calls.clear()
+        x, acceptance, _ = chains.run_chain(chains.MALA(0.1), energy, tf.ones((4, 2)), steps, randomness.make_key(0))
+        assert len(calls) <= 3 and 0 < float(acceptance) <= 1
+    # What Python changes between two calls is seen.
+    pull = {}
+    energy = lambda x: pull["now"] * tf.reduce_sum(x, axis=-1)  # noqa: E731
+    for pull["now"] in (1.0, -1.0):
+        x, *_ = chains.run_chain(chains.Langevin(0.1, 1e-9), energy, tf.zeros((1, 2)), 10, randomness.make_key(0))
+        np.testing.assert_allclose(x, -pull["now"], atol=1e-3)
+
+
+@pytest.mark.parametrize("chain", [chains.Langevin(0.1, start=2.0), chains.MALA(0.1, start=2.0, bounds=(-9.0, 9.0))])
+def test_a_chain_of_float64_rows_stays_in_float64(chain):
+    energy = lambda x: 0.5 * tf.reduce_sum(tf.square(x), axis=-1)  # noqa: E731
+    start = np.ones((4, 2))
+    x, _, kept = chains.run_chain(chain, energy, start, 5, randomness.make_key(0), watch=energy)
+    same, *_ = chains.run_chain(chain, energy, start.astype("float32"), 5, randomness.make_key(0))
+    assert x.dtype == kept.dtype == tf.float64 and kept.shape == (5, 4)
+    np.testing.assert_allclose(x, same, atol=1e-4)
+
+
+def test_what_a_run_of_a_chain_cannot_begin_with_is_one_sentence():
+    for x, steps, words in (
+        (np.ones((2, 2)), 0, "steps is 0, expected a whole number of at least 1"),
+        (np.ones((2, 2)), 2.5, "steps is 2.5"),
+        (np.ones((2, 2), int), 2, "x is int64, expected floats"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            chains.run_chain(chains.Langevin(), lambda x: tf.reduce_sum(x, axis=-1), x, steps, randomness.make_key(0))
 
 
 def test_the_bias_of_langevin_dynamics_is_that_of_theory_and_shrinks_with_the_step():
@@ -193,9 +288,40 @@ def test_the_exact_partition_function_is_that_of_the_weights_in_use():
     assert np.isnan(model.log_partition(samples=1, steps=5)[1])
 
 
-def test_more_hidden_units_than_can_be_enumerated_are_refused():
-    with pytest.raises(ValueError, match=r"21 hidden units.*log_partition"):
-        machines.BernoulliMachine((2, 2, 1), 21).exact_log_partition()
+def test_the_partition_function_by_visible_states_is_that_by_all_states():
+    made = machine("bernoulli", (1, 3, 1), hidden=7)
+    log_p, v = enumerated(made)
+    found = -made.free_energy(tf.constant(v, tf.float32)) - made.exact_log_partition()
+    np.testing.assert_allclose(found, log_p, atol=1e-4)
+    many = machine("bernoulli", (3, 4, 1), hidden=500, spread=0.1)
+    exact = RBM(many).exact_log_partition()
+    log_p = -many.free_energy(tf.constant(all_states(12), tf.float32)) - exact
+    assert float(tf.reduce_logsumexp(log_p)) == pytest.approx(0, abs=1e-3)
+
+
+def test_more_units_than_can_be_enumerated_are_refused():
+    for made, words in (
+        (machines.BernoulliMachine((5, 5, 1), 21), "21 hidden units"),
+        (machines.BernoulliMachine((5, 5, 1), 30), "25 visible units"),
+        (machines.GaussianMachine((2, 2, 1), 21), "21 hidden units"),
+    ):
+        with pytest.raises(ValueError, match=rf"{words}.*log_partition"):
+            made.exact_log_partition()
+
+
+@pytest.mark.parametrize("kind", machines.MACHINES)
+def test_a_machine_begins_soundly_whatever_its_first_batch(kind, images):
+    """The mean of a pixel is that of the images and of two of even noise, whose mean is 1/2."""
+    for count in (1, 2, 32):
+        model = RBM(machines.MACHINES[kind](SHAPE, 4), seed=0)
+        model.prepare(np.zeros((count, *SHAPE), "uint8"), None)
+        np.testing.assert_allclose(model.machine.mean_visible(tf.zeros((1, 4))), 1 / (count + 2), atol=1e-5)
+    model = RBM(machines.MACHINES[kind](SHAPE, 4), seed=0)
+    model.compile(keras.optimizers.SGD(0.0))
+    blank = np.zeros_like(images[:4])
+    model.fit(tf.data.Dataset.from_tensor_slices(np.concatenate([blank, images])).batch(4), steps_per_epoch=1, verbose=0)
+    expected = (images.sum(axis=0) / 255 + 2 * 0.5) / 22
+    np.testing.assert_allclose(model.machine.mean_visible(tf.zeros((1, 4))), expected.reshape(1, 64), atol=1e-5)
 
 
 def flat_gradient(model, real, samples):

@@ -66,6 +66,7 @@ BIJECTORS = {  # name -> function that makes it, and the shape it takes
     "a row factored out": (lambda: bijectors.FactorOut(IMAGE, bijectors.Flatten((1, 4, 3)), "row"), IMAGE),
     "a column factored out": (lambda: bijectors.FactorOut(IMAGE, bijectors.Flatten((2, 3, 3)), "column"), IMAGE),
     "logit": (lambda: bijectors.Logit(0.05), IMAGE),
+    "untruncated": (lambda: bijectors.Untruncate(4.0), IMAGE),
     "scale": (lambda: bijectors.Scale(-3.0, 0.5), IMAGE),
     "planar": (lambda: bijectors.Planar(5), VECTOR),
     "radial": (lambda: bijectors.Radial(5), VECTOR),
@@ -246,22 +247,31 @@ def test_activation_normalisation_makes_the_first_batch_standard():
     np.testing.assert_allclose(np.std(y, axis=(0, 1, 2)), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("rows", [np.zeros((32, 3)), np.ones((32, 3)), np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 4.0]])])
+def test_activation_normalisation_of_few_or_equal_vectors_begins_with_bounded_scales(rows):
+    norm = bijectors.ActNorm(3)
+    y = norm.initialize(tf.constant(rows, tf.float32))
+    assert np.abs(y).max() < 10 and np.abs(norm.log_scale).max() < np.log(10)
+
+
 def test_activation_normalisation_of_one_vector_keeps_its_scale():
     norm = bijectors.ActNorm(3)
     np.testing.assert_allclose(norm.initialize(tf.constant([[1.0, 2.0, 3.0]])), 0, atol=1e-6)
     np.testing.assert_allclose(norm.log_scale, 0, atol=1e-6)
 
 
-def test_activation_normalisation_takes_the_first_batch_on_every_replica(replicas, images):
+def test_activation_normalisation_takes_its_values_on_every_replica(replicas, images):
     with replicas.scope():
         chain = [bijectors.ActNorm(1), bijectors.Flatten((8, 8, 1))]
         model = gz.models.Flow(chain, (8, 8, 1), seed=0)
         model.compile(keras.optimizers.SGD(0.0))
     model.fit(images, batch_size=8, shuffle=False, verbose=0)
-    points = (images[:8] + 0.5) / 256
+    points = (images + 0.5) / 256
+    # With two images of even noise, each pixel of which is once 1/4 and once 3/4.
+    mean, second = ((16 * each + 2 * of_noise) / 18 for each, of_noise in ((points.mean(), 1 / 2), ((points**2).mean(), 5 / 16)))
     for bias, log_scale in zip(chain[0].bias.value.values, chain[0].log_scale.value.values, strict=True):
-        assert float(bias[0]) == pytest.approx(-points.mean(), abs=1e-3)
-        assert float(log_scale[0]) == pytest.approx(-np.log(points.std()), abs=1e-2)
+        assert float(bias[0]) == pytest.approx(-mean, abs=1e-3)
+        assert float(log_scale[0]) == pytest.approx(-0.5 * np.log(second - mean**2), abs=1e-2)
 
 
 def test_the_flow_of_a_posterior_takes_its_values_from_the_first_codes(images):
@@ -313,23 +323,118 @@ def test_levels_take_images_of_any_size(shape, levels, checkerboard):
     np.testing.assert_allclose(log_det, log_determinant(chain, x), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["planar", "autoregressive"])
-def test_a_flow_with_a_context_depends_on_it_and_knows_its_determinant(kind):
-    keras.config.set_dtype_policy("float64")
+def of_context(make, dtype="float64", seed=0):
+    """A bijector that depends on a context of three numbers, in a precision, its weights moved."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
     try:
-        chain = bijectors.Chain(_flow(kind, 3, 2, 16))
+        bijector = make()
     finally:
-        keras.config.set_dtype_policy("float32")
+        keras.config.set_dtype_policy(before)
+    random = np.random.default_rng(seed)
+    for variable in bijector.trainable_variables:
+        variable.assign(variable + 0.3 * random.normal(size=variable.shape))
+    return bijector
+
+
+def told_coupling():
+    return bijectors.Coupling(networks.dense_coupling(2, 6, 8, context=3))
+
+
+def told_levels():
+    rest = bijectors.Chain([bijectors.Flatten((2, 4, 2)), bijectors.Planar(16, context=3)])
+    network = networks.conv_coupling((2, 4, 1), 4, 4, context=3)
+    return bijectors.Chain([bijectors.ActNorm(3), bijectors.Coupling(network), bijectors.FactorOut(IMAGE, rest)])
+
+
+def told_residuals():
+    return bijectors.Coupling(networks.residual_coupling(IMAGE, 6, 4, 1, normalization=None, context=3), mask="checkerboard")
+
+
+def of_other_layers():
+    """Autoregressive, and no chain of layers: a context that is added twice."""
+    network = networks.made(5, 2, 16, context=3)
+    of_outputs = keras.layers.Dense(10, use_bias=False)(network.inputs[1])
+    return bijectors.Autoregressive(keras.Model(network.inputs, network.outputs[0] + of_outputs))
+
+
+WITH_CONTEXT = {
+    "planar": (lambda: bijectors.Planar(5, context=3), VECTOR),
+    "autoregressive": (lambda: bijectors.Autoregressive(networks.made(5, 2, 16, context=3)), VECTOR),
+    "autoregressive splines": (lambda: bijectors.Autoregressive(networks.made(5, 23, 16, context=3), "spline"), VECTOR),
+    "autoregressive of other layers": (of_other_layers, VECTOR),
+    "inverse autoregressive": (
+        lambda: bijectors.Inverted(bijectors.Autoregressive(networks.made(5, 2, 16, context=3))),
+        VECTOR,
+    ),
+    "coupling": (told_coupling, VECTOR),
+    "inverted coupling": (lambda: bijectors.Inverted(told_coupling()), VECTOR),
+    "checkerboard": (told_residuals, IMAGE),
+    "levels": (told_levels, IMAGE),
+    "planar flow of a posterior": (lambda: bijectors.Chain(_flow("planar", 3, 2, 16)), (3,)),
+    "autoregressive flow of a posterior": (lambda: bijectors.Chain(_flow("autoregressive", 3, 2, 16)), (3,)),
+}
+
+
+@pytest.mark.parametrize("name", WITH_CONTEXT)
+def test_a_bijector_with_a_context_goes_both_ways_and_knows_its_determinant(name):
+    make, shape = WITH_CONTEXT[name]
+    bijector = of_context(make)
     random = np.random.default_rng(0)
-    for variable in chain.trainable_variables:
-        variable.assign(variable + 0.5 * random.normal(size=variable.shape))
-    x, context = tf.constant(random.normal(size=(4, 3))), tf.constant(random.normal(size=(4, 3)))
+    x, context = tf.constant(random.normal(size=(4, *shape))), tf.constant(random.normal(size=(4, 3)))
+    assert bijector.conditional
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, context])
-        y, log_det = chain.forward(x, context=context)
-    of_x, of_context = (tape.batch_jacobian(y, each, experimental_use_pfor=False) for each in (x, context))
-    np.testing.assert_allclose(log_det, np.linalg.slogdet(of_x)[1], atol=1e-5)
-    assert np.abs(of_context).max() > 1e-3
+        y, log_det = bijector.forward(x, context=context)
+    of_x, of_context_ = (tape.batch_jacobian(y, each, experimental_use_pfor=False) for each in (x, context))
+    size = math.prod(shape)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(np.reshape(of_x, (4, size, size)))[1], atol=1e-6)
+    assert np.abs(of_context_).max() > 1e-3
+    np.testing.assert_allclose(bijector.inverse(y, context=context), x, atol=1e-8)
+    np.testing.assert_allclose(bijector.initialize(x, context=context).shape, y.shape)
+
+
+def mixing_network(inputs, outputs):
+    """Of the layers that compute otherwise in training."""
+    x = stays = keras.Input((inputs,))
+    for layer in (keras.layers.Dense(16), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)):
+        x = layer(x)
+    return keras.Model(stays, keras.layers.Dense(outputs)(keras.layers.Activation("tanh")(x)))
+
+
+def test_an_inverted_layer_knows_its_determinant_in_training_too():
+    bijector = bijectors.Inverted(bijectors.Coupling(mixing_network(2, 6)))
+    x = tf.constant(2 * np.random.default_rng(0).normal(size=(16, 5)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y, log_det = bijector.forward(x, training=True)
+    jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("elementwise", ["affine", "spline"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_masked_autoregressive_flow_samples_and_comes_back_in_16_bits(policy, elementwise, images):
+    model = gz.build("maf", (8, 8, 1), seed=0, width=16, elementwise=elementwise, dtype=policy, run_eagerly=True)
+    model.fit(images, epochs=2, batch_size=8, verbose=0)
+    samples = model.sample(4, seed=0)
+    assert np.isfinite(samples).all() and samples.std() > 0.05
+    # What 16 bits round, they round both ways alike.
+    np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
+
+
+def test_a_slice_of_a_masked_layer_is_that_of_the_whole_in_16_bits():
+    from keras_genzoo.layers import MaskedDense
+
+    layer = MaskedDense(6, [1, 2, 3], [0, 1, 1, 2, 3, 3], dtype="mixed_bfloat16")
+    x = tf.constant(np.random.default_rng(0).normal(size=(5, 3)), tf.bfloat16)
+    layer.build((5, 3))
+    layer.bias.assign(np.arange(6.0))
+    whole = layer(x)
+    assert layer.some(tf.cast(x, tf.float32), 2, 3).dtype == layer.of_input(1).dtype == tf.bfloat16
+    np.testing.assert_array_equal(tf.cast(layer.some(x, 2, 3), tf.float32), tf.cast(whole[:, 2:5], tf.float32))
+    added = sum(tf.cast(x[:, i, None] * layer.of_input(i), tf.float32) for i in range(3)) + np.arange(6)
+    np.testing.assert_allclose(added, tf.cast(whole, tf.float32), atol=0.05)
 
 
 # Densities
@@ -360,10 +465,13 @@ def test_densities_integrate_to_one(recipe):
     random = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign(variable + 0.1 * random.normal(size=variable.shape))
-    # The logit of alpha + (1 - 2 alpha) x takes a little more than the square, a spline of each pixel the whole plane.
-    beyond = 0.05 / 0.9 if recipe in ("nice", "planar_flow") else 1.0
-    density = np.exp(model.log_density(tf.constant(square(700, beyond))))
+    # The logit of alpha + (1 - 2 alpha) x takes a little more than the square; behind splines nothing lies around it.
+    logits = recipe in ("nice", "planar_flow")
+    beyond = 0.05 / 0.9 if logits else 0.5
+    points = square(700, beyond)
+    density, inside = np.exp(model.log_density(tf.constant(points))), ((points > 0) & (points < 1)).all(axis=(1, 2, 3))
     assert np.mean(density) * (1 + 2 * beyond) ** 2 == pytest.approx(1, abs=0.01)
+    assert logits or np.mean(density[inside]) == pytest.approx(1, abs=0.01)
 
 
 def test_a_uniform_model_of_256_levels_has_eight_bits_a_dimension():
@@ -462,6 +570,89 @@ def test_temperature_draws_nearer_to_the_middle():
     assert spread[0] < 0.8 * spread[1]
 
 
+def test_a_prior_scales_its_own_deviations_by_the_temperature():
+    mixture, one = gz.priors.TrainedMixture(1, 2), gz.priors.GaussianMixture(1, 1)
+    mixture.means.assign([[-20.0], [20.0]])
+    one.fit(20.0 + np.random.default_rng(0).normal(size=(1000, 1)))
+    for prior, far in ((mixture, 20.0), (one, 20.0)):
+        chain = [bijectors.Scale(100.0, -50.0), bijectors.Flatten((1, 1, 1))]  # a pixel is -0.5 to 0.5, times 100
+        model = gz.models.Flow(chain, (1, 1, 1), prior=prior, seed=0)
+        z = 100.0 * (model.sample(4000, seed=0, temperature=0.7) * 255 / 256 + 0.5 / 256) - 50.0
+        assert np.mean(np.abs(z)) == pytest.approx(far, abs=0.1)
+        assert np.std(np.abs(z)) == pytest.approx(0.7, abs=0.05)
+    assert np.abs(model.sample(5, seed=0, temperature=np.float32(0)) - model.sample(1, seed=1, temperature=0)).max() == 0
+
+
+def test_a_prior_of_ones_own_without_a_temperature_is_drawn_at_one_alone():
+    class Own(gz.priors.StandardNormal):
+        def sample(self, n, random):
+            return random.normal((n, self.latent_dim))
+
+    model = gz.models.Flow([bijectors.Scale(8.0, -4.0), bijectors.Flatten((1, 1, 2))], (1, 1, 2), prior=Own(2))
+    assert model.sample(3, seed=0).shape == (3, 1, 1, 2)
+    with pytest.raises(ValueError, match=r"temperature is 0.5, but Own.sample takes none; give it an argument temperature=1.0"):
+        model.sample(3, temperature=0.5)
+
+
+@pytest.mark.parametrize("recipe", ["glow", "maf", "spline_flow"])
+def test_all_that_a_flow_with_marginals_makes_lies_in_the_unit_cube(recipe, images):
+    model = gz.build(recipe, (8, 8, 1), seed=0, **SMALL[recipe], run_eagerly=True)
+    model.fit(images, batch_size=8, verbose=0)
+    assert model.mass_inside(100) == 1
+
+
+def test_the_mass_inside_of_the_unit_cube_is_that_of_the_prior_there():
+    model = gz.models.Flow([bijectors.Scale(2.0, -1.0), bijectors.Flatten((1, 2, 1))], (1, 2, 1))
+    assert model.mass_inside(4000) == pytest.approx((scipy.stats.norm.cdf(1) - scipy.stats.norm.cdf(-1)) ** 2, abs=0.03)
+
+
+def test_a_normal_that_is_cut_off_is_made_whole():
+    layer = bijectors.Untruncate(2.0)
+    x = np.linspace(-1.99, 1.99, 101).reshape(-1, 1)
+    y, log_det = layer.forward(tf.constant(x))
+    cut = scipy.stats.truncnorm(-2, 2)
+    np.testing.assert_allclose(y, scipy.stats.norm.ppf(cut.cdf(x)), atol=1e-9)
+    np.testing.assert_allclose(log_det, (cut.logpdf(x) - scipy.stats.norm.logpdf(y))[:, 0], atol=1e-9)
+    y, log_det = layer.forward(tf.constant([[-2.0], [2.0], [2.1]]))
+    np.testing.assert_allclose(y[:2], [[-5.2], [5.2]], atol=0.01)
+    assert np.isfinite(log_det[:2]).all() and log_det[2] == -np.inf  # nothing lies beyond
+    np.testing.assert_allclose(layer.inverse(tf.constant([[-40.0], [0.0], [40.0]])), [[-2], [0], [2]], atol=1e-6)
+
+
+# First values
+
+FIRST = {  # what a first batch may be, of what follows
+    "good": lambda x: x[:32],
+    "blank": lambda x: np.zeros_like(x[:32]),
+    "two": lambda x: x[:2],
+    "one": lambda x: x[:1],
+}
+
+
+def blobs(n):
+    """Images of 6x6, float32: blobs at random places."""
+    centres = np.random.default_rng(0).uniform(1, 5, (n, 2, 1, 1))
+    rows, columns = np.mgrid[:6, :6]
+    return np.exp(-((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2) / 3)[..., None].astype("float32")
+
+
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("kind", ["data set", "generator"])
+@pytest.mark.parametrize("recipe", ["nice", "maf"])
+def test_a_flow_begins_soundly_whatever_its_first_batch(recipe, kind, first):
+    x = blobs(1024)
+    model = gz.build(recipe, (6, 6, 1), seed=0, width=16, learning_rate=1e-9, run_eagerly=True)
+    begin = FIRST[first](x)
+    if kind == "data set":
+        rest = tf.data.Dataset.from_tensor_slices(x).batch(32)
+        model.fit(tf.data.Dataset.from_tensors(begin).concatenate(rest), steps_per_epoch=1, verbose=0)
+    else:
+        model.fit(((begin,) for _ in range(2)), steps_per_epoch=1, verbose=0)
+    bits = np.mean(model.bits_per_dim(x))
+    # The even density has 8 bits; of a bad batch alone little is known.
+    assert bits < (8 if kind == "data set" or first == "good" else 12)
+
+
 def test_bad_arguments_get_one_sentence():
     for call, sentence in [
         (
@@ -478,8 +669,12 @@ def test_bad_arguments_get_one_sentence():
         (lambda: bijectors.Inverted(bijectors.ActNorm(3)), "ActNorm takes its values from what goes forward into it"),
         (lambda: bijectors.Autoregressive(networks.made(3, 2, 8), bound=0), "bound is 0, expected a number above 0"),
         (
-            lambda: bijectors.FactorOut((1, 3, 4), bijectors.Planar(6, context=3)),
-            "rest depends on a context, which FactorOut does not hand on",
+            lambda: bijectors.Chain([bijectors.Planar(2, context=3)]).forward(tf.zeros((1, 2))),
+            "Planar depends on a context and was given none; pass context=",
+        ),
+        (
+            lambda: bijectors.Autoregressive(networks.made(2, 2, 8, context=3)).inverse(tf.zeros((1, 2))),
+            "Autoregressive depends on a context and was given none; pass context=",
         ),
         (
             lambda: bijectors.Coupling(networks.dense_coupling(2, 2, 8)).forward(tf.zeros((1, 5))),
@@ -488,7 +683,7 @@ def test_bad_arguments_get_one_sentence():
         (lambda: plane("glow").log_prob(square(2), samples=0), "samples is 0, expected a whole number of at least 1"),
         (lambda: bijectors.Logit(0.5), "alpha is 0.5, expected a number between 0 and 0.5"),
         (lambda: bijectors.Spline(1), "bins is 1"),
-        (lambda: bijectors.Planar(2, context=3).inverse(np.zeros((1, 2))), "depends on a context and has no inverse"),
+        (lambda: bijectors.Planar(2, context=3).inverse(np.zeros((1, 2))), "depends on a context and was given none"),
         (lambda: bijectors.Squeeze().forward(tf.zeros((1, 3, 4, 1))), "images of 3x4 cannot be squeezed"),
         (lambda: gz.models.Flow([bijectors.Logit()], (4, 4, 1)), "put out shape (4, 4, 1), expected (16,)"),
         (lambda: gz.models.Flow([bijectors.Flatten((4, 4, 1)), bijectors.Planar(16, context=3)], (4, 4, 1)), "on a context"),
@@ -508,6 +703,10 @@ def test_bad_arguments_get_one_sentence():
         (lambda: plane("planar_flow", layers=0), "layers is 0, expected a whole number of at least 1"),
         (lambda: gz.build("vae", (8, 8, 1), flow="spline"), "flow is 'spline', expected None, 'planar' or 'autoregressive'"),
         (lambda: plane("glow").sample(1, labels=[0]), "has no classes"),
+        (lambda: plane("nice").sample(1, temperature=-1), "temperature is -1, expected a number of at least 0"),
+        (lambda: plane("nice").sample(1, temperature=math.nan), "temperature is nan, expected a number of at least 0"),
+        (lambda: plane("nice").sample(1, temperature=[1.0]), "temperature is [1.0], expected a number of at least 0"),
+        (lambda: bijectors.Untruncate(0), "bound is 0, expected a number above 0"),
     ]:
         with pytest.raises((ValueError, TypeError)) as caught:
             call()

@@ -15,6 +15,7 @@ from keras_genzoo.bijectors.elementwise import (
     Logit,
     Scale,
     Spline,
+    Untruncate,
     get_elementwise,
 )
 from keras_genzoo.bijectors.shapes import FactorOut, Flatten, Squeeze
@@ -42,6 +43,7 @@ __all__ = [
     "Scale",
     "Spline",
     "Squeeze",
+    "Untruncate",
     "VariationalDequantisation",
     "get_elementwise",
 ]

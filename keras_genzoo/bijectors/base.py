@@ -1,10 +1,12 @@
 """What bijectors are, and how they are put together."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.core.serialization import Part
 
+PIECE = 128  # rows that go through a network together where values are taken from data: memory is that of a batch
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
 
@@ -22,8 +24,9 @@ class Bijector(Part):
     """Base.
 
     Attributes:
-        conditional: whether `forward` needs a further argument `context`, `(batch, units)`, that the map depends on.
-        fitted: whether it takes values from the first batch that goes forward into it.
+        conditional: whether `forward`, `inverse` and `initialize` need a further argument `context`, `(batch, units)`, that the
+            map depends on.
+        fitted: whether it takes values from the first rows that go forward into it.
     """
 
     conditional = False
@@ -34,21 +37,30 @@ class Bijector(Part):
         raise NotImplementedError
 
     def inverse(self, y):
-        """The x of which `forward` makes y."""
+        """The x of which `forward` makes y, as networks compute in inference."""
         raise NotImplementedError
 
     def initialize(self, x, context=None):
-        """Called once, before training, with a first batch; returns y. What depends on data takes its values here."""
-        return self.forward(x, **({} if context is None else {"context": context}))[0]
+        """Called once, before training, with some rows of data; returns y. What depends on data takes its values here."""
+        rows = range(0, len(x), PIECE) if tf.executing_eagerly() else ()
+        if len(rows) < 2:
+            return self.forward(x, **told(self, context))[0]
+        pieces = ((x[at : at + PIECE], None if context is None else context[at : at + PIECE]) for at in rows)
+        return ops.concatenate([self.forward(piece, **told(self, part))[0] for piece, part in pieces], axis=0)
 
-    def _check_unconditional(self):
-        if self.conditional:
-            raise ValueError(f"{type(self).__name__} depends on a context and has no inverse; build it without context=.")
+    def _check_context(self, context):
+        if self.conditional and context is None:
+            raise ValueError(f"{type(self).__name__} depends on a context and was given none; pass context=, (batch, units).")
+
+
+def told(bijector, context):
+    """The arguments that hand a context on to a bijector, where it depends on one."""
+    return {"context": context} if bijector.conditional else {}
 
 
 @_registered
 class Chain(Bijector):
-    """One after the other.
+    """One after the other. A context is handed on to those that depend on one.
 
     Args:
         bijectors: list of `Bijector`.
@@ -64,28 +76,28 @@ class Chain(Bijector):
 
     def forward(self, x, training=False, context=None):
         total = 0.0
-        for bijector, told in self._told(context):
-            x, log_det = bijector.forward(x, training, **told)
+        for bijector in self.bijectors:
+            x, log_det = bijector.forward(x, training, **told(bijector, context))
             total = total + log_det
         return x, total
 
-    def _told(self, context):
-        return [(bijector, {"context": context} if bijector.conditional else {}) for bijector in self.bijectors]
-
-    def inverse(self, y):
+    def inverse(self, y, context=None):
         for bijector in reversed(self.bijectors):
-            y = bijector.inverse(y)
+            y = bijector.inverse(y, **told(bijector, context))
         return y
 
     def initialize(self, x, context=None):
-        for bijector, told in self._told(context):
-            x = bijector.initialize(x, **told)
+        for bijector in self.bijectors:
+            x = bijector.initialize(x, **told(bijector, context))
         return x
 
 
 @_registered
 class Inverted(Bijector):
     """A bijector with its two directions exchanged: inverse autoregressive flow of `Autoregressive`, for one.
+
+    Its networks compute as in inference, in training too: a batch's own statistics, and what dropout leaves, are of one
+    direction alone. So batch normalisation inside of it learns no statistics.
 
     Args:
         bijector: `Bijector` of none that takes its values from a first batch, which it would have to see from its other side.
@@ -98,9 +110,13 @@ class Inverted(Bijector):
         if fitted:
             raise ValueError(f"{fitted[0]} takes its values from what goes forward into it; put it outside of Inverted.")
 
-    def forward(self, x, training=False):
-        y = self.bijector.inverse(x)
-        return y, -self.bijector.forward(y, training)[1]
+    @property
+    def conditional(self):
+        return self.bijector.conditional
 
-    def inverse(self, y):
-        return self.bijector.forward(y)[0]
+    def forward(self, x, training=False, context=None):
+        y = self.bijector.inverse(x, **told(self.bijector, context))
+        return y, -self.bijector.forward(y, False, **told(self.bijector, context))[1]
+
+    def inverse(self, y, context=None):
+        return self.bijector.forward(y, **told(self.bijector, context))[0]

@@ -10,13 +10,18 @@ from keras import ops
 from keras_genzoo.bijectors.base import Bijector, no_change
 from keras_genzoo.core.randomness import random_seed
 
+ENOUGH = 32  # numbers for the variance of a channel
+LARGEST_SCALE = 100.0  # of the beginning
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
 
 @_registered
 class ActNorm(Bijector):
-    """y = (x + bias) exp(log_scale), a channel each; of the first batch, mean 0 and variance 1 (Glow, Kingma and Dhariwal 2018,
-    arXiv:1807.03039, section 3.1). One number alone is taken to have variance 1.
+    """y = (x + bias) exp(log_scale), a channel each; of the rows of data that it first sees, mean 0 and variance 1 (Glow, Kingma
+    and Dhariwal 2018, arXiv:1807.03039, section 3.1).
+
+    Where a channel has fewer than 32 numbers, its variance is drawn towards the mean of all channels', the more the fewer it has.
+    Where no channel varies at all, all are taken to have variance 1. Scales begin at 100 at most.
 
     Args:
         channels: int.
@@ -43,9 +48,12 @@ class ActNorm(Bijector):
     def initialize(self, x):
         axes = tuple(range(len(x.shape) - 1))
         mean, variance = ops.moments(x, axes)
-        variance = ops.where(ops.size(x) > self.channels, variance, 1.0)
+        pooled, numbers = ops.mean(variance), ops.cast(ops.size(x) / self.channels, x.dtype)
+        thin = ops.maximum(1.0 - numbers / ENOUGH, 0.0)
+        variance = variance + thin * (pooled - variance)
+        variance = ops.where(pooled > 1e-12 * ops.mean(ops.square(mean)), variance, 1.0)
         self.bias.assign(-mean)
-        self.log_scale.assign(-0.5 * ops.log(variance + 1e-6))
+        self.log_scale.assign(-0.5 * ops.log(ops.maximum(variance, LARGEST_SCALE**-2)))
         return super().initialize(x)
 
 

@@ -20,6 +20,7 @@ class Coupling(Bijector):
     Args:
         network: keras.Model. What stays, `(..., channels)` (with a checkerboard all of x, zeros for what changes), to the
             parameters `(..., changing channels * elementwise.parameters)`. One that puts out zeros makes the layer the identity.
+            A second input is the context.
         elementwise: name or `Elementwise`: "additive", "affine" or "spline". Defaults to "affine".
         mask: "channels" or, for images, "checkerboard". Defaults to "channels".
         flip: bool. Whether the other part stays. Defaults to False: the first half of the channels, rounded down, stays, or
@@ -35,8 +36,14 @@ class Coupling(Bijector):
         self.mask = mask
         self.flip = flip
 
-    def _parameters(self, stays, changes, training):
-        parameters = per_element(self.network(stays, training=training), self.elementwise.parameters)
+    @property
+    def conditional(self):
+        return len(self.network.inputs) == 2
+
+    def _parameters(self, stays, changes, training, context):
+        self._check_context(context)
+        output = self.network([stays, context] if self.conditional else stays, training=training)
+        parameters = per_element(output, self.elementwise.parameters)
         if parameters.shape[-2] != changes.shape[-1]:
             raise ValueError(
                 f"the coupling's network puts out {self.network.output_shape[-1]} channels, expected {changes.shape[-1]} that "
@@ -55,21 +62,22 @@ class Coupling(Bijector):
         rows, columns = np.indices(x.shape[1:3])
         return ops.cast(((rows + columns + self.flip) % 2 == 0)[None, :, :, None], x.dtype)
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, context=None):
         if self.mask == "channels":
             stays, changes = self._split(x)
-            y, log_slope = self.elementwise.forward(changes, self._parameters(stays, changes, training))
+            y, log_slope = self.elementwise.forward(changes, self._parameters(stays, changes, training, context))
             return self._join(stays, y), total(log_slope)
         stays = self._stays(x)
-        y, log_slope = self.elementwise.forward(x, self._parameters(stays * x, x, training))
+        y, log_slope = self.elementwise.forward(x, self._parameters(stays * x, x, training, context))
         return stays * x + (1.0 - stays) * y, total((1.0 - stays) * log_slope)
 
-    def inverse(self, y):
+    def inverse(self, y, context=None):
         if self.mask == "channels":
             stays, changed = self._split(y)
-            return self._join(stays, self.elementwise.inverse(changed, self._parameters(stays, changed, False)))
+            return self._join(stays, self.elementwise.inverse(changed, self._parameters(stays, changed, False, context)))
         stays = self._stays(y)
-        return stays * y + (1.0 - stays) * self.elementwise.inverse(y, self._parameters(stays * y, y, False))
+        changed = self.elementwise.inverse(y, self._parameters(stays * y, y, False, context))
+        return stays * y + (1.0 - stays) * changed
 
 
 @_registered
@@ -84,7 +92,7 @@ class Autoregressive(Bijector):
 
     Args:
         network: keras.Model. Vectors `(batch, dimensions)` to `(batch, dimensions * elementwise.parameters)`, those of an element
-            of none but the elements before it, as `networks.made`; with a second input, the context, there is no inverse.
+            of none but the elements before it, as `networks.made`. A second input is the context.
         elementwise: name or `Elementwise`. Defaults to "affine".
         bound: float above 0. Defaults to 10, where the data are about standard normal.
     """
@@ -105,44 +113,61 @@ class Autoregressive(Bijector):
         return ops.clip(x, -self.bound, self.bound)
 
     def _parameters(self, x, training=False, context=None):
+        self._check_context(context)
         x = self._seen(x)
-        output = self.network(x if context is None else [x, context], training=training)
+        output = self.network([x, context] if self.conditional else x, training=training)
         return per_element(output, self.elementwise.parameters)
 
     def forward(self, x, training=False, context=None):
         y, log_slope = self.elementwise.forward(x, self._parameters(x, training, context))
         return y, total(log_slope)
 
-    def inverse(self, y):
-        self._check_unconditional()
-        layers = self.network.layers[1:]
-        # Of these layers alone, and with one input, a network is a chain.
-        chain = all(isinstance(layer, (MaskedDense, keras.layers.Activation)) for layer in layers)
-        ends = [layer for layer in (layers[0], layers[-1]) if isinstance(layer, MaskedDense)]
-        if chain and len(layers) > 1 and len(ends) == 2 and layers[0].activation is keras.activations.linear:
-            return self._by_elements(y, *layers)
+    def inverse(self, y, context=None):
+        self._check_context(context)
+        first, *middle, of_context = self._as_chain()
+        if first is not None:
+            return self._by_elements(y, first, *middle, told=None if of_context is None else of_context(context))
         # Each pass makes one element more right, the first right at once.
-        again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x)))  # noqa: E731
+        again = lambda index, x: (index + 1, self.elementwise.inverse(y, self._parameters(x, False, context)))  # noqa: E731
         most = y.shape[1]  # told, so that XLA can differentiate the loop
         return tf.while_loop(lambda index, _: index < most, again, (0, tf.zeros_like(y)), maximum_iterations=most)[1]
 
-    def _by_elements(self, y, first, *middle):
+    def _as_chain(self):
+        """The layers of a network that is a chain of them, and the layer of the context that is added to what the first puts out,
+        or None; of another network (None, None)."""
+        layers = [layer for layer in self.network.layers if not isinstance(layer, keras.layers.InputLayer)]
+        chain = [layer for layer in layers if isinstance(layer, (MaskedDense, keras.layers.Activation))]
+        others = [layer for layer in layers if layer not in chain]
+        ends = len(chain) > 1 and all(isinstance(layer, MaskedDense) for layer in (chain[0], chain[-1]))
+        if not ends or chain[0].activation is not keras.activations.linear:
+            return None, None
+        if not others and not self.conditional:  # with one input, of these layers alone, it is nothing else
+            return *chain, None
+        added = next((layer for layer in others if isinstance(layer, keras.layers.Add)), None)
+        dense = next((layer for layer in others if isinstance(layer, keras.layers.Dense)), None)
+        if len(others) != 2 or added is None or dense is None or dense.input is not self.network.inputs[1]:
+            return None, None
+        joined = {id(tensor) for tensor in added.input} == {id(chain[0].output), id(dense.output)}
+        return (*chain, dense) if joined else (None, None)
+
+    def _by_elements(self, y, first, *middle, told=None):
         """The inverse of a chain of layers, of whose first and last a pass computes only what its element changes or needs."""
         *middle, last = middle
-        count, dimensions = self.elementwise.parameters, y.shape[1]
+        count, dimensions, dtype = self.elementwise.parameters, y.shape[1], first.compute_dtype
+        added = [ops.cast(part, dtype) for part in (first.bias if first.use_bias else None, told) if part is not None]
 
         def again(index, total, found):
-            hidden = ops.cast(total, first.compute_dtype)
+            hidden = ops.cast(total, dtype)  # and rounded where the layers round
+            for part in added:
+                hidden = hidden + part
             for layer in middle:
                 hidden = layer(hidden)
             parameters = ops.cast(last.some(hidden, index * count, count), y.dtype)
             x = self.elementwise.inverse(tf.gather(y, index, axis=1)[:, None], parameters[:, None])
-            seen = ops.cast(ops.cast(self._seen(x), first.compute_dtype), y.dtype)
+            seen = ops.cast(ops.cast(self._seen(x), dtype), y.dtype)
             return index + 1, total + seen * ops.cast(first.of_input(index), y.dtype), found.write(index, x[:, 0])
 
-        # Summed in full precision, as a matrix product is.
-        start = tf.zeros((tf.shape(y)[0], first.units), y.dtype)
-        start = start + ops.cast(first.bias, y.dtype) if first.use_bias else start
+        start = tf.zeros((tf.shape(y)[0], first.units), y.dtype)  # summed in full precision, as a matrix product is
         found = tf.TensorArray(y.dtype, dimensions, element_shape=[None])
         more = lambda index, *_: index < dimensions  # noqa: E731
         *_, found = tf.while_loop(more, again, (0, start, found), maximum_iterations=dimensions)

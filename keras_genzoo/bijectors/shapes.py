@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_genzoo.bijectors.base import Bijector, no_change
+from keras_genzoo.bijectors.base import Bijector, no_change, told
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -49,7 +49,8 @@ class Flatten(Bijector):
 
 @_registered
 class FactorOut(Bijector):
-    """Part of an image is done with and joins the latents; the rest goes on (RealNVP, section 3.6). Puts out vectors.
+    """Part of an image is done with and joins the latents; the rest goes on (RealNVP, section 3.6). Puts out vectors. A context
+    is handed on to the rest, where it depends on one.
 
     Args:
         shape: `(height, width, channels)` of its input.
@@ -72,10 +73,12 @@ class FactorOut(Bijector):
         self._stays = size - (size // 2 if part == "channels" else 1)
         if not 0 < self._stays < size:
             raise ValueError(f"shape is {self.shape}: no {part} can be done with and some be left.")
-        if rest.conditional:
-            raise ValueError("rest depends on a context, which FactorOut does not hand on.")
         of = lambda part: tuple(part if axis == self._axis else each for axis, each in enumerate(self.shape, 1))  # noqa: E731
         self._kept, self._done = of(self._stays), of(size - self._stays)
+
+    @property
+    def conditional(self):
+        return self.rest.conditional
 
     def _split(self, x):
         return ops.split(x, [self._stays], axis=self._axis)
@@ -83,15 +86,16 @@ class FactorOut(Bijector):
     def _flat(self, x):
         return ops.reshape(x, (-1, math.prod(x.shape[1:])))
 
-    def forward(self, x, training=False):
+    def forward(self, x, training=False, context=None):
         x, done = self._split(x)
-        y, log_det = self.rest.forward(x, training)
+        y, log_det = self.rest.forward(x, training, **told(self.rest, context))
         return ops.concatenate([y, self._flat(done)], axis=-1), log_det
 
-    def inverse(self, y):
+    def inverse(self, y, context=None):
         y, done = ops.split(y, [math.prod(self._kept)], axis=-1)
-        return ops.concatenate([self.rest.inverse(y), ops.reshape(done, (-1, *self._done))], axis=self._axis)
+        kept = self.rest.inverse(y, **told(self.rest, context))
+        return ops.concatenate([kept, ops.reshape(done, (-1, *self._done))], axis=self._axis)
 
-    def initialize(self, x):
+    def initialize(self, x, context=None):
         x, done = self._split(x)
-        return ops.concatenate([self.rest.initialize(x), self._flat(done)], axis=-1)
+        return ops.concatenate([self.rest.initialize(x, **told(self.rest, context)), self._flat(done)], axis=-1)

@@ -36,8 +36,8 @@ class Planar(Bijector):
 
     Args:
         dimensions: int.
-        context: int or None. With units of a context, u, w and b are a linear function of it, for every vector its own, and there
-            is no inverse. Defaults to None.
+        context: int or None. With units of a context, u, w and b are a linear function of it, for every vector its own.
+            Defaults to None.
     """
 
     def __init__(self, dimensions, context=None, **kwargs):
@@ -55,6 +55,7 @@ class Planar(Bijector):
 
     def _constants(self, context=None):
         """u and w, `(1 or batch, dimensions)`, 1 + u w and b, `(1 or batch, 1)`."""
+        self._check_context(context)
         values = ops.convert_to_tensor(self.values)[None]
         if context is not None:
             values = values + ops.matmul(context, self.of_context)
@@ -73,9 +74,8 @@ class Planar(Bijector):
         """1 + (u w) tanh', written so that nothing cancels where u w is near -1."""
         return bent**2 + (1.0 - bent**2) * above
 
-    def inverse(self, y):
-        self._check_unconditional()
-        u, w, above, b = self._constants()
+    def inverse(self, y, context=None):
+        u, w, above, b = self._constants(context)
         along = ops.sum(y * w, axis=-1, keepdims=True)
         # w x = a solves a + (w u) tanh(a + b) = w y; the left side rises with a, since w u > -1.
         rising = lambda a: a + (above - 1.0) * ops.tanh(a + b) - along  # noqa: E731

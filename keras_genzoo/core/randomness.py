@@ -63,6 +63,17 @@ def normal(key, shape):
     return tf.math.ndtri((_bits(key, shape, 23) + 0.5) * 2.0**-23)
 
 
+def latin_hypercube(n, shape, seed):
+    """n points of the unit cube of a shape, of each of whose coordinates they divide the range evenly, in an order of its own
+    (McKay et al. 1979, "A comparison of three methods for selecting values of input variables").
+
+    Returns:
+        float32 array `(n, *shape)`.
+    """
+    order = np.argsort(np.random.default_rng(seed).random((n, *shape)), axis=0)
+    return ((order + 0.5) / n).astype("float32")
+
+
 class Stream:
     """Draws for training: every call advances a counter, and every replica sees its own numbers.
 

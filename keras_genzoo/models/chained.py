@@ -37,8 +37,8 @@ class Chained(GenerativeModel):
         def run(x, key):
             with self.averaged_weights():
                 watch = self.chain_energy
-                x, _, _ = chains.run_chain(self.sampler, watch, x, self.sample_steps, randomness.fold(key, 0))
-                return chains.run_chain(self._settled, watch, x, max(self.sample_steps, 4), randomness.fold(key, 1), watch)[1:]
+                x, _, _ = chains.loop(self.sampler, watch, x, self.sample_steps, randomness.fold(key, 0))
+                return chains.loop(self._settled, watch, x, max(self.sample_steps, 4), randomness.fold(key, 1), watch)[1:]
 
         acceptance, energies = run(x, randomness.make_key(seed))
         report = {"chain_steps": self.sample_steps, "chain_ess": chains.effective_sample_size(energies) / n}

@@ -24,6 +24,18 @@ def annealed(noise_levels, step_size=0.2):
     return chains.Langevin(step_size * low, low, start=high, start_step_size=step_size * high)
 
 
+class _Moving(keras.callbacks.Callback):
+    """Says once that the chains of training hardly move."""
+
+    said = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        acceptance = (logs or {}).get("acceptance", 1.0)
+        if not self.said and acceptance < chains.STUCK:
+            chains.warn_of_stuck(self.model.sampler, float(acceptance), 100, f" in epoch {epoch + 1}")
+            self.said = True
+
+
 @keras.saving.register_keras_serializable("keras_genzoo")
 class EnergyModel(Chained):
     """A network whose output is the energy of an image: p(x) is proportional to exp(-E(x) / T), T the sampler's temperature.
@@ -113,6 +125,7 @@ class EnergyModel(Chained):
         self.steps, self.sample_steps = steps, sample_steps
         self.buffer_size, self.restart = buffer_size, restart
         self.data_noise, self.energy_weight, self.noise_levels = data_noise, energy_weight, tuple(noise_levels)
+        self._moves = types.SimpleNamespace(counts=tf.Variable([0.0, 0.0], trainable=False))  # of no file: accepted, proposed
         self.diagnostics = ("network_gradient_norm",)
         if objective == "score":
             self.terms, self.monitor, self._buffer = ("real_energy",), "loss", None
@@ -162,6 +175,12 @@ class EnergyModel(Chained):
         gradient = tape.gradient(energies, noisy)
         return {"loss": ops.mean(ops.square(gradient - epsilon), axis=(1, 2, 3)), "real_energy": energies}
 
+    def fit(self, x=None, y=None, *args, **kwargs):
+        given = kwargs.get("callbacks") or []
+        if "acceptance" in self.diagnostics and not isinstance(given, keras.callbacks.CallbackList):
+            kwargs["callbacks"] = [*(given if isinstance(given, (list, tuple)) else [given]), _Moving()]
+        return super().fit(x, y, *args, **kwargs)
+
     def train_step(self, data):
         x = 2.0 * self.images_of(data) - 1.0
         if self.objective == "score":
@@ -170,7 +189,7 @@ class EnergyModel(Chained):
         kept = self._buffer.take(ops.shape(x)[0])
         fresh = ops.reshape(self.random.uniform((ops.shape(kept)[0],)) < self.restart, (-1, 1, 1, 1))
         start = ops.where(fresh, self.random.normal(ops.shape(kept)), kept)
-        samples, acceptance, _ = chains.run_chain(self.sampler, self.energies, start, self.steps, self.random.key())
+        samples, acceptance, _ = chains.loop(self.sampler, self.energies, start, self.steps, self.random.key())
         self._buffer.put(samples)
         real = x + self.data_noise * self.random.normal(ops.shape(x))
         terms = self.minimize(lambda: self.contrast(real, samples, training=True), ("network",), self.optimizer)
@@ -222,12 +241,19 @@ class EnergyModel(Chained):
         """
         steps = self.sample_steps if steps is None else steps
         steps = whole(steps=steps)
-        return super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+        self._moves.counts.assign([0.0, 0.0])
+        found = super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+        if self.sampler.rejects:
+            accepted, proposed = self._moves.counts.numpy()
+            chains.warn_of_stuck(self.sampler, accepted / proposed, proposed)
+        return found
 
     @inference
     def generate(self, latents, key, steps=None):
         steps = self.sample_steps if steps is None else steps
-        x, _, _ = chains.run_chain(self.sampler, self.energies, self.start(latents), steps, key)
+        x, acceptance, _ = chains.loop(self.sampler, self.energies, self.start(latents), steps, key)
+        proposed = tf.cast(tf.shape(x)[0] * steps, tf.float32)
+        self._moves.counts.assign_add([acceptance * proposed, proposed])
         if self.objective == "score":  # and the image that is seen in the noise that is left
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)

@@ -1,17 +1,23 @@
 """Normalizing flows (Rezende and Mohamed 2015; Dinh et al. 2017, arXiv:1605.08803): exact likelihoods, exact inverses."""
 
+import inspect
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.bijectors import Chain
 from keras_genzoo.core import codes, images, randomness
+from keras_genzoo.core.batches import some_images
 from keras_genzoo.core.checks import image_size, whole
-from keras_genzoo.core.inference import batched, inference
+from keras_genzoo.core.inference import batched
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
+
+NUMBERS = 2**24  # of the images that layers take their values from: 64 MiB
+NOISE = 2  # images of even noise among them
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -30,7 +36,7 @@ class Flow(GenerativeModel):
         bijectors: list of `bijectors.Bijector`, the first of images on the unit cube `(batch, height, width, channels)`, the last
             to vectors.
         image_shape: `(height, width, channels)`.
-        prior: object with `sample(n, random)` and `log_prob(z)`; None is N(0, I). Defaults to None.
+        prior: object with `sample(n, random, temperature=1.0)` and `log_prob(z)`; None is N(0, I). Defaults to None.
         dequantisation: `bijectors.VariationalDequantisation`, which draws u; None draws it evenly. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
@@ -50,6 +56,7 @@ class Flow(GenerativeModel):
     terms = ("bits_per_dim",)
     optimizers = {"optimizer": ("bijectors", "prior", "dequantisation")}
     averaged = ("bijectors", "prior", "dequantisation")
+    _temperature = 1.0  # of the draws of a running `sample`
 
     def __init__(self, bijectors, image_shape, prior=None, dequantisation=None, **kwargs):
         super().__init__(**kwargs)
@@ -76,9 +83,16 @@ class Flow(GenerativeModel):
         return "continuous"
 
     def prepare(self, first_batch, dataset):
-        """Let layers that depend on data, as `ActNorm`, take their values from a first batch."""
-        x = self.images_of(first_batch)
-        self._chain.initialize(images.dequantise(x, self.random.uniform(tf.shape(x))))
+        """Let layers that depend on data, as `ActNorm`, take their values from about 1,000 images, and fewer large ones.
+
+        Two images of even noise are among them, so that no pixel is taken for a constant: what is black in all of these images
+        may be white in others.
+        """
+        count = min(1000, max(1, NUMBERS // math.prod(self.image_shape)))
+        x = self.images_of(some_images(dataset, first_batch, count))
+        points = images.dequantise(x, self.random.uniform(tf.shape(x)))
+        noise = randomness.latin_hypercube(NOISE, self.image_shape, self.seed)
+        self._chain.initialize(tf.concat([points, noise], axis=0))
 
     def log_density(self, points, training=False):
         """log p of points of the unit cube, in nats, `(batch,)`."""
@@ -125,7 +139,7 @@ class Flow(GenerativeModel):
 
     def draw_latents(self, n, random):
         """n draws of the prior."""
-        return self.prior.sample(n, random)
+        return self.prior.sample(n, random, **({} if self._temperature == 1 else {"temperature": self._temperature}))
 
     def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, temperature=1.0):
         """Draw images.
@@ -133,22 +147,49 @@ class Flow(GenerativeModel):
         Args:
             n, seed, batch_size, averaged: as in `GenerativeModel.sample`.
             labels: None; a flow has no classes.
-            temperature: float. What the prior's draws are multiplied with: below 1, images are more typical and less varied
-                (Kingma and Dhariwal 2018, section 6). Defaults to 1.
+            temperature: float of at least 0. What the prior multiplies its deviations with: below 1, images are more typical and
+                less varied (Kingma and Dhariwal 2018, section 6). Defaults to 1.
 
         Returns:
             float32 array `(n, height, width, channels)` in [0, 1].
-        """
-        return super().sample(n, seed, batch_size, labels, averaged, temperature=tf.constant(temperature, tf.float32))
 
-    @inference
-    def generate(self, latents, temperature=1.0):
-        return self.decode(temperature * latents)
+        Raises:
+            ValueError: a temperature that is no number of at least 0, or that the prior does not take.
+        """
+        self._temperature = self._checked(temperature)
+        try:
+            return super().sample(n, seed, batch_size, labels, averaged)
+        finally:
+            self._temperature = 1.0
+
+    def _checked(self, temperature):
+        if not (np.isscalar(temperature) and 0 <= temperature < math.inf):  # false for NaN
+            raise ValueError(f"temperature is {temperature!r}, expected a number of at least 0, as 0.7.")
+        if temperature != 1 and "temperature" not in inspect.signature(self.prior.sample).parameters:
+            raise ValueError(
+                f"temperature is {temperature!r}, but {type(self.prior).__name__}.sample takes none; give it an argument "
+                f"temperature=1.0 that scales its deviations."
+            )
+        return float(temperature)
+
+    def mass_inside(self, n=1000, seed=0):
+        """The share of the model's mass within the unit cube, by n draws of the prior: 1 where the first bijectors end there, as
+        `Untruncate` does; with `Logit`, less."""
+        inside = lambda points: tf.reduce_all((points >= 0) & (points <= 1), axis=(1, 2, 3))  # noqa: E731
+        found = []
+        with self.averaged_weights():
+            for start in range(0, whole(n=n), 256):
+                z = self.prior.sample(min(256, n - start), randomness.RowStream(seed, start))
+                found.append(inside(self._chain.inverse(z)))
+        return float(np.mean(np.concatenate(found)))
 
     @batched
     def log_prob(self, x, samples=1, seed=0):
-        """The exact log density on the unit cube at the dequantised image, less that of noise which a network draws, averaged
-        over draws of the dequantisation.
+        """The exact log density at the dequantised image, less that of noise which a network draws, averaged over draws of the
+        dequantisation.
+
+        The density is over all that the bijectors make of noise. Recipes with `marginals` end in the unit cube. Behind a `Logit`
+        it is over a cube that is a little larger: of the unit cube it is then a lower bound, by the logarithm of `mass_inside`.
 
         Args:
             x: images.

@@ -19,7 +19,7 @@ from keras_genzoo.core import images, randomness
 from keras_genzoo.core.serialization import Part
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
-ENUMERABLE = 20  # hidden units, at most, whose states are gone through one by one
+ENUMERABLE = 20  # units, at most, whose states are gone through one by one
 
 
 def _float64(variable):
@@ -89,6 +89,11 @@ class Machine(Part):
         """log of p(h) Z of rows of a NumPy array, in float64."""
         raise NotImplementedError
 
+    def enumerable(self):
+        """Of the side whose states can be gone through: its name, its number of units, and log of p Z of rows of a NumPy array of
+        its states, in float64."""
+        return "hidden", self.hidden, self.log_weight_of_hidden
+
     def hidden_logits(self, v):
         return ops.matmul(self.to_unit(v), ops.convert_to_tensor(self.kernel)) + ops.convert_to_tensor(self.hidden_bias)
 
@@ -106,21 +111,21 @@ class Machine(Part):
         return -self.own_log_weight(v) - ops.sum(ops.softplus(beta * self.hidden_logits(v)), axis=-1)
 
     def exact_log_partition(self, chunk=2**12):
-        """log Z by going through all states of the hidden units.
+        """log Z by going through all states of one side: the hidden units, or binary visible ones where these are fewer.
 
         Raises:
-            ValueError: more than 20 hidden units.
+            ValueError: more than 20 units on that side.
         """
-        if self.hidden > ENUMERABLE:
+        side, units, log_weight = self.enumerable()
+        if units > ENUMERABLE:
             raise ValueError(
-                f"{self.hidden} hidden units have 2^{self.hidden} states, expected at most {ENUMERABLE} units; estimate it by "
-                f"log_partition."
+                f"{units} {side} units have 2^{units} states, expected at most {ENUMERABLE} units; estimate it by log_partition."
             )
         total = -np.inf
-        for start in range(0, 2**self.hidden, chunk):
-            numbers = np.arange(start, min(start + chunk, 2**self.hidden))
-            h = (numbers[:, None] >> np.arange(self.hidden) & 1).astype(np.float64)
-            total = np.logaddexp(total, np.logaddexp.reduce(self.log_weight_of_hidden(h)))
+        for start in range(0, 2**units, chunk):
+            numbers = np.arange(start, min(start + chunk, 2**units))
+            states = (numbers[:, None] >> np.arange(units) & 1).astype(np.float64)
+            total = np.logaddexp(total, np.logaddexp.reduce(log_weight(states)))
         return float(total)
 
     def annealed_log_weights(self, n, steps, key):
@@ -178,9 +183,19 @@ class BernoulliMachine(Machine):
     def log_base(self):
         return ops.sum(ops.softplus(ops.convert_to_tensor(self.visible_bias))) + self.hidden * math.log(2)
 
+    def enumerable(self):
+        if self.hidden <= self.dimensions:
+            return super().enumerable()
+        return "visible", self.dimensions, self.log_weight_of_visible
+
     def log_weight_of_hidden(self, h):
         kernel, bias, visible = map(_float64, (self.kernel, self.hidden_bias, self.visible_bias))
         return h @ bias + np.logaddexp(0, h @ kernel.T + visible).sum(axis=1)
+
+    def log_weight_of_visible(self, v):
+        """log of p(v) Z of rows of a NumPy array, in float64."""
+        kernel, bias, visible = map(_float64, (self.kernel, self.hidden_bias, self.visible_bias))
+        return v @ visible + np.logaddexp(0, v @ kernel + bias).sum(axis=1)
 
 
 @_registered

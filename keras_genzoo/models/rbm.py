@@ -7,8 +7,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo.chains import Gibbs, run_chain
+from keras_genzoo.chains import Gibbs, loop
 from keras_genzoo.core import randomness
+from keras_genzoo.core.batches import some_images
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.models.chained import Chained
@@ -73,8 +74,10 @@ class RBM(Chained):
         return self.machine.support
 
     def prepare(self, first_batch, dataset):
-        """Let the visible units begin with the mean of a first batch."""
-        self.machine.adapt(self.images_of(first_batch))
+        """Let the visible units begin with the mean of about 1,000 images, and of two of even noise, so that no pixel is taken
+        for a constant."""
+        noise = randomness.latin_hypercube(2, self.image_shape, self.seed)
+        self.machine.adapt(tf.concat([self.images_of(some_images(dataset, first_batch)), noise], axis=0))
 
     # Training
 
@@ -94,7 +97,7 @@ class RBM(Chained):
 
     def moved(self, v, key):
         """Chains after k sweeps."""
-        return run_chain(self.sampler, self.machine.free_energy, v, self.k, key)[0]
+        return loop(self.sampler, self.machine.free_energy, v, self.k, key)[0]
 
     def train_step(self, data):
         real = self.visible(data, self.random)
@@ -173,7 +176,11 @@ class RBM(Chained):
 
     @inference
     def exact_log_partition(self):
-        """log Z by going through all states of the hidden units, of which there may be 20; a float."""
+        """log Z by going through all states of the hidden units, or of binary visible ones where these are fewer; a float.
+
+        Raises:
+            ValueError: more than 20 units on the smaller side.
+        """
         return self.machine.exact_log_partition()
 
     @batched
@@ -220,6 +227,6 @@ class RBM(Chained):
     @inference
     def generate(self, latents, key):
         """The means of the visible units in the last of `sample_steps` sweeps."""
-        v, _, _ = run_chain(self.sampler, self.chain_energy, self.start(latents), self.sample_steps - 1, key)
+        v, _, _ = loop(self.sampler, self.chain_energy, self.start(latents), self.sample_steps - 1, key)
         h = self.machine.draw_hidden(v, randomness.fold(key, self.sample_steps))
         return self.machine.to_images(self.machine.mean_visible(h))

@@ -10,7 +10,7 @@ from keras_genzoo.networks.common import normalized
 from keras_genzoo.networks.residual import plain_block
 
 
-def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation="relu", name="coupling"):
+def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation="relu", context=None, name="coupling"):
     """Images to the parameters of a coupling by a few convolutions (Kingma and Dhariwal 2018, arXiv:1807.03039, appendix B).
 
     Args:
@@ -19,6 +19,7 @@ def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation=
         width: int. Channels in between. Defaults to 64.
         kernels: ints. Sizes of the convolutions' kernels. Defaults to (3, 1, 3), Glow's.
         activation: name or callable. Defaults to "relu".
+        context: int or None. Units of a second input, `(batch, context)`, that all parameters depend on. Defaults to None.
         name: str. Defaults to "coupling".
 
     Returns:
@@ -28,28 +29,30 @@ def conv_coupling(image_shape, outputs, width=64, kernels=(3, 1, 3), activation=
     if not kernels:
         raise ValueError(f"kernels is {kernels!r}, expected sizes of at least one convolution, as (3, 1, 3).")
     kernels = [whole(kernels=kernel) for kernel in kernels]
-    inputs = x = keras.Input(image_size(image_shape), name="stays")
+    inputs, x = _inputs(image_size(image_shape), context)
     for index, kernel in enumerate(kernels[:-1], 1):
         x = layers.Conv2D(width, kernel, padding="same", activation=activation, name=f"conv{index}")(x)
     x = layers.Conv2D(outputs, kernels[-1], padding="same", kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
     return keras.Model(inputs, x, name=name)
 
 
-def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu", normalization="batch", name="coupling"):
+def residual_coupling(
+    image_shape, outputs, width=64, blocks=8, activation="relu", normalization="batch", context=None, name="coupling"
+):
     """Images to the parameters of a coupling by residual blocks, each seen by the output (Dinh et al. 2017, arXiv:1605.08803,
     section 4.1).
 
     Args:
         blocks: int. Residual blocks of two convolutions. Defaults to 8.
         normalization: None, "batch", "layer" or "channel". Defaults to "batch".
-        image_shape, outputs, width, activation, name: as in `conv_coupling`.
+        image_shape, outputs, width, activation, context, name: as in `conv_coupling`.
 
     Returns:
         A built `keras.Model`, to `(batch, height, width, outputs)` in at least float32.
     """
     outputs, width, blocks = whole(outputs=outputs, width=width, blocks=blocks)
-    inputs = keras.Input(image_size(image_shape), name="stays")
-    x = layers.Conv2D(width, 3, padding="same", name="first")(inputs)
+    inputs, x = _inputs(image_size(image_shape), context)
+    x = layers.Conv2D(width, 3, padding="same", name="first")(x)
     seen = [layers.Conv2D(width, 1, name="skip")(x)]
     for index in range(1, blocks + 1):
         x = plain_block(x, width, activation, normalization, f"block{index}")
@@ -59,7 +62,7 @@ def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu
     return keras.Model(inputs, x, name=name)
 
 
-def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", name="coupling"):
+def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", context=None, name="coupling"):
     """Vectors to the parameters of a coupling, by a fully connected network.
 
     Args:
@@ -68,13 +71,14 @@ def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", n
         width: int. Units of the hidden layers. Defaults to 256.
         depth: int. Number of hidden layers. Defaults to 2.
         activation: name or callable. Defaults to "relu".
+        context: int or None. Units of a second input, `(batch, context)`, that all parameters depend on. Defaults to None.
         name: str. Defaults to "coupling".
 
     Returns:
         A built `keras.Model`, `(batch, dimensions)` to `(batch, outputs)` in at least float32.
     """
     dimensions, outputs, width, depth = whole(dimensions=dimensions, outputs=outputs, width=width, depth=depth)
-    inputs = x = keras.Input((dimensions,), name="stays")
+    inputs, x = _inputs((dimensions,), context)
     for index in range(1, depth + 1):
         x = layers.Dense(width, activation=activation, name=f"hidden{index}")(x)
     x = layers.Dense(outputs, kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
@@ -107,7 +111,7 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
     of_element = np.repeat(np.arange(dimensions), parameters).tolist()  # element i sees i elements
     last = MaskedDense(dimensions * parameters, degrees, of_element, kernel_initializer="zeros", dtype=_head(), name="parameters")
     inputs = keras.Input((dimensions,), dtype=_head(), name="vector")
-    told = None if context is None else keras.Input((context,), name="context")
+    told = None if context is None else keras.Input((whole(context=context),), dtype=_head(), name="context")
     x = inputs
     for index in range(depth):
         x = hidden[index](x)
@@ -115,6 +119,19 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
             x = layers.Add(name="with_context")([x, layers.Dense(width, use_bias=False, name="of_context")(told)])
         x = activations[index](x)
     return keras.Model(inputs if told is None else [inputs, told], last(x), name=name)
+
+
+def _inputs(shape, context):
+    """The inputs of a coupling's network, and what its first layer sees: what stays and, where there is one, the context, which
+    every pixel sees."""
+    stays = keras.Input(shape, name="stays")
+    if context is None:
+        return stays, stays
+    told = keras.Input((whole(context=context),), name="context")
+    seen = told
+    if len(shape) == 3:
+        seen = layers.UpSampling2D(shape[:2], name="at_each_pixel")(layers.Reshape((1, 1, context), name="as_pixel")(told))
+    return [stays, told], layers.Concatenate(name="with_context")([stays, seen])
 
 
 def _head():

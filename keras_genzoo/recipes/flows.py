@@ -86,9 +86,10 @@ def _dense_couplings(dimensions, count, width, depth, elementwise="affine"):
 
 
 def _start(image_shape, marginals, alpha):
-    """From pixels to the line: by a spline for each pixel, that of its own histogram at first, or by logits."""
+    """From the unit cube to all numbers: by a spline for each pixel, that of its own histogram at first, or by logits."""
     if marginals:
-        return [bijectors.Scale(8.0, -4.0), bijectors.Pointwise(image_shape, bijectors.Spline(16, 4.0, 1e-4))]
+        splines = bijectors.Pointwise(image_shape, bijectors.Spline(16, 4.0, 1e-4))
+        return [bijectors.Scale(8.0, -4.0), splines, bijectors.Untruncate(4.0)]
     return [bijectors.Logit(alpha)]
 
 
