@@ -64,7 +64,9 @@ def outputs(model):
 def state(model):
     """The sums of the absolute values of the weights and of the optimizers' variables: what training goes on from."""
     optimizers = [variable for name in model.optimizers for variable in getattr(model, name).variables]
-    return np.array([float(np.sum(np.abs(v.numpy().astype("float64")))) for v in (*model.weights, *optimizers)])
+    # 0.1.0 had none of these.
+    weights = [variable for variable in model.weights if variable.name not in ("updates", "largest_batch")]
+    return np.array([float(np.sum(np.abs(v.numpy().astype("float64")))) for v in (*weights, *optimizers)])
 
 
 def main():
