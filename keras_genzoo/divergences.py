@@ -9,6 +9,8 @@ from keras import ops
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.serialization import Part, named
 
+LEAST_ROWS = 4  # of a batch whose images are compared with each other
+
 
 def gaussian_kl(mu, log_variance):
     """KL(N(mu, sigma^2) || N(0, I)) in nats, `(batch,)` (Kingma and Welling 2013, appendix B).
@@ -179,6 +181,17 @@ def gather(rows):
     if context is None or context.num_replicas_in_sync == 1:
         return rows
     return tf.ensure_shape(context.all_gather(rows, axis=0), (None, *rows.shape[1:]))
+
+
+def of_enough(statistic, rows):
+    """A statistic of a batch, as it is, or 0 of fewer than `LEAST_ROWS` rows, such as a short last batch leaves: it is biased
+    there. The total correlation of one row of d units and N images is (d - 1) log N whatever the codes are.
+
+    Args:
+        statistic: scalar.
+        rows: what it is of, `(n, ...)`, of all replicas (`gather`).
+    """
+    return ops.where(ops.shape(rows)[0] >= LEAST_ROWS, statistic, 0.0)
 
 
 class Divergence(Part):

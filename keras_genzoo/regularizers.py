@@ -36,9 +36,11 @@ class Regularizer(Part):
 
     Class attributes:
         term: name of the metric, `<what>_loss`.
+        least_rows: the fewest images of a batch that it can be computed of. Defaults to 1.
     """
 
     term = None
+    least_rows = 1
 
     def __init__(self, weight, **kwargs):
         super().__init__(**kwargs)
@@ -73,6 +75,7 @@ class SparseKL(Regularizer):
     """
 
     term = "sparsity_loss"
+    least_rows = divergences.LEAST_ROWS
 
     def __init__(self, weight=3.0, target=0.05, **kwargs):
         super().__init__(weight, **kwargs)
@@ -86,9 +89,11 @@ class SparseKL(Regularizer):
             raise ValueError("the encoder's codes leave [0, 1]; let it end in a sigmoid, as by output_activation='sigmoid'.")
 
     def __call__(self, model, x, z, random, training):
-        mean = ops.clip(ops.mean(divergences.gather(z), axis=0), 1e-6, 1.0 - 1e-6)
+        rows = divergences.gather(z)
+        mean = ops.clip(ops.mean(rows, axis=0), 1e-6, 1.0 - 1e-6)
         rest, target = 1.0 - self.target, self.target
-        return ops.sum(target * ops.log(target / mean) + rest * ops.log(rest / (1.0 - mean)))
+        divergence = ops.sum(target * ops.log(target / mean) + rest * ops.log(rest / (1.0 - mean)))
+        return divergences.of_enough(divergence, rows)
 
 
 @_registered

@@ -51,8 +51,8 @@ def check_model(make, images, labels=None, batches=None, modes=("graph",)):
     check_config(make())
     model = make()
     check_members(model, images, labels)
-    check_validation(model, batches)
     check_saving(model, batches, images, labels)
+    check_validation(model, batches)  # of a trained model: one that needs to see its data set refuses before
     check_sampling(model)
 
 

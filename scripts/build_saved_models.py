@@ -64,7 +64,8 @@ def outputs(model):
 def state(model):
     """The sums of the absolute values of the weights and of the optimizers' variables: what training goes on from."""
     optimizers = [variable for name in model.optimizers for variable in getattr(model, name).variables]
-    weights = [variable for variable in model.weights if "average_steps" not in variable.name]  # not in 0.1.0
+    later = ("updates", "largest_batch", *(f"average_steps_of_{name}" for name in model.optimizers))  # 0.1.0 had none of these
+    weights = [variable for variable in model.weights if variable.name not in later]
     return np.array([float(np.sum(np.abs(v.numpy().astype("float64")))) for v in (*weights, *optimizers)])
 
 

@@ -150,7 +150,19 @@ def count(dataset, first):
     if isinstance(dataset, tf.data.Dataset):
         batches = int(dataset.cardinality())
         return batches * first.shape[0] if batches >= 0 else None
+    if isinstance(dataset, keras.utils.PyDataset):
+        return len(dataset) * first.shape[0] if dataset.num_batches is not None else None
     return len(dataset) if isinstance(dataset, (np.ndarray, tf.Tensor)) else None
+
+
+def check_rows(model, batch, what):
+    """Raise one sentence if a first batch is too small for what the model compares within a batch (`least_rows`)."""
+    rows = len(unpack(batch)[0])
+    if rows < model.least_rows:
+        raise ValueError(
+            f"the first batch of {what} holds {rows} of them, expected at least {model.least_rows}, as {type(model).__name__} "
+            f"compares the images of a batch with each other; make the batches larger."
+        )
 
 
 def check_batch(model, batch, what):
@@ -164,6 +176,8 @@ def check_batch(model, batch, what):
     if batch is None:
         raise ValueError(f"there are no {what}: the data set is empty.")
     images, labels = unpack(batch)
+    if not len(images):
+        raise ValueError(f"there are no {what}: the first batch is empty.")
     check_images(images, what)
     model.images_of(images)
     for name in set(model.data_needs) - {"labels"}:

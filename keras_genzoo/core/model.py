@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from keras_genzoo.core import averages, optimizers, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import check_batch, extra, first_batch, unpack
+from keras_genzoo.core.batches import check_batch, check_rows, extra, first_batch, unpack
 from keras_genzoo.core.checks import check_network
+from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
@@ -25,7 +26,7 @@ class _Default:
         return self if instance is None else self.compute(instance)
 
 
-class GenerativeModel(Inference, Configured, keras.Model):
+class GenerativeModel(Inference, Doors, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,
@@ -45,7 +46,9 @@ class GenerativeModel(Inference, Configured, keras.Model):
         `generate(latents)`: these to images in [0, 1]; `decode` unless it says otherwise. With `keyed`, it takes a `key` too.
         `encode(x)` and `decode(z)`: to codes and back; give `reconstruct` and `interpolate`.
         `log_prob(x)`: nats per image, with `support`: "continuous", "levels" or "binary"; gives `bits_per_dim`.
-        `prepare(first_batch, dataset)`: what depends on data and is done once.
+        `prepare(first_batch, dataset)`: what depends on data and is done once, as an initialisation.
+        `survey(first_batch, dataset)`: what depends on the whole data set and is done at each `fit`, as its size; with
+            `check_surveyed()`, which raises one sentence where a step comes before it.
     Everything but the training step computes with the averages of the weights: mark such methods with `@gz.inference`, and those
     that exist only under a condition with `@gz.available_if`. `gz.testing.check_model` says which promise a family breaks, and
     examples/ has a whole one.
@@ -64,6 +67,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
         terms: names of the loss terms beside `loss`.
         diagnostics: names of further values that training alone reports.
         monitor: the metric that falls as training succeeds, or None.
+        least_rows: the fewest images that a first batch may hold, for models that compare the images of a batch.
         limits: names of terms -> the largest absolute value that a healthy run has; see `callbacks.StopOnDivergence`.
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
@@ -77,6 +81,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
     terms = ()
     diagnostics = ()
     monitor = "loss"
+    least_rows = 1
     limits = types.MappingProxyType({})
     optimizers = {"optimizer": ()}
     averaged = ()
@@ -295,10 +300,18 @@ class GenerativeModel(Inference, Configured, keras.Model):
         return terms
 
     def track(self, terms):
-        """Feed the metrics, numbers per image as well as scalars, and return what they stand at."""
+        """Feed the metrics, numbers per image as well as scalars, and return what they stand at.
+
+        A scalar beside numbers per image is a statistic of the batch, which counts by the images in it.
+        """
         fed = [tracker for tracker in self._trackers if tracker.name in terms]
-        for tracker in fed:
-            tracker.update_state(terms[tracker.name])
+        values = [tf.convert_to_tensor(terms[tracker.name]) for tracker in fed]
+        rows = next((tf.shape(value)[0] for value in values if value.shape.rank), None)
+        for tracker, value in zip(fed, values, strict=True):
+            if value.shape.rank or rows is None:
+                tracker.update_state(value)
+            else:  # of a replica's share without images it may be NaN
+                tracker.update_state(tf.where(rows > 0, value, tf.zeros_like(value)), tf.cast(rows, tf.float32))
         results = {tracker.name: tracker.result() for tracker in fed}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras reduces the results of several workers over axis 0, which a scalar lacks.
@@ -310,7 +323,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
         return list(self._trackers)
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.fit` after one look at the first batch: range, shape, `prepare`.
+        """`keras.Model.fit` after one look at the first batch: range, shape, `survey`, `prepare`.
 
         Raises:
             ValueError: the first batch of `x` or of `validation_data` is not what the model takes; sample or class weights.
@@ -322,15 +335,16 @@ class GenerativeModel(Inference, Configured, keras.Model):
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
+        check_rows(self, first, "images")
         validation = kwargs.get("validation_data")
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
             check_batch(self, batch, "validation images")
+            check_rows(self, batch, "validation images")
         if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
             kwargs.setdefault("shuffle", False)  # Keras warns that its default, True, cannot be kept
-        if not tf.convert_to_tensor(self._prepared):
-            self.prepare(first, x)
-            self._prepared.assign(1)
+        self.survey(first, x)
+        self._prepare_once(first, x)
         self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
         if self.compiled and len(self.optimizers) > 1:
             kwargs["callbacks"] = optimizers.with_following(kwargs.get("callbacks"))
@@ -344,26 +358,14 @@ class GenerativeModel(Inference, Configured, keras.Model):
         # learn their shape, which several workers cannot do with uint8.
         pass
 
-    def prepare(self, first_batch, dataset):
-        """Hook, called once in the model's life, before its first step: data-dependent initialisation.
-
-        Args:
-            first_batch: images or `(images, labels)`.
-            dataset: what `fit` was given.
-        """
-
-    def evaluate(self, *args, **kwargs):
-        # The same noise in every validation, so that epochs compare.
-        self._counters["random_test"].assign(0)
-        return super().evaluate(*args, **kwargs)
-
     def averaged_weights(self):
         """Inside the block the networks compute with the averages of their weights, where the model keeps any."""
         return averages.in_place(self)
 
     def count_params(self):
         """Number of parameters of the networks; averages and counters are not counted."""
-        return sum(math.prod(v.shape) for v in self._variables_of(constructor_arguments(type(self)), "weights"))
+        weights = self._variables_of(constructor_arguments(type(self)), "weights")
+        return sum(math.prod(v.shape) for v in weights if "int" not in v.dtype)
 
     # Files
 

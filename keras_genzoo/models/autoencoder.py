@@ -69,6 +69,10 @@ class Autoencoder(GenerativeModel):
     def terms(self):
         return ("reconstruction_loss", *(each.term for each in self.regularizers))
 
+    @property
+    def least_rows(self):
+        return max((each.least_rows for each in self.regularizers), default=1)
+
     @batched
     def encode(self, x):
         """Images to codes `(batch, latent_dim)`."""

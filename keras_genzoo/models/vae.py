@@ -9,9 +9,9 @@ from keras import ops
 from keras_genzoo import divergences, likelihoods
 from keras_genzoo.adversarial import LatentGame
 from keras_genzoo.core import images, randomness
-from keras_genzoo.core.batches import count
-from keras_genzoo.core.checks import check_output, whole
-from keras_genzoo.core.inference import batched, inference
+from keras_genzoo.core.batches import check_batch, count, first_batch
+from keras_genzoo.core.checks import check_output, whole, whole_or_none
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
 
@@ -95,6 +95,11 @@ class VAE(GenerativeModel):
         self.posterior_flow = posterior_flow
         self.importance_samples = whole(importance_samples=importance_samples)
         height, width, channels = self.image_shape
+        if posterior_flow is not None and getattr(self.prior, "needs_encoder", False):
+            raise ValueError(
+                f"the prior is a {type(self.prior).__name__} and posterior_flow is given, expected one of them, as that prior is "
+                f"made of Gaussian posteriors; leave out posterior_flow, or take another prior such as priors.TrainedMixture."
+            )
         check_output(encoder, "encoder", *[code] * (2 if posterior_flow is None or not posterior_flow.conditional else 3))
         check_output(decoder, "decoder", (height, width, channels * self.likelihood.parameters_per_channel))
 
@@ -144,6 +149,39 @@ class VAE(GenerativeModel):
             mu, log_variance, *context = self.encoder(x, training=False)
             self.posterior_flow.initialize(mu + ops.exp(0.5 * log_variance) * self.random.normal(ops.shape(mu)), *context)
 
+    @available_if(lambda self: getattr(self.likelihood, "scale", None) == "optimal", 'its likelihood has no scale="optimal"')
+    def fit_scale(self, dataset, batch_size=256, seed=0):
+        """Fit the scale of the likelihood to a data set, by the weights that `log_prob` uses, instead of the running value that
+        training leaves. The scale is the optimum of the training objective, with `importance_samples` draws for an image.
+
+        Args:
+            dataset: images, or a `tf.data.Dataset` of batches.
+            batch_size: int. Images computed at a time; a data set has its own. Defaults to 256.
+            seed: int. Of the draws. Defaults to 0.
+
+        Returns:
+            float. The scale on the unit cube.
+        """
+        first, dataset = first_batch(dataset, None, batch_size)
+        check_batch(self, first, "images")
+        slices = range(0, 0 if hasattr(dataset, "element_spec") else len(dataset), batch_size)
+        draws, start = [], 0
+        for batch in (dataset[i : i + batch_size] for i in slices) if slices else dataset:
+            draws.append(self._errors(self.images_of(batch), randomness.RowStream(seed, start)))
+            start += len(draws[-1]["errors"])
+        rows = {name: ops.concatenate([each[name] for each in draws]) for name in draws[0]}
+        log_scale = self.likelihood.best_log_scale(dimensions=math.prod(self.image_shape), **rows)
+        kept = self.likelihood.log_scale
+        for variable in (kept, *(average for averaged, average in self._averages.all if averaged is kept)):
+            variable.assign(log_scale)
+        return math.exp(log_scale)
+
+    @inference
+    def _errors(self, x, random):
+        draws = self.draws(x, random, training=False)
+        ratio = {} if self.importance_samples == 1 else {"log_ratio": self.log_ratio(draws, self.beta)}
+        return {"errors": self.likelihood.errors(draws["target"], draws["parameters"]), **ratio}
+
     def target(self, x, uniform):
         """What the likelihood is a density of: images dequantised for a density on the cube, else images."""
         return images.dequantise(x, uniform) if self.support == "continuous" else x
@@ -158,8 +196,9 @@ class VAE(GenerativeModel):
         z, log_det = self.posterior_flow.forward(z, training, *context)
         return z, log_q - log_det
 
-    def negative_elbo(self, x, random, beta, training):
-        """The terms of the loss; and "codes" and "outputs", of the posteriors they were drawn from, row by row."""
+    def draws(self, x, random, training):
+        """What the loss is of, a row for each of the draws of each image: "target" and "parameters" of the likelihood, "kl_loss",
+        "codes", and "outputs", of the posteriors they were drawn from."""
         k = self.importance_samples
         outputs = self.encoder(x, training=training)
         target = self.target(x, random.uniform(ops.shape(x)))
@@ -170,13 +209,24 @@ class VAE(GenerativeModel):
             kl = divergences.gaussian_kl(*outputs)
         else:
             kl = log_q - self.prior.log_prob(z, *self._shared)
-        parameters = self.decoder(z, training=training)
-        log_likelihood = self.likelihood.training_log_prob if training else self.likelihood.log_prob
-        reconstruction = -log_likelihood(target, parameters)
-        loss = reconstruction + beta * kl
+        return {"target": target, "parameters": self.decoder(z, training=training), "kl_loss": kl, "codes": z, "outputs": outputs}
+
+    def log_ratio(self, draws, beta):
+        """What multiplies p(x|z_i) in the importance weight of each draw, as a logarithm, `(batch, importance_samples)`."""
+        return ops.reshape(-beta * draws["kl_loss"], (-1, self.importance_samples))
+
+    def negative_elbo(self, x, random, beta, training):
+        """The terms of the loss; and what `draws` returns."""
+        terms, k = self.draws(x, random, training), self.importance_samples
+        if training:
+            weighted = {} if k == 1 else {"log_ratio": self.log_ratio(terms, beta)}
+            log_likelihood = self.likelihood.training_log_prob(terms["target"], terms["parameters"], **weighted)
+        else:
+            log_likelihood = self.likelihood.log_prob(terms["target"], terms["parameters"])
+        loss = beta * terms["kl_loss"] - log_likelihood
         if k > 1:
             loss = math.log(k) - ops.logsumexp(ops.reshape(-loss, (-1, k)), axis=1)
-        return {"loss": loss, "reconstruction_loss": reconstruction, "kl_loss": kl, "codes": z, "outputs": outputs}
+        return {"loss": loss, "reconstruction_loss": -log_likelihood, **terms}
 
     def warm_beta(self):
         """The weight of the KL term in this step of training."""
@@ -244,15 +294,17 @@ class BetaTCVAE(VAE):
 
     Args:
         encoder, decoder: as in `VAE`.
-        dataset_size: int or None. Number of training images; None leaves it to `fit`. Defaults to None.
+        dataset_size: int or None. Number of training images; None leaves it to each `fit`. Defaults to None.
         beta: float. Weight of the total correlation; `beta_warmup` raises all but the reconstruction. Defaults to 4.
         **kwargs: as in `VAE`, without `posterior_flow` and `importance_samples`.
 
     Raises:
-        ValueError: by `fit`, when the data set has no size, as an endless one.
+        ValueError: by `fit`, when the data set has no size, as an endless one, or a first batch of fewer than
+            `divergences.LEAST_ROWS` images; by `train_on_batch` and `evaluate` before any `fit`, without `dataset_size`.
     """
 
     terms = ("reconstruction_loss", "kl_loss", "total_correlation")
+    least_rows = divergences.LEAST_ROWS
 
     def __init__(self, encoder, decoder, dataset_size=None, beta=4.0, **kwargs):
         super().__init__(encoder, decoder, beta=beta, **kwargs)
@@ -262,11 +314,10 @@ class BetaTCVAE(VAE):
                 f"and 1: the total correlation is that of Gaussian posteriors with one draw each."
             )
         self.dataset_size = dataset_size
-        start = keras.initializers.Constant(1.0 if dataset_size is None else float(dataset_size))
+        start = keras.initializers.Constant(float(whole_or_none(dataset_size=dataset_size) or 0))  # 0 while it is not known
         self._size = self.add_weight(shape=(), dtype="float32", initializer=start, trainable=False, name="dataset_size")
 
-    def prepare(self, first_batch, dataset):
-        super().prepare(first_batch, dataset)
+    def survey(self, first_batch, dataset):
         if self.dataset_size is None:
             size = count(dataset, self.images_of(first_batch))
             if size is None:
@@ -275,11 +326,18 @@ class BetaTCVAE(VAE):
                 )
             self._size.assign(size)
 
+    def check_surveyed(self):
+        if not tf.convert_to_tensor(self._size) > 0:
+            raise ValueError(
+                "the number of training images is not known, as `fit` has not counted them yet; give dataset_size=, or call "
+                "`fit` first."
+            )
+
     def negative_elbo(self, x, random, beta, training):
         terms = super().negative_elbo(x, random, 1.0, training)
         rows = [divergences.gather(each) for each in (terms["codes"], *terms["outputs"])]
         joint, product = divergences.stratified_log_densities(*rows, self._size)
-        terms["total_correlation"] = ops.mean(joint - product)
+        terms["total_correlation"] = divergences.of_enough(ops.mean(joint - product), rows[0])
         excess = (self.beta - 1.0) * terms["total_correlation"]
         warm = beta / self.beta if self.beta else 1.0
         terms["loss"] = terms["reconstruction_loss"] + warm * (terms["kl_loss"] + excess)
@@ -304,6 +362,7 @@ class InfoVAE(VAE):
     """
 
     terms = ("reconstruction_loss", "kl_loss", "divergence_loss")
+    least_rows = divergences.LEAST_ROWS
 
     def __init__(self, encoder, decoder, divergence="mmd", alpha=1.0, weight=1000.0, **kwargs):
         super().__init__(encoder, decoder, **kwargs)
@@ -319,6 +378,7 @@ class InfoVAE(VAE):
 
     def negative_elbo(self, x, random, beta, training):
         terms = super().negative_elbo(x, random, beta * (1.0 - self.alpha), training)
-        terms["divergence_loss"] = self.divergence(terms["codes"], self.prior, random)
+        divergence = self.divergence(terms["codes"], self.prior, random)
+        terms["divergence_loss"] = divergences.of_enough(divergence, divergences.gather(terms["codes"]))
         terms["loss"] = terms["loss"] + (self.alpha + self.weight - 1.0) * terms["divergence_loss"]
         return terms

@@ -78,6 +78,10 @@ class WAE(Autoencoder):
         critic = {"critic_optimizer": ("divergence",)} if self.plays else {}
         return {"optimizer": ("encoder", "decoder"), **critic}
 
+    @property
+    def least_rows(self):
+        return super().least_rows if self.plays else divergences.LEAST_ROWS
+
     def check_encoder(self, code):
         check_output(self.encoder, "encoder", *[code] * (2 if self.gaussian else 1))
 
@@ -96,8 +100,11 @@ class WAE(Autoencoder):
     def objective(self, data, random, training):
         terms = super().objective(data, random, training)
         z = terms["codes"]
-        terms["divergence_loss"] = self.divergence(z, self.prior, random)
-        terms["latent_mmd"] = divergences.SquaredMMD()(ops.stop_gradient(z), self.prior, random)
+        rows = divergences.gather(z)
+        divergence = self.divergence(z, self.prior, random)
+        terms["divergence_loss"] = divergence if self.plays else divergences.of_enough(divergence, rows)
+        latent_mmd = divergences.SquaredMMD()(ops.stop_gradient(z), self.prior, random)
+        terms["latent_mmd"] = divergences.of_enough(latent_mmd, rows)
         terms["loss"] = terms["loss"] + self.weight * terms["divergence_loss"]
         return terms
 

@@ -1,0 +1,66 @@
+"""The doors of a model beside `fit`: each looks at its images as `fit` does, and misses no state that `fit` sets."""
+
+import tensorflow as tf
+
+from keras_genzoo.core.batches import check_batch, check_rows, first_batch
+
+
+class Doors:
+    """The part of `GenerativeModel` that takes batches for training and validation, and the hooks for what depends on data."""
+
+    def train_on_batch(self, x, y=None, **kwargs):
+        """`keras.Model.train_on_batch`, which checks the batch as `fit` does; the first of a model's life goes to `prepare`."""
+        batch = self._checked(x, y)
+        if not tf.convert_to_tensor(self._prepared):
+            check_rows(self, batch, "images")
+        self._prepare_once(batch, x)
+        return super().train_on_batch(x, y, **kwargs)
+
+    def test_on_batch(self, x, y=None, **kwargs):
+        """`keras.Model.test_on_batch`, which checks the batch as `fit` does."""
+        self._checked(x, y)
+        return super().test_on_batch(x, y, **kwargs)
+
+    def _checked(self, x, y):
+        batch = x if y is None else (x, y)
+        check_batch(self, batch, "images")
+        self.check_surveyed()
+        return batch
+
+    def _prepare_once(self, batch, dataset):
+        if not tf.convert_to_tensor(self._prepared):
+            self.prepare(batch, dataset)
+            self._prepared.assign(1)
+
+    def prepare(self, first_batch, dataset):
+        """Hook, called once in the model's life, before its first step: data-dependent initialisation.
+
+        Args:
+            first_batch: images or `(images, labels)`.
+            dataset: what `fit` was given; of `train_on_batch` its images.
+        """
+
+    def survey(self, first_batch, dataset):
+        """Hook, called at the start of each `fit`: statistics of the data set, which another one has to set anew.
+
+        Args:
+            first_batch: images or `(images, labels)`.
+            dataset: what `fit` was given.
+        """
+
+    def check_surveyed(self):
+        """Hook of `train_on_batch`, `test_on_batch` and `evaluate`: raise one sentence if they miss what `survey` sets."""
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate` after one look at the first batch, as `fit` takes it.
+
+        A model that was never trained is evaluated as it was built: `prepare` belongs to training.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has looked at them
+            batch, x = first_batch(x, y, kwargs.get("batch_size"))
+            check_batch(self, batch, "images")
+            check_rows(self, batch, "images")
+            self.check_surveyed()
+        # The same noise in every validation, so that epochs compare.
+        self._counters["random_test"].assign(0)
+        return super().evaluate(x, y, *args, **kwargs)
