@@ -276,20 +276,26 @@ def test_consistency_compares_an_image_with_its_augmentation(random):
 # Augmentations
 
 
-def test_translation_shifts_by_an_eighth_at_most_and_black_comes_in(random):
-    image = np.random.default_rng(0).uniform(-0.9, 0.9, (16, 24, 1)).astype("float32")
-    moved = augmentation.augment(tf.constant(np.stack([image] * 200)), ("translation",), random).numpy()
-    padded = np.pad(image, ((2, 2), (3, 3), (0, 0)), constant_values=-1)
-    windows = [padded[i : i + 16, j : j + 24] for i in range(5) for j in range(7)]
-    which = [next(k for k, window in enumerate(windows) if np.allclose(window, each, atol=1e-6)) for each in moved]
-    assert len(set(which)) == 35  # and every shift comes
+@pytest.mark.parametrize("side, most", [(28, 4), (12, 2), (4, 1), (3, 0)])
+def test_translation_shifts_by_a_rounded_eighth_at_most_and_gray_comes_in(side, most, random):
+    """As the code of the paper does: int(side * 0.125 + 0.5) pixels, over a padding of zeros."""
+    image = np.random.default_rng(0).uniform(-0.9, 0.9, (16, side, 1)).astype("float32")
+    moved = augmentation.augment(tf.constant(np.stack([image] * 500)), ("translation",), random).numpy()
+    padded = np.pad(image, ((2, 2), (most, most), (0, 0)))
+    windows = [padded[i : i + 16, j : j + side] for i in range(5) for j in range(2 * most + 1)]
+    which = [next(k for k, window in enumerate(windows) if np.array_equal(window, each)) for each in moved]
+    assert len(set(which)) == 5 * (2 * most + 1)  # and every shift comes
 
 
-def test_cutout_clears_a_square_of_half_the_sides_or_what_of_it_is_inside(random):
-    cut = augmentation.augment(tf.ones((300, 16, 16, 3)), ("cutout",), random).numpy()
-    assert set(np.unique(cut)) == {0, 1}
-    area = (cut[..., 0] == 0).sum(axis=(1, 2))
-    assert area.max() == 64 and area.min() < 40
+@pytest.mark.parametrize("side, cut", [(16, 8), (7, 4), (5, 3), (6, 3)])
+def test_cutout_clears_a_rounded_half_of_the_sides_or_what_of_it_is_inside(side, cut, random):
+    """As the code of the paper does: int(side * 0.5 + 0.5) pixels, its place uniform, cut off at the borders."""
+    found = augmentation.augment(tf.ones((4000, side, 16, 3)), ("cutout",), random).numpy()
+    assert set(np.unique(found)) == {0, 1}
+    rows = (found[..., 0] == 0).any(axis=2).sum(axis=1)
+    lengths = [len(set(range(side)) & set(range(at - cut // 2, at - cut // 2 + cut))) for at in range(side + 1 - cut % 2)]
+    assert rows.max() == cut and rows.min() == min(lengths)
+    assert rows.mean() == pytest.approx(np.mean(lengths), rel=0.02)
 
 
 def test_mirror_exchanges_left_and_right_of_about_half_of_the_images(random):
@@ -408,6 +414,33 @@ def test_penalties_are_of_the_images_that_the_critic_sees(random):
     for seen, value in ((model.penalties[0].real, 1.0), (model.penalties[0].fake, 0.5)):
         assert set(np.unique(seen)) == {0.0, value}
     assert gz.models.GAN(*networks, penalties=None, augment=None).augment == ()
+
+
+def flat_critic(shape, value):
+    """The sum of all pixels, times a number."""
+    layers = keras.layers.Flatten(), keras.layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(value))
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_slopes_at_real_and_generated_images_go_through_the_augmentation(name, images):
+    """Of the sum of all pixels, the squared slope is the number of pixels that cutout leaves: 48 to 60 of 64."""
+    found = {}
+    for augment in ("cutout", "mirror"):
+        networks = gz.networks.generator(2, (8, 8, 1), width=4), flat_critic((8, 8, 1), 1.0)
+        model = gz.models.GAN(*networks, penalties=name, augment=augment, seed=0)
+        model.compile(keras.optimizers.SGD(0.0), critic_optimizer=keras.optimizers.SGD(0.0))
+        found[augment] = model.fit(images, batch_size=16, verbose=0).history["penalty_loss"][-1] / 5.0
+    assert 48 < found["cutout"] < 60
+    assert found["cutout"] * 16 == pytest.approx(round(found["cutout"] * 16), abs=1e-2)  # whole pixels
+    assert found["mirror"] == pytest.approx(64, rel=1e-5)
+
+
+def test_the_slope_is_that_of_the_augmented_image_whose_score_is_taken(random):
+    images = tf.constant(IMAGES[0])
+    look = augmentation.view(("color", "translation", "cutout", "mirror"), random)
+    np.testing.assert_array_equal(look(images), look(images))
+    assert np.abs(look(images) - augmentation.view(("color",), random)(images)).max() > 0.1
 
 
 def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(images):
