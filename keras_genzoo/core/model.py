@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_genzoo.core import averages, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import check_batch, extra, first_batch, unpack
+from keras_genzoo.core.batches import check_batch, check_labels, extra, first_batch, one_hot, unpack
 from keras_genzoo.core.checks import check_network
 from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
@@ -182,7 +182,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
 
     def one_hot_labels_of(self, data):
         """The labels of a batch as float32 `(batch, num_classes)`; None where the model is not conditional."""
-        return tf.one_hot(tf.cast(self.labels_of(data), tf.int32), self.num_classes) if self.conditional else None
+        return one_hot(self.labels_of(data), self.num_classes) if self.conditional else None
 
     # Training
 
@@ -313,6 +313,8 @@ class GenerativeModel(Inference, Configured, keras.Model):
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
+        if y is not None and self.conditional:
+            check_labels(self, y, "the labels")  # all of them, while they are at hand
         validation = kwargs.get("validation_data")
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
