@@ -289,12 +289,21 @@ class GenerativeModel(Inference, Configured, keras.Model):
         """Feed the metrics, numbers per image as well as scalars, and return what they stand at."""
         fed = [tracker for tracker in self._trackers if tracker.name in terms]
         for tracker in fed:
-            tracker.update_state(terms[tracker.name])
+            tracker.update_state(*self._counted(tracker.name, terms[tracker.name]))
         results = {tracker.name: tracker.result() for tracker in fed}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras reduces the results of several workers over axis 0, which a scalar lacks.
             results = {name: tf.reshape(value, (1,)) for name, value in results.items()}
         return results
+
+    def _counted(self, name, value):
+        """A value and its weight in the mean. The gradient of a step that the loss scale skips, as it overflows, has no norm."""
+        network = name.removesuffix("_gradient_norm")
+        own = [getattr(self, argument, None) for argument, names in self.optimizers.items() if network in names]
+        if network == name or not any(isinstance(each, keras.optimizers.LossScaleOptimizer) for each in own):
+            return value, None
+        finite = tf.math.is_finite(value)
+        return tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
 
     @property
     def metrics(self):
