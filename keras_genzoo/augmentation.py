@@ -1,11 +1,13 @@
 """Augmentations that gradients pass through (DiffAugment, Zhao et al. 2020, arXiv:2006.10738, section 3.2).
 
 Each is a function of images `(n, height, width, channels)` in [-1, 1] and a stream of noise, with chance of its own for every
-image.
+image. Sizes are rounded, and what comes in is gray, as in the code that the authors published.
 """
 
 import tensorflow as tf
 from keras import ops
+
+from keras_genzoo.core import randomness
 
 
 def per_image(random, images):
@@ -23,34 +25,40 @@ def _colour(images, random):
     return mean + (0.5 + per_image(random, images)) * (images - mean)  # contrast
 
 
+def _nearest(share):
+    """The nearest whole number, halves upwards, as the code of the paper rounds."""
+    return int(share + 0.5)
+
+
 def _translation(images, random):
-    """Shift by up to an eighth of each side, by one pixel at least, black coming in."""
-    shifts = []
+    """Shift by up to an eighth of each side, gray coming in; sides of fewer than 4 pixels stay."""
     for axis in (1, 2):
         size = images.shape[axis]
-        most = max(1, size // 8)
+        most = _nearest(size / 8)
         shift = ops.floor(random.uniform((ops.shape(images)[0], 1)) * (2 * most + 1)) - most
-        shifts.append(ops.cast(ops.arange(size), "float32")[None] + shift)  # where each row or column comes from
-    for axis, places in zip((1, 2), shifts, strict=True):
-        size = images.shape[axis]
+        places = ops.cast(ops.arange(size), "float32")[None] + shift  # where each row or column comes from
         inside = ops.cast((places >= 0) & (places < size), images.dtype)
         index = ops.cast(ops.clip(places, 0, size - 1), "int32")
-        images = tf.gather(images + 1.0, index, axis=axis, batch_dims=1)  # black is -1, and 0 here, as what comes in
-        shape = (-1, size, 1, 1) if axis == 1 else (-1, 1, size, 1)
-        images = images * ops.reshape(inside, shape) - 1.0
+        images = tf.gather(images, index, axis=axis, batch_dims=1) * _along(axis, inside)  # gray is 0
     return images
 
 
 def _cutout(images, random):
-    """A gray square of half each side, anywhere."""
+    """A gray rectangle of half of each side, centred anywhere."""
     mask = 1.0
     for axis in (1, 2):
         size = images.shape[axis]
-        centre = random.uniform((ops.shape(images)[0], 1)) * size
-        near = ops.abs(ops.cast(ops.arange(size), "float32")[None] + 0.5 - centre) < size / 4
-        shape = (-1, size, 1, 1) if axis == 1 else (-1, 1, size, 1)
-        mask = mask * ops.reshape(ops.cast(near, images.dtype), shape)
+        cut = _nearest(size / 2)
+        # Of an even length it has one more place: it may be cut off at either end alike.
+        centre = ops.floor(random.uniform((ops.shape(images)[0], 1)) * (size + 1 - cut % 2))
+        places = ops.cast(ops.arange(size), "float32")[None] - centre + cut // 2
+        mask = mask * _along(axis, ops.cast((places >= 0) & (places < cut), images.dtype))
     return images * (1.0 - mask)
+
+
+def _along(axis, values):
+    """Numbers of each row or column, `(batch, size)`, in the shape in which they multiply images."""
+    return ops.expand_dims(values, (2, 3) if axis == 1 else (1, 3))
 
 
 def _mirror(images, random):
@@ -76,3 +84,20 @@ def augment(images, kinds, random):
     for kind in kinds:
         images = AUGMENTATIONS[kind](images, random)
     return images
+
+
+def view(kinds, random):
+    """One draw of augmentations, a function of images that augments them alike whenever it is called."""
+    key = random.key()
+    return lambda images: augment(images, kinds, _Again(key))
+
+
+class _Again:
+    """A stream of noise that begins again at the same key."""
+
+    def __init__(self, key):
+        self.key, self.draws = key, 0
+
+    def uniform(self, shape):
+        self.draws += 1
+        return randomness.uniform(randomness.fold(self.key, self.draws), shape)

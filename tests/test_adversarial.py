@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 from keras_genzoo import adversarial, augmentation, divergences
+from keras_genzoo.core import batches
 from keras_genzoo.core.randomness import Stream
 from keras_genzoo.layers import SpectralConv2D, SpectralConv2DTranspose, SpectralDense
 
@@ -276,20 +277,26 @@ def test_consistency_compares_an_image_with_its_augmentation(random):
 # Augmentations
 
 
-def test_translation_shifts_by_an_eighth_at_most_and_black_comes_in(random):
-    image = np.random.default_rng(0).uniform(-0.9, 0.9, (16, 24, 1)).astype("float32")
-    moved = augmentation.augment(tf.constant(np.stack([image] * 200)), ("translation",), random).numpy()
-    padded = np.pad(image, ((2, 2), (3, 3), (0, 0)), constant_values=-1)
-    windows = [padded[i : i + 16, j : j + 24] for i in range(5) for j in range(7)]
-    which = [next(k for k, window in enumerate(windows) if np.allclose(window, each, atol=1e-6)) for each in moved]
-    assert len(set(which)) == 35  # and every shift comes
+@pytest.mark.parametrize("side, most", [(28, 4), (12, 2), (4, 1), (3, 0)])
+def test_translation_shifts_by_a_rounded_eighth_at_most_and_gray_comes_in(side, most, random):
+    """As the code of the paper does: int(side * 0.125 + 0.5) pixels, over a padding of zeros."""
+    image = np.random.default_rng(0).uniform(-0.9, 0.9, (16, side, 1)).astype("float32")
+    moved = augmentation.augment(tf.constant(np.stack([image] * 500)), ("translation",), random).numpy()
+    padded = np.pad(image, ((2, 2), (most, most), (0, 0)))
+    windows = [padded[i : i + 16, j : j + side] for i in range(5) for j in range(2 * most + 1)]
+    which = [next(k for k, window in enumerate(windows) if np.array_equal(window, each)) for each in moved]
+    assert len(set(which)) == 5 * (2 * most + 1)  # and every shift comes
 
 
-def test_cutout_clears_a_square_of_half_the_sides_or_what_of_it_is_inside(random):
-    cut = augmentation.augment(tf.ones((300, 16, 16, 3)), ("cutout",), random).numpy()
-    assert set(np.unique(cut)) == {0, 1}
-    area = (cut[..., 0] == 0).sum(axis=(1, 2))
-    assert area.max() == 64 and area.min() < 40
+@pytest.mark.parametrize("side, cut", [(16, 8), (7, 4), (5, 3), (6, 3)])
+def test_cutout_clears_a_rounded_half_of_the_sides_or_what_of_it_is_inside(side, cut, random):
+    """As the code of the paper does: int(side * 0.5 + 0.5) pixels, its place uniform, cut off at the borders."""
+    found = augmentation.augment(tf.ones((4000, side, 16, 3)), ("cutout",), random).numpy()
+    assert set(np.unique(found)) == {0, 1}
+    rows = (found[..., 0] == 0).any(axis=2).sum(axis=1)
+    lengths = [len(set(range(side)) & set(range(at - cut // 2, at - cut // 2 + cut))) for at in range(side + 1 - cut % 2)]
+    assert rows.max() == cut and rows.min() == min(lengths)
+    assert rows.mean() == pytest.approx(np.mean(lengths), rel=0.02)
 
 
 def test_mirror_exchanges_left_and_right_of_about_half_of_the_images(random):
@@ -392,7 +399,16 @@ def test_penalties_keep_their_own_weight_unless_they_come_by_name():
     given = adversarial.SlopePenalty(0.25, at="real", target=0.0)
     model = gz.build("gan", (8, 8, 1), width=4, penalties=(given, "gp"), penalty_weight=3.0)
     assert [each.weight for each in model.penalties] == [0.25, 3.0]
-    assert [each.weight for each in gz.build("gan", (8, 8, 1), width=4, penalties="r1").penalties] == [5.0]
+
+
+def test_penalties_by_name_have_the_weights_of_their_papers_unless_one_is_given():
+    weights = lambda *args, **kwargs: [each.weight for each in gz.build(*args, **kwargs).penalties]  # noqa: E731
+    every = tuple(adversarial.PENALTIES)
+    expected = {"gp": 10, "lp": 10, "dragan": 10, "r1": 5, "r2": 5, "alp": 100, "consistency": 10}
+    assert weights("gan", (8, 8, 1), width=4, penalties=every) == [expected[name] for name in every]
+    assert weights("gan", (8, 8, 1), width=4, penalties="alp") == [100]
+    assert weights("gan", (8, 8, 1), width=4) == [5] and weights("wgan_gp", (8, 8, 1), width=4) == [10]
+    assert weights("r3gan", (8, 8, 1), width=4) == [0.5, 0.5]
 
 
 def test_penalties_are_of_the_images_that_the_critic_sees(random):
@@ -410,11 +426,57 @@ def test_penalties_are_of_the_images_that_the_critic_sees(random):
     assert gz.models.GAN(*networks, penalties=None, augment=None).augment == ()
 
 
+def flat_critic(shape, value):
+    """The sum of all pixels, times a number."""
+    layers = keras.layers.Flatten(), keras.layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(value))
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_slopes_at_real_and_generated_images_go_through_the_augmentation(name, images):
+    """Of the sum of all pixels, the squared slope is the number of pixels that cutout leaves: 48 to 60 of 64."""
+    found = {}
+    for augment in ("cutout", "mirror"):
+        networks = gz.networks.generator(2, (8, 8, 1), width=4), flat_critic((8, 8, 1), 1.0)
+        model = gz.models.GAN(*networks, penalties=name, augment=augment, seed=0)
+        model.compile(keras.optimizers.SGD(0.0), critic_optimizer=keras.optimizers.SGD(0.0))
+        found[augment] = model.fit(images, batch_size=16, verbose=0).history["penalty_loss"][-1] / 5.0
+    assert 48 < found["cutout"] < 60
+    assert found["cutout"] * 16 == pytest.approx(round(found["cutout"] * 16), abs=1e-2)  # whole pixels
+    assert found["mirror"] == pytest.approx(64, rel=1e-5)
+
+
+def test_the_slope_is_that_of_the_augmented_image_whose_score_is_taken(random):
+    images = tf.constant(IMAGES[0])
+    look = augmentation.view(("color", "translation", "cutout", "mirror"), random)
+    np.testing.assert_array_equal(look(images), look(images))
+    assert np.abs(look(images) - augmentation.view(("color",), random)(images)).max() > 0.1
+
+
 def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(images):
     settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective="cramer", penalties=adversarial.get_penalty("alp"))
     model = gz.build("gan", (8, 8, 1), seed=0, **settings)
     model.compile(run_eagerly=True)
     assert np.isfinite(model.fit(images, batch_size=8, verbose=0).history["penalty_loss"]).all()
+
+
+@pytest.mark.parametrize("objective", ["mmd", "cramer"])
+def test_each_feature_of_a_conditional_critic_knows_the_class(objective, images):
+    model = gz.build("conditional_gan", (8, 8, 1), width=4, latent_dim=2, objective=objective, penalties=("gp",), seed=0)
+    first, second = (model((images, np.full(16, label))).numpy() for label in (0, 1))
+    change = second - first
+    assert change.shape == (16, 64)
+    assert np.ptp(change, axis=1).min() > 0.1 * np.abs(change).mean()  # not one number for all features
+    class_, score = (model.critic.get_layer(name).kernel.numpy() for name in ("class", "score"))
+    phi = keras.Model(model.critic.inputs, model.critic.get_layer("phi").output)
+    x = 2 * images.astype("float32") / 255 - 1
+    features = phi([x, np.eye(10, dtype="float32")[np.ones(16, int)]]).numpy()
+    expected = np.einsum("nk,ku->nu", features, score + class_[1].reshape(128, 64))
+    np.testing.assert_allclose(second, expected, rtol=1e-3, atol=1e-5)
+    before = [each.copy() for each in model.critic.get_weights()]
+    log = model.fit(images, np.arange(16) % 10, batch_size=8, verbose=0).history
+    assert np.isfinite(list(log.values())).all()
+    assert not any(map(np.array_equal, before, model.critic.get_weights()))
 
 
 def test_a_critic_that_does_not_learn_stays_as_it_is(images):
@@ -500,3 +562,25 @@ def test_the_critic_learns_to_the_last_step_however_many_it_makes():
     expected = [model.optimizer._learning_rate(step) for step in (20, 40, 49)]
     np.testing.assert_allclose(rates, expected, rtol=0.1, atol=2e-5)
     assert min(rates) > 0
+
+
+@pytest.mark.parametrize("recipe", ["conditional_gan", "conditional_diffusion"])
+def test_a_label_beyond_the_classes_is_found_in_every_batch(recipe, images):
+    tiny = dict(width=4, latent_dim=2) if recipe == "conditional_gan" else dict(width=8, multipliers=(1,), steps=2)
+    model = gz.build(recipe, (8, 8, 1), num_classes=3, seed=0, run_eagerly=True, **tiny)
+    columns = np.arange(16)[:, None] % 3  # (n, 1), as Keras's data sets have them
+    assert np.isfinite(model.fit(images, columns, batch_size=8, verbose=0).history["loss"]).all()
+    labels = np.where(np.arange(16) == 13, 3, np.arange(16) % 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="none of the classes 0 to 2"):
+        model.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(8), verbose=0)
+
+
+def test_xla_which_leaves_assertions_out_makes_nan_of_a_label_that_is_no_class():
+    graph = tf.function(lambda labels: batches.one_hot(labels, 3))
+    compiled = tf.function(lambda labels: batches.one_hot(labels, 3), jit_compile=True)
+    for labels in ([2, 0, 1], [[2], [0], [1]]):
+        np.testing.assert_array_equal(graph(tf.constant(labels)), np.eye(3)[[2, 0, 1]])
+    for labels in ([2, 3], [2, -1], [2.0, 0.5]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="none of the classes 0 to 2"):
+            graph(tf.constant(labels))
+        np.testing.assert_array_equal(compiled(tf.constant(labels)), [[0, 0, 1], [np.nan] * 3])

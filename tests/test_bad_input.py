@@ -64,6 +64,12 @@ BAD = {
     "sample weights": (fitted_late, "sample_weight", "alike"),
     "three things a batch": (lambda: vae().images_of((GOOD, 0, 0)), "hold 3 things", "(images, labels)"),
     "labels beyond the classes": (lambda: ten_classes().fit(GOOD, np.full(len(GOOD), 12)), "12 and 12", "num_classes=13"),
+    "labels beyond the classes after the first batch": (
+        lambda: ten_classes().fit(np.repeat(GOOD, 8, axis=0), np.where(np.arange(8 * len(GOOD)) == 50, 12, 0)),
+        "0 and 12",
+        "num_classes=13",
+    ),
+    "one-hot labels": (lambda: ten_classes().fit(GOOD, np.eye(10)[np.arange(8)]), "(8, 10)", "labels.argmax(axis=-1)"),
     "labels missing": (lambda: build_toy(SHAPE).fit(GOOD), "conditional", "labels=True"),
     "no samples": (lambda: vae().sample(0), "n is 0", "at least 1"),
     "half a batch": (lambda: vae().sample(4, batch_size=2.5), "batch_size is 2.5", "whole number"),

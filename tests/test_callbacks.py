@@ -183,3 +183,16 @@ def test_limits_may_be_given_and_a_healthy_training_goes_on(some_images):
         vae().fit(some_images, epochs=3, batch_size=20, verbose=0, callbacks=[guard])
     with pytest.raises(ValueError, match="every is 0"):
         StopOnDivergence(every=0)
+
+
+def test_a_step_that_the_loss_scale_skips_stops_nothing_and_has_no_gradient_norm(some_images):
+    tiny = dict(kind="dense", width=8, depth=1, latent_dim=2, seed=0, dtype="mixed_float16", jit_compile=False)
+    model = gz.build("gan", (8, 8, 1), steps_per_execution=1, **tiny)
+    scaled = lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-3), initial_scale=2.0**24)  # noqa: E731
+    model.compile(scaled(), critic_optimizer=scaled(), jit_compile=False)
+    guard = StopOnDivergence(every=1)
+    history = model.fit(some_images, epochs=3, batch_size=4, verbose=0, callbacks=[guard]).history
+    assert float(model.optimizer.dynamic_scale) < 2.0**24  # a step was skipped
+    assert guard.reason is None and len(history["loss"]) == 3
+    assert np.isfinite(history["generator_gradient_norm"]).all() and history["generator_gradient_norm"][-1] > 0
+    assert int(model.optimizer.iterations) > 0

@@ -70,7 +70,11 @@ def test_every_recipe_declares_a_search_space_that_holds_its_defaults(name):
     model = tuning.HyperRecipe(name, (28, 28, 1))
     assert "learning_rate" in model.space and len(model.space) >= (2 if "/" in name else 3)
     values = model.values(keras_tuner.HyperParameters())
-    assert values and all(gz.recipes.get(name).defaults[key] == value for key, value in values.items())
+    defaults = {key: gz.recipes.get(name).defaults[key] for key in values}
+    starts = {
+        key: model.space[key].start for key, value in defaults.items() if value is None and hasattr(model.space[key], "start")
+    }
+    assert values and values == defaults | starts
     again = space.from_config(json.loads(json.dumps(space.to_config(model.space))))
     assert again == model.space
 
@@ -96,6 +100,7 @@ def test_a_range_has_an_effect_only_under_its_condition():
     model = hypermodel("gan", search={**dict.fromkeys(gz.recipes.get("gan").search), **search})
     hp = keras_tuner.HyperParameters()
     assert set(model.values(hp)) == {"penalties", "penalty_weight"}
+    assert model.values(hp)["penalty_weight"] == 5  # where the search begins: the default, None, is each penalty's own
     hp.values["penalties"] = "()"
     assert set(model.values(hp)) == {"penalties"}
     assert "penalty_weight" not in tuning.HyperRecipe("dcgan", SHAPE).values(keras_tuner.HyperParameters())

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_genzoo import divergences
 from keras_genzoo.augmentation import augment, check_kinds, per_image
 from keras_genzoo.core.serialization import Part, named
 
@@ -15,7 +16,14 @@ class Penalty(Part):
 
     Args:
         weight: float above 0.
+
+    Attributes:
+        before: "real" or "fake" where the slope is that in these images before they are augmented, with the score of what
+            becomes of them (ADA, Karras et al. 2020, arXiv:2006.06676, and R3GAN, in the code that each published); None
+            where the images are those that the critic sees. Defaults to None.
     """
+
+    before = None
 
     def __init__(self, weight, **kwargs):
         super().__init__(**kwargs)
@@ -29,7 +37,7 @@ class Penalty(Part):
         Args:
             score: callable. Images `(n, height, width, channels)` in [-1, 1] to `(n,)`, the critic's score or the objective's
                 witness.
-            real, fake: images.
+            real, fake: images, augmented already unless `before` says that the score augments them.
             random: `randomness.Stream`.
         """
         raise NotImplementedError
@@ -54,11 +62,14 @@ class SlopePenalty(Penalty):
     | "dragan" | around | 1 | Kodali et al. 2017 (arXiv:1705.07215, eq. 3) |
     | "r1", "r2" | real, fake | 0 | Mescheder et al. 2018 (arXiv:1801.04406, eq. 9 and 10); their gamma is twice the weight |
 
+    At "real" and "fake" images it is the slope in the images before they are augmented; elsewhere places lie between or around
+    images as the critic sees them.
+
     Args:
         weight: float above 0. Defaults to 10.
         at: where the slope is taken: "between" a real and a generated image, at a random place of their line; "around" real
-            images, with uniform noise of half the batch's standard deviation on them; at "real" ones or at "fake" ones. Defaults
-            to "between".
+            images, with uniform noise of half the batch's standard deviation on them (of all replicas' parts of it); at
+            "real" ones or at "fake" ones. Defaults to "between".
         target: float. Defaults to 1.
         one_sided: bool. Defaults to False.
     """
@@ -69,11 +80,15 @@ class SlopePenalty(Penalty):
             raise ValueError(f"at is {at!r}, expected 'between', 'around', 'real' or 'fake'.")
         self.at, self.target, self.one_sided = at, target, one_sided
 
+    @property
+    def before(self):
+        return self.at if self.at in ("real", "fake") else None
+
     def places(self, real, fake, random):
         if self.at == "between":
             return real + per_image(random, real) * (fake - real)
         if self.at == "around":
-            return real + 0.5 * ops.std(real) * random.uniform(ops.shape(real))
+            return real + 0.5 * ops.std(divergences.gather(real)) * random.uniform(ops.shape(real))
         return real if self.at == "real" else fake
 
     def __call__(self, score, real, fake, random):

@@ -1,6 +1,7 @@
 """What a batch is, and the first look at data."""
 
 import itertools
+import math
 import types
 
 import keras
@@ -183,9 +184,55 @@ def check_batch(model, batch, what):
     for name in set(model.data_needs) - {"labels"}:
         model.extra_of(batch, name)
     if model.conditional:
-        labels = np.asarray(model.labels_of((images, labels)))
-        if model.num_classes and (labels.min(initial=0) < 0 or labels.max(initial=0) >= model.num_classes):
-            raise ValueError(
-                f"the labels of {what} lie between {labels.min()} and {labels.max()}, expected classes between 0 and "
-                f"{model.num_classes - 1}; build the model with num_classes={labels.max() + 1}."
-            )
+        check_labels(model, model.labels_of((images, labels)), f"the labels of {what}")
+
+
+def check_labels(model, labels, what):
+    """Raise one sentence unless labels that a user hands over are what a conditional model takes.
+
+    Args:
+        model: `GenerativeModel`.
+        labels: an array.
+        what: str. What they are called in the message.
+    """
+    if not model.num_classes:
+        return
+    labels = np.asarray(class_numbers(labels, what))
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= model.num_classes:
+        raise ValueError(
+            f"{what} lie between {labels.min()} and {labels.max()}, expected classes between 0 and {model.num_classes - 1}; "
+            f"build the model with num_classes={int(labels.max()) + 1}."
+        )
+
+
+def class_numbers(labels, what="labels"):
+    """Labels `(batch,)` of labels `(batch,)` or `(batch, 1)`; raises one sentence for other shapes."""
+    shape = labels.shape if hasattr(labels, "shape") else np.shape(labels)
+    if len(shape) == 2 and shape[1] == 1:
+        return labels[:, 0]
+    if len(shape) != 1:
+        raise ValueError(
+            f"{what} have shape {tuple(shape)}, expected a class number an image, (batch,) or (batch, 1); "
+            f"turn one-hot labels into numbers by labels.argmax(axis=-1)."
+        )
+    return labels
+
+
+def one_hot(labels, classes):
+    """Class numbers as float32 `(batch, classes)`.
+
+    Raises:
+        ValueError: another shape than `(batch,)` or `(batch, 1)`.
+        tf.errors.InvalidArgumentError: a label that is no class. XLA leaves the question out: there its row is NaN, and so is
+            the loss.
+    """
+    labels = tf.convert_to_tensor(labels)
+    # Keras traces a step for any rank once it has met two; the first look at data has refused others.
+    labels = tf.reshape(labels, (-1,)) if labels.shape.rank is None else class_numbers(labels)
+    numbers = tf.cast(labels, tf.float32)
+    known = (numbers >= 0) & (numbers < classes) & (numbers == tf.round(numbers))
+    tf.debugging.Assert(
+        tf.reduce_all(known),
+        [f"labels are none of the classes 0 to {classes - 1}; build the model with more num_classes", labels],
+    )
+    return tf.where(known[:, None], tf.one_hot(tf.cast(labels, tf.int32), classes), math.nan)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_genzoo.core import averages, optimizers, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import check_batch, check_rows, extra, first_batch, unpack
+from keras_genzoo.core.batches import check_batch, check_labels, check_rows, extra, first_batch, one_hot, unpack
 from keras_genzoo.core.checks import check_network
 from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.files import write_whole
@@ -187,7 +187,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
 
     def one_hot_labels_of(self, data):
         """The labels of a batch as float32 `(batch, num_classes)`; None where the model is not conditional."""
-        return tf.one_hot(tf.cast(self.labels_of(data), tf.int32), self.num_classes) if self.conditional else None
+        return one_hot(self.labels_of(data), self.num_classes) if self.conditional else None
 
     # Training
 
@@ -282,7 +282,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
             terms[norm] = tf.linalg.global_norm(gradients) / tf.cast(scale, tf.float32)
         if variables:  # unless all is frozen
             before = tf.identity(tf.convert_to_tensor(optimizer.iterations))
-            optimizer.apply_gradients(zip(_clip_together(gradients, optimizer, replicas), variables, strict=True))
+            optimizer.apply_gradients(zip(optimizers.clip_together(gradients, optimizer, replicas), variables, strict=True))
             # Not where gradients are still gathered, or were not finite.
             averages.update(self, networks, tf.convert_to_tensor(optimizer.iterations) > before)
         return terms
@@ -308,15 +308,24 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         values = [tf.convert_to_tensor(terms[tracker.name]) for tracker in fed]
         rows = next((tf.shape(value)[0] for value in values if value.shape.rank), None)
         for tracker, value in zip(fed, values, strict=True):
-            if value.shape.rank or rows is None:
-                tracker.update_state(value)
-            else:  # of a replica's share without images it may be NaN
-                tracker.update_state(tf.where(rows > 0, value, tf.zeros_like(value)), tf.cast(rows, tf.float32))
+            tracker.update_state(*self._counted(tracker.name, value, rows))
         results = {tracker.name: tracker.result() for tracker in fed}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras reduces the results of several workers over axis 0, which a scalar lacks.
             results = {name: tf.reshape(value, (1,)) for name, value in results.items()}
         return results
+
+    def _counted(self, name, value, rows):
+        """A value and its weight in the mean. The gradient of a step that the loss scale skips, as it overflows, has no norm."""
+        network = name.removesuffix("_gradient_norm")
+        own = [getattr(self, argument, None) for argument, names in self.optimizers.items() if network in names]
+        if network != name and any(isinstance(each, keras.optimizers.LossScaleOptimizer) for each in own):
+            counts = tf.cast(tf.math.is_finite(value), tf.float32)
+        elif value.shape.rank or rows is None:
+            return value, None
+        else:
+            counts = tf.cast(rows, tf.float32)  # of a replica's share without images the value may be NaN
+        return tf.where(counts > 0, value, tf.zeros_like(value)), counts
 
     @property
     def metrics(self):
@@ -336,6 +345,8 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
         check_rows(self, first, "images")
+        if y is not None and self.conditional:
+            check_labels(self, y, "the labels")  # all of them, while they are at hand
         validation = kwargs.get("validation_data")
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
@@ -384,14 +395,3 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
     def save_weights(self, filepath, overwrite=True, **kwargs):
         """`keras.Model.save_weights`; a crash leaves the old file or the new one."""
         write_whole(filepath, super().save_weights, overwrite, **kwargs)
-
-
-def _clip_together(gradients, optimizer, replicas):
-    """Clip the whole batch's gradient, not every replica's share of it, as on one device."""
-    clips = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
-    if replicas == 1 or not any(clips) or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return gradients
-    context = tf.distribute.get_replica_context()
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    # Every replica hands over an equal share, which the optimizer's own clipping leaves alone and its sum restores.
-    return [gradient / replicas for gradient in optimizer._clip_gradients(total)]

@@ -1,6 +1,7 @@
 """Several optimizers of one model: what is done to the first is done to all of them."""
 
 import keras
+import tensorflow as tf
 
 
 def companions(model, given):
@@ -144,3 +145,14 @@ def follow(model):
             elif first > 0:
                 model._rate_ratios[name] = now[name] / first
     model._rates = rates(model)
+
+
+def clip_together(gradients, optimizer, replicas):
+    """Clip the whole batch's gradient, not every replica's share of it, as on one device."""
+    clips = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
+    if replicas == 1 or not any(clips) or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return gradients
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    # Every replica hands over an equal share, which the optimizer's own clipping leaves alone and its sum restores.
+    return [gradient / replicas for gradient in optimizer._clip_gradients(total)]

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import adversarial
-from keras_genzoo.augmentation import augment, check_kinds
+from keras_genzoo.augmentation import augment, check_kinds, view
 from keras_genzoo.core.checks import check_output, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
@@ -130,19 +130,16 @@ class GAN(GenerativeModel):
     def _fakes(self, n, labels, random, training):
         return [self.generated(n, labels, random, training) for _ in range(1 + self.objective.pairs)]
 
-    def shown(self, images, random):
-        """Images as the critic sees them."""
-        return augment(images, self.augment, random)
-
     def critic_terms(self, real, labels, fakes, random, training):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
-        real, *fakes = (self.shown(images, random) for images in (real, *fakes))
-        outputs = [self._score(images, labels, training) for images in (real, *fakes)]
+        views = [view(self.augment, random) for _ in (real, *fakes)]
+        shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
+        outputs = [self._score(images, labels, training) for images in shown]
         objective = ops.mean(self.objective.critic_loss(*outputs))
         penalty = 0.0
         if training and self.penalties:
             score = lambda x: self.objective.witness(self._score(x, labels, training), *outputs)  # noqa: E731
-            penalty = sum(ops.mean(each(score, real, fakes[0], random)) for each in self.penalties)
+            penalty = sum(ops.mean(self._penalty(each, score, (real, fakes[0]), shown, views, random)) for each in self.penalties)
         scores = [self.objective.witness(each, *outputs) for each in outputs[:2]]
         if self.objective.probability:
             scores = [ops.sigmoid(each) for each in scores]
@@ -155,6 +152,13 @@ class GAN(GenerativeModel):
             "outputs": outputs,
         }
 
+    @staticmethod
+    def _penalty(penalty, score, images, shown, views, random):
+        if penalty.before is None:
+            return penalty(score, *shown[:2], random)
+        look = views[("real", "fake").index(penalty.before)]
+        return penalty(lambda x: score(look(x)), *images, random)
+
     def _score(self, images, labels, training):
         # Penalties may ask for real and generated images at once.
         if labels is not None:
@@ -164,8 +168,8 @@ class GAN(GenerativeModel):
 
     def generator_terms(self, real, labels, random, training):
         fakes = self._fakes(ops.shape(real)[0], labels, random, training)
-        outputs = [self._score(self.shown(images, random), labels, training) for images in fakes]
-        real_outputs = self._score(self.shown(real, random), labels, training) if self.objective.relative else None
+        outputs = [self._score(augment(images, self.augment, random), labels, training) for images in fakes]
+        real_outputs = self._score(augment(real, self.augment, random), labels, training) if self.objective.relative else None
         different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0)), axis=(1, 2, 3)) / 2.0
         return {"loss": ops.mean(self.objective.generator_loss(real_outputs, *outputs)), "diversity": different}
 

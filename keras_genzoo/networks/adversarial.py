@@ -54,7 +54,8 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
     """Images in [-1, 1] to a score, or to features.
 
     With classes the score is a projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3): a linear function of 128 features
-    phi(x), plus the product of phi(x) with a learned vector of the class.
+    phi(x), plus the product of phi(x) with a learned vector of the class. Each of several features is such a projection, with
+    vectors of its own.
 
     Args:
         image_shape: `(height, width, channels)`, any sizes.
@@ -81,6 +82,8 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
     inputs = keras.Input(body.input_shape[1:], name="image"), keras.Input((num_classes,), name="labels")
     features = layers.Activation(settings["activation"], dtype="float32", name="phi")(body(inputs[0]))
     score = dense(spectral)(units, use_bias=False, dtype="float32", name="score")(features)
-    of_class = dense(spectral)(128, use_bias=False, dtype="float32", name="class")(inputs[1])
+    of_class = dense(spectral)(128 * units, use_bias=False, dtype="float32", name="class")(inputs[1])
+    if units > 1:
+        of_class = layers.Reshape((128, units), dtype="float32", name="class_features")(of_class)
     projection = layers.Dot(1, dtype="float32", name="projection")([features, of_class])
     return keras.Model(inputs, layers.Add(dtype="float32", name="total")([score, projection]), name=name)

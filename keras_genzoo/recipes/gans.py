@@ -1,5 +1,7 @@
 """Recipes of generative adversarial networks."""
 
+import dataclasses
+
 import keras
 
 from keras_genzoo import adversarial, networks
@@ -10,10 +12,14 @@ from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
 
+WEIGHTS = Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}, start=5.0)
+
 
 def _penalty(penalty, weight):
-    if isinstance(penalty, str):
-        penalty = adversarial.get_penalty(penalty)
+    if not isinstance(penalty, str):
+        return penalty
+    penalty = adversarial.get_penalty(penalty)
+    if weight is not None:
         penalty.weight = weight
     return penalty
 
@@ -33,9 +39,9 @@ def gan(
     kernels=arguments(networks.critic, "spectral"),
     clip=Hyperparameter(None, meaning='Bound of the critic\'s weights, of the objective "wasserstein" alone; None is its own.'),
     penalty_weight=Hyperparameter(
-        5.0,
-        Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}),
-        "Weight of the penalties that are given by name; objects have their own.",
+        None,
+        WEIGHTS,
+        "Weight of the penalties that are given by name, None that of each one's paper; objects have their own.",
     ),
     game=arguments(
         GAN,
@@ -119,7 +125,7 @@ variant(
     **PLAIN,
     objective="wasserstein",
     penalties=("gp",),
-    penalty_weight=10.0,
+    search={"penalty_weight": dataclasses.replace(WEIGHTS, start=10.0)},
     critic_steps=5,
     beta_2=0.9,
 )

@@ -11,18 +11,24 @@ class Float:
         low, high: floats. Both ends belong to the range.
         scale: "log" or "linear". Defaults to "log".
         when: dict of hyperparameters to tuples of the values with which this one has an effect, or None: always.
+        start: number or None. Where a search begins if the default is None; without it such a default is outside the range.
+            Defaults to None.
     """
 
     low: float
     high: float
     scale: str = "log"
     when: dict | None = None
+    start: float | None = None
 
     def __post_init__(self):
+        if self.start is not None and not self.low <= self.start <= self.high:
+            raise ValueError(f"start is {self.start}, expected None or a number from {self.low} to {self.high}.")
         if not self.low < self.high or self.scale not in ("log", "linear") or (self.scale == "log" and self.low <= 0):
             raise ValueError(f"the range is {self}, expected low below high and scale 'log', of numbers above 0, or 'linear'.")
 
     def __contains__(self, value):
+        value = self.start if value is None else value
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     def words(self):
@@ -31,7 +37,7 @@ class Float:
 
     def register(self, hp, name, default):
         """The value of these `keras_tuner.HyperParameters`."""
-        return hp.Float(name, self.low, self.high, sampling=self.scale, default=float(default))
+        return hp.Float(name, self.low, self.high, sampling=self.scale, default=float(self.start if default is None else default))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +48,10 @@ class Int(Float):
     high: int
 
     def __contains__(self, value):
-        return isinstance(value, int) and self.low <= value <= self.high
+        return isinstance(value, (int, type(None))) and super().__contains__(value)
 
     def register(self, hp, name, default):
-        return hp.Int(name, self.low, self.high, sampling=self.scale, default=default)
+        return hp.Int(name, self.low, self.high, sampling=self.scale, default=self.start if default is None else default)
 
 
 @dataclasses.dataclass(frozen=True)
