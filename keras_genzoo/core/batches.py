@@ -61,6 +61,46 @@ def _local(value):
     return value.values[0] if isinstance(value, tf.distribute.DistributedValues) else value
 
 
+def some_images(dataset, first, count=1000, seed=0):
+    """About `count` images of what `fit` was given, for what depends on data and is done once. Nothing is used up.
+
+    Of arrays and of a `PyDataset` they are drawn from all over it, of other data sets they are the first ones. Of a generator,
+    whose batches are gone when they are read, they are the first batch alone.
+
+    Args:
+        dataset: what `fit` was given, or None for the first batch alone.
+        first: the first batch, as `prepare` is given it.
+        count: int. Whole batches are read until there are as many. Defaults to 1,000.
+        seed: int. Of the draw. Defaults to 0.
+
+    Returns:
+        Array `(n, height, width, channels)`, uint8 or floats as they came.
+
+    Raises:
+        ValueError: images that are NaN or out of range.
+    """
+    found = []
+    for batch in _spread(dataset, first, count, np.random.default_rng(seed)):
+        found.append(np.asarray(unpack(batch)[0]))
+        if sum(map(len, found)) >= count:
+            break
+    found = np.concatenate(found)
+    check_images(found)
+    return found
+
+
+def _spread(dataset, first, count, random):
+    """Batches of `some_images`."""
+    if isinstance(dataset, keras.utils.PyDataset) and dataset.num_batches is not None:
+        return (dataset[index] for index in random.permutation(dataset.num_batches).tolist())
+    if isinstance(dataset, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+        return (tf.nest.map_structure(_local, batch) for batch in dataset)
+    if not isinstance(dataset, (np.ndarray, tf.Tensor)):
+        return [first]
+    rows = np.sort(random.permutation(len(dataset))[:count])
+    return [dataset[rows] if isinstance(dataset, np.ndarray) else tf.gather(dataset, rows)]
+
+
 def count(dataset, first):
     """How many images `fit` was given, or None.
 
