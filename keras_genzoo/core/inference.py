@@ -17,14 +17,15 @@ def available_if(condition, reason):
 
     Args:
         condition: callable of the model, to bool.
-        reason: str. What the method needs; ends the message of the AttributeError.
+        reason: str, or callable of the model to one. What the method needs; ends the message of the AttributeError.
     """
 
     def decorate(method):
         @functools.wraps(method)
         def bound(self):
             if not condition(self):
-                raise AttributeError(f"{type(self).__name__} {self.name!r} has no `{method.__name__}`: {reason}.")
+                why = reason(self) if callable(reason) else reason
+                raise AttributeError(f"{type(self).__name__} {self.name!r} has no `{method.__name__}`: {why}.")
             return types.MethodType(method, self)
 
         return property(bound, doc=method.__doc__)
@@ -46,7 +47,9 @@ def inference(method):
 class Inference:
     """The part of `GenerativeModel` that is made of a family's `draw_latents`, `generate`, `encode`, `decode` and `log_prob`."""
 
-    @available_if(lambda self: hasattr(self, "draw_latents"), "it has no distribution to draw from")
+    sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
+
+    @available_if(lambda self: hasattr(self, "draw_latents"), lambda self: self.sample_needs)
     def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
         """Draw images.
 
