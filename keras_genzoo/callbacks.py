@@ -45,7 +45,7 @@ class SampleGrid(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.images is None and not hasattr(self.model, "sample"):
             raise ValueError(
-                f"{type(self.model).__name__} cannot sample before its prior is fitted; call fit_prior, or give SampleGrid images="
+                f"{type(self.model).__name__} cannot sample before its prior is fitted; call fit_prior, or give it images="
             )
         if self.raw and self.model.ema is None:
             raise ValueError(f"raw=True was given, but {type(self.model).__name__} keeps no averages; build it with ema=0.999.")

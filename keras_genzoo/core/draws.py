@@ -8,13 +8,14 @@ from keras_genzoo.core.batches import unpack
 from keras_genzoo.core.images import check_images
 
 BATCH = 256  # images at a time, of arrays
+COUNTED = 50  # a data set of fewer batches is read to count its images
 
 
 def draw_images(dataset, most, seed=0):
     """Yield batches of images, at most `most` in all, drawn from all over a data set in its order.
 
     Each image has the same chance. The exception are data sets without an end and iterators, which can be read but once: their
-    first images are taken. A data set of unknown length is read twice.
+    first images are taken. A data set of unknown length, or of few batches, is read twice.
 
     Args:
         dataset: array of images, `(images, labels)`, `tf.data.Dataset` or `keras.utils.PyDataset` of batches, or another iterable
@@ -79,7 +80,7 @@ def _length(dataset):
     batches = int(dataset.cardinality())
     if batches == tf.data.INFINITE_CARDINALITY:
         return None
-    if batches == tf.data.UNKNOWN_CARDINALITY:
+    if batches < COUNTED:  # or unknown, which is negative
         return sum(map(_size, dataset))
     # The last batch may be smaller: a few places of the draw are then empty.
     return sum(batches * _size(batch) for batch in dataset.take(1))
