@@ -45,7 +45,7 @@ class SampleGrid(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.images is None and not hasattr(self.model, "sample"):
             raise ValueError(
-                f"{type(self.model).__name__} cannot sample before its prior is fitted; give SampleGrid images= to reconstruct."
+                f"{type(self.model).__name__} cannot sample before its prior is fitted; call fit_prior, or give it images="
             )
         if self.raw and self.model.ema is None:
             raise ValueError(f"raw=True was given, but {type(self.model).__name__} keeps no averages; build it with ema=0.999.")
@@ -102,7 +102,9 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not hasattr(self.model, "sample"):
-            raise ValueError(f"{type(self.model).__name__} cannot sample before its prior is fitted, so it has no val_fd yet.")
+            raise ValueError(
+                f"{type(self.model).__name__} cannot sample before its prior is fitted by fit_prior, so it has no val_fd yet."
+            )
         images = self.model.validation_data if self.images is None else self.images
         if images is None:
             raise ValueError("FrechetDistanceMonitor has no images to compare with: give fit validation_data=, or it images=.")

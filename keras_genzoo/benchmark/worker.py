@@ -248,7 +248,7 @@ class Curve:
 
     def sample_distance(self):
         if hasattr(self.model, "fit_prior"):
-            self.model.fit_prior(self.data.train[:CURVE_CODES])
+            self.model.fit_prior(self.data.train, images=CURVE_CODES)
         return self.distance(self.model)
 
 

@@ -20,14 +20,15 @@ def available_if(condition, reason):
 
     Args:
         condition: callable of the model, to bool.
-        reason: str. What the method needs; ends the message of the AttributeError.
+        reason: str, or callable of the model to one. What the method needs; ends the message of the AttributeError.
     """
 
     def decorate(method):
         @functools.wraps(method)
         def bound(self):
             if not condition(self):
-                raise AttributeError(f"{type(self).__name__} {self.name!r} has no `{method.__name__}`: {reason}.")
+                why = reason(self) if callable(reason) else reason
+                raise AttributeError(f"{type(self).__name__} {self.name!r} has no `{method.__name__}`: {why}.")
             return types.MethodType(method, self)
 
         return property(bound, doc=method.__doc__)
@@ -96,7 +97,9 @@ class Inference:
 
     _row = None  # the number of the first row while a method of `batched` runs
 
-    @available_if(lambda self: hasattr(self, "draw_latents"), "it has no distribution to draw from")
+    sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
+
+    @available_if(lambda self: hasattr(self, "draw_latents"), lambda self: self.sample_needs)
     def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
         """Draw images.
 

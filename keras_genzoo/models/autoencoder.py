@@ -1,18 +1,18 @@
 """Autoencoders (Hinton and Salakhutdinov 2006), and what keeps them from learning the identity."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_genzoo import distances, regularizers
 from keras_genzoo.core.checks import check_output
 from keras_genzoo.core.inference import available_if, batched
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.models.coded import Coded
 from keras_genzoo.regularizers import get_corruption
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Autoencoder(GenerativeModel):
+class Autoencoder(Coded, GenerativeModel):
     """A code from which the image can be told again.
 
     The loss is the mean distance between images and their reconstructions, summed over pixels and channels:
@@ -21,8 +21,9 @@ class Autoencoder(GenerativeModel):
 
     With `corruption` the encoder sees corrupted images and the loss still compares with the clean ones (Vincent et al. 2008),
     in validation too. One linear layer each way and "l2" learn the subspace of principal component analysis (Baldi and Hornik
-    1989). An autoencoder is no distribution. With `prior`, a mixture of Gaussians is fitted to the codes after training
-    (Ghosh et al. 2020, section 4), and `sample` decodes its draws.
+    1989). A plain autoencoder does not define a distribution. With `prior`, `fit_prior` fits a mixture of Gaussians to the codes
+    after training (Ghosh et al. 2020, section 4), and `sample` decodes its draws. Further training makes the fit out of date and
+    clears it.
 
     Args:
         encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to codes `(batch, latent_dim)`.
@@ -41,7 +42,7 @@ class Autoencoder(GenerativeModel):
     >>> model.fit(images, epochs=1, verbose=0)
     >>> model.reconstruct(images).shape
     TensorShape([64, 28, 28, 1])
-    >>> model.fit_prior(images, "gaussian")
+    >>> fitted = model.fit_prior(images, "gaussian")
     >>> model.sample(16, seed=0).shape
     (16, 28, 28, 1)
     """
@@ -87,31 +88,19 @@ class Autoencoder(GenerativeModel):
         """The reconstruction of `x`."""
         return self.reconstruct(x)
 
-    @available_if(lambda self: hasattr(self.prior, "fit"), "it was built without a prior that is fitted to codes")
-    def fit_prior(self, dataset, kind="mixture", seed=0):
-        """Fit the prior to the codes of a data set, so that the model can sample.
+    def density(self):
+        return self.prior
 
-        Args:
-            dataset: images, or a `tf.data.Dataset` of batches; at most 20,000 images are used.
-            kind: "mixture", with all components of the prior, or "gaussian", with one. Defaults to "mixture".
-            seed: int. Of the fit. Defaults to 0.
-        """
-        if kind not in ("gaussian", "mixture"):
-            raise ValueError(f"kind is {kind!r}, expected 'gaussian' or 'mixture'.")
-        codes = []
-        for batch in dataset if hasattr(dataset, "element_spec") else np.array_split(dataset, -(-len(dataset) // 256)):
-            codes.append(self.encode(batch))
-            if sum(map(len, codes)) >= 20_000:
-                break
-        self.prior.fit(np.concatenate(codes)[:20_000], components=1 if kind == "gaussian" else None, seed=seed)
+    @property
+    def sample_needs(self):
+        if self.prior is None:
+            return "a plain autoencoder does not define a distribution; build it with prior=priors.GaussianMixture(latent_dim)"
+        return "its prior is not fitted to the codes, or it was trained since; call fit_prior(images) first"
 
-    @available_if(
-        lambda self: self.prior is not None and getattr(self.prior, "fitted", True),
-        "its prior over codes is not fitted",
-    )
+    @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
     def draw_latents(self, n, random):
         """n codes from the prior."""
-        return self.prior.sample(n, random)
+        return self.sampling_prior().sample(n, random)
 
     def encoded(self, x, random, training):
         """The codes that the loss is of, with gradients."""

@@ -28,7 +28,8 @@ class TwoStageVAE(VAE):
         second_decoder: keras.Model. u to the mean of p(z|u).
         second_likelihood: `likelihoods.Gaussian`, around what the second decoder puts out; None is one with a learned scale.
             Defaults to None.
-        **kwargs: as in `VAE`; a `prior` is that of the first alone.
+        **kwargs: as in `VAE`. A `prior` is that of the first alone; a `fitted_prior` is fitted to draws of u, and stands for
+            N(0, I) in `sample`.
     """
 
     terms = ("reconstruction_loss", "kl_loss", "second_loss")
@@ -46,12 +47,19 @@ class TwoStageVAE(VAE):
         check_output(second_decoder, "second_decoder", tuple(decoder.input_shape[1:]))
 
     def draw_latents(self, n, random):
-        """The noise of n draws of u, and of z given u, side by side."""
-        return random.normal((n, self.second_decoder.input_shape[1] + self.decoder.input_shape[1]))
+        """n draws of u, and the noise of z given u, side by side."""
+        if self.density() is None or not self.density().fitted:
+            return random.normal((n, self.second_decoder.input_shape[1] + self.decoder.input_shape[1]))
+        return ops.concatenate([self.density().sample(n, random), random.normal((n, self.decoder.input_shape[1]))], axis=1)
+
+    def codes_of(self, x, random):
+        """A draw of u for each image: from q(u|z), with z from q(z|x)."""
+        mu, log_variance = self.second_encoder(super().codes_of(x, random), training=False)
+        return mu + ops.exp(0.5 * log_variance) * random.normal(mu.shape)
 
     @inference
     def generate(self, latents):
-        """Images from the noise of `draw_latents`."""
+        """Images from what `draw_latents` drew."""
         u, noise = ops.split(latents, [self.second_decoder.input_shape[1]], axis=1)
         return self.decode(self.second_decoder(u, training=False) + self.second_likelihood.current_scale * noise)
 

@@ -13,11 +13,12 @@ from keras_genzoo.core.batches import check_batch, count, first_batch
 from keras_genzoo.core.checks import check_output, whole, whole_or_none
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.models.coded import Coded
 from keras_genzoo.priors import StandardNormal
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class VAE(GenerativeModel):
+class VAE(Coded, GenerativeModel):
     """An autoencoder whose codes are random: a lower bound on log p(x) is maximised.
 
     With posterior q(z|x) = N(mu, sigma^2), prior p(z) and likelihood p(x|z), the loss is the negative evidence lower bound
@@ -51,6 +52,9 @@ class VAE(GenerativeModel):
             arXiv:1505.05770; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output as its
             context. Defaults to None.
         importance_samples: int. Draws from q(z|x) for an image in the loss. Defaults to 1.
+        fitted_prior: `priors.GaussianMixture` or None. The density that `fit_prior` fits to draws from q(z|x) after training.
+            `sample` then draws from it instead of p(z), which the codes of all images together need not follow. `log_prob` stays
+            the bound with p(z), so it is none for these samples. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
@@ -78,6 +82,7 @@ class VAE(GenerativeModel):
         beta_warmup=0,
         posterior_flow=None,
         importance_samples=1,
+        fitted_prior=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -93,6 +98,7 @@ class VAE(GenerativeModel):
         self.beta = beta
         self.beta_warmup = beta_warmup
         self.posterior_flow = posterior_flow
+        self.fitted_prior = fitted_prior
         self.importance_samples = whole(importance_samples=importance_samples)
         height, width, channels = self.image_shape
         if posterior_flow is not None and getattr(self.prior, "needs_encoder", False):
@@ -134,8 +140,15 @@ class VAE(GenerativeModel):
 
     @inference
     def draw_latents(self, n, random):
-        """n codes from the prior."""
+        """n codes from the prior, or from what `fit_prior` fitted to the codes."""
+        if self.sampling_prior() is not self.prior:
+            return self.sampling_prior().sample(n, random)
         return self.prior.sample(n, random, *self._shared)
+
+    def encoded(self, x, random, training):
+        """A draw from q(z|x) for each image in [0, 1]."""
+        outputs = self.encoder(x, training=training)
+        return self.draw(outputs, random.normal(outputs[0].shape), training)[0]
 
     def log_prior(self, z, key):
         """log p(z) in nats, `(batch,)`; where it has to be estimated, with the noise of this key."""

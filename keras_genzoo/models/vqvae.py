@@ -4,27 +4,41 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import divergences
+from keras_genzoo.core import randomness
+from keras_genzoo.core.batches import some_images
 from keras_genzoo.core.checks import whole
-from keras_genzoo.core.inference import batched
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
+
+START_IMAGES = 1000  # whose codes the codebook begins with
+DEAD = 5  # number of the stream of noise by which dead vectors move
+MOST_ROWS = 20_000  # that k-means++ looks at
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
 class Codebook(Part):
     """Vectors that stand for others, each the running mean of those it is nearest to (van den Oord et al. 2017, appendix A.1).
 
+    A vector is dead where its running count of rows is below a share of the mean count. It moves to a row of the batch, which is
+    drawn with a chance in proportion to the squared distance from the row's nearest vector.
+
     Args:
         size: int. Number of vectors.
         dim: int. Their dimensions.
         decay: float in (0, 1). Of the running means. Defaults to 0.99.
+        revive: float in [0, 1). Share of the mean running count below which a vector is dead; 0 moves none. Defaults to 0.03.
     """
 
-    def __init__(self, size, dim, decay=0.99, **kwargs):
+    def __init__(self, size, dim, decay=0.99, revive=0.03, **kwargs):
         super().__init__(**kwargs)
+        if not 0 <= revive < 1:
+            raise ValueError(f"revive is {revive!r}, expected a number of at least 0 and below 1.")
+        self.revive = revive
         if not 0 < decay < 1:
             raise ValueError(f"decay is {decay!r}, expected a number between 0 and 1.")
         self.size, self.dim, self.decay = size, dim, decay = whole(2, size=size), whole(dim=dim), decay
@@ -37,11 +51,15 @@ class Codebook(Part):
         self.sums.assign(self.vectors)
 
     def begin(self, rows):
-        """Begin with vectors among these, float array `(n, dim)`."""
+        """Begin with vectors among these, float array `(n, dim)`, chosen far from each other by k-means++."""
+        from sklearn.cluster import kmeans_plusplus
+
         random = np.random.default_rng(0)
-        chosen = rows[random.choice(len(rows), self.size, replace=len(rows) < self.size)]
+        rows = random.permutation(np.asarray(rows, np.float64))[: max(MOST_ROWS, self.size)]
+        count = min(self.size, len(rows))
+        chosen = np.resize(kmeans_plusplus(rows, count, random_state=0)[0], (self.size, self.dim))
         # Those that come twice must not stay alike.
-        chosen = chosen + 1e-3 * rows.std() * random.standard_normal(chosen.shape)
+        chosen = chosen + 1e-3 * (rows.std() or 1.0) * random.standard_normal(chosen.shape)
         self.vectors.assign(chosen)
         self.sums.assign(chosen)
         self.counts.assign(np.ones(self.size))
@@ -55,15 +73,39 @@ class Codebook(Part):
     def vectors_of(self, index):
         return ops.take(ops.convert_to_tensor(self.vectors), index, axis=0)
 
-    def update(self, z, index):
-        """One step of the running means, of all replicas' rows."""
+    def update(self, z, index, key=None):
+        """One step of the running means, of all replicas' rows.
+
+        Args:
+            z: what the encoder puts out, `(..., dim)`.
+            index: numbers of the nearest vectors, `(...)`.
+            key: of the noise by which dead vectors move, the same on every replica; None moves none. Defaults to None.
+        """
         rows = divergences.gather(ops.reshape(ops.stop_gradient(z), (-1, self.dim)))
-        chosen = ops.one_hot(divergences.gather(ops.reshape(index, (-1,))), self.size, dtype="float32")
+        index = divergences.gather(ops.reshape(index, (-1,)))
+        chosen = ops.one_hot(index, self.size, dtype="float32")
         counts = self.decay * self.counts + (1.0 - self.decay) * ops.sum(chosen, axis=0)
         sums = self.decay * self.sums + (1.0 - self.decay) * ops.matmul(ops.transpose(chosen), rows)
+        if self.revive and key is not None:
+            counts, sums = self._revived(counts, sums, rows, self._far(rows, index, key))
+        # What stands for next to nothing stays where it is, and does not shrink to 0.
+        used = counts[:, None] > 1e-5
+        self.vectors.assign(ops.where(used, sums / ops.maximum(counts, 1e-5)[:, None], self.vectors))
         self.counts.assign(counts)
-        self.sums.assign(sums)
-        self.vectors.assign(sums / ops.maximum(counts, 1e-5)[:, None])
+        self.sums.assign(ops.where(used, sums, self.vectors * counts[:, None]))
+
+    def _far(self, rows, index, key):
+        """Numbers of rows for each vector, drawn in proportion to their squared distances from their nearest vectors."""
+        far = tf.cumsum(ops.sum(ops.square(rows - self.vectors_of(index)), axis=1) + 1e-12)
+        wanted = randomness.uniform(key, (self.size,)) * far[-1]
+        return ops.minimum(tf.searchsorted(far, wanted, side="right"), ops.shape(rows)[0] - 1)
+
+    def _revived(self, counts, sums, rows, far):
+        """Counts and sums in which dead vectors are the rows of these numbers, with twice the count under which they are dead."""
+        mean = ops.mean(counts)
+        dead = counts < self.revive * mean
+        moved = ops.where(dead, 2.0 * self.revive * mean, counts)
+        return moved, ops.where(dead[:, None], ops.take(rows, far, axis=0) * moved[:, None], sums)
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -73,19 +115,19 @@ class VQVAE(Autoencoder):
         loss = E_x[dist(x, decoder(e))] + commitment * |encoder(x) - e|^2,    e the nearest vectors of the codebook
 
     e gets its gradient from the decoder straight through to the encoder, and the codebook follows by running means. It begins
-    with outputs of the encoder for the first batch that `fit` sees. `fit` prints `perplexity`, the exponential of the entropy
-    of how often each vector is met in a batch, and `codebook_usage`, the share of the vectors that are met.
+    with outputs of the encoder, in training mode, for some 1,000 images of what `fit` is given. `fit` prints `perplexity`, the
+    exponential of the entropy of how often each vector is met in a batch, and `codebook_usage`, the share that is met.
 
-    `sample` is by the simplest prior that keeps neighbouring vectors together: a mixture of Gaussians over the whole grid of
-    vectors (`fit_prior`), whose draws `decode` snaps to the codebook. The paper's own prior is autoregressive. The
-    decoder has no likelihood, so there is no `log_prob`.
+    `sample` draws from a simple prior that keeps the vectors of a grid together: a mixture over whole grids, which `fit_prior`
+    fits after training. The paper's own prior is autoregressive. The decoder has no likelihood, so there is no `log_prob`.
 
     Args:
         encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
         decoder: keras.Model. The grid to images.
         codebook: `Codebook` of vectors of that `dim`.
         distance: as in `Autoencoder`. Defaults to "l2".
-        prior: `priors.GaussianMixture` over `rows * columns * dim` numbers, or None. Defaults to None.
+        prior: `priors.CategoricalMixture` of `rows * columns` positions, or None. For small grids, `priors.GaussianMixture` of
+            `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook. Defaults to None.
         commitment: float, at least 0; the paper's beta. Defaults to 0.25.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
@@ -93,7 +135,7 @@ class VQVAE(Autoencoder):
 
     >>> model = gz.build("vqvae", image_shape=(28, 28, 1), width=8, depth=3, components=1)
     >>> model.fit(images, epochs=1, verbose=0)
-    >>> model.fit_prior(images)
+    >>> fitted = model.fit_prior(images)
     >>> model.sample(4, seed=0).shape
     (4, 28, 28, 1)
     """
@@ -118,7 +160,10 @@ class VQVAE(Autoencoder):
             )
 
     def prepare(self, first_batch, dataset):
-        z = np.asarray(self.encoder(self.images_of(first_batch), training=False))
+        x = np.asarray(some_images(dataset, first_batch, START_IMAGES))
+        # In training mode: running statistics of a normalisation have not seen anything yet.
+        parts = np.array_split(x, -(-len(x) // 128))
+        z = np.concatenate([np.asarray(self.encoder(self.images_of(part), training=True), np.float32) for part in parts])
         self.codebook.begin(z.reshape(-1, self.codebook.dim))
 
     def snapped(self, z):
@@ -133,6 +178,21 @@ class VQVAE(Autoencoder):
     def decode(self, z):
         """Vectors as `encode` gives them, each brought to the nearest of the codebook, to images in [0, 1]."""
         return super().decode(self.snapped(ops.reshape(z, (-1, *self._grid))))
+
+    @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
+    @inference
+    def draw_latents(self, n, random):
+        """n codes from the prior."""
+        z = self.prior.sample(n, random)
+        if not getattr(self.prior, "discrete", False):
+            return z
+        return ops.reshape(self.codebook.vectors_of(z), (n, math.prod(self._grid)))
+
+    def codes_of(self, x, random):
+        """What the prior is fitted to: numbers of vectors, or the vectors themselves, `(batch, numbers)`."""
+        index = self.codebook.nearest(self.encoder(x, training=False))
+        found = index if getattr(self.prior, "discrete", False) else self.codebook.vectors_of(index)
+        return ops.reshape(found, (len(x), -1))
 
     def objective(self, data, random, training):
         x = self.images_of(data)
@@ -154,5 +214,7 @@ class VQVAE(Autoencoder):
     def train_step(self, data):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
         terms = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer)
-        self.codebook.update(*terms["codes"])
+        # Of a key that replicas share, as they do the codebook.
+        key = randomness.make_key(self.seed, self.random.counter, DEAD)
+        self.codebook.update(*terms["codes"], key)
         return self.track(terms)

@@ -34,6 +34,8 @@ class WAE(Autoencoder):
         weight: float above 0; the paper's lambda. Defaults to 100.
         distance: the cost c(x, y), as in `Autoencoder`. Defaults to "l2".
         prior: object with `sample(n, random)`, of fixed parameters; None is N(0, I). Defaults to None.
+        fitted_prior: `priors.GaussianMixture` or None. The density that `fit_prior` fits to the codes after training; `sample`
+            then draws from it, as q(z) only comes near the prior. Defaults to None.
         **kwargs: `regularizers`, `corruption`, as in `Autoencoder`; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
@@ -44,15 +46,19 @@ class WAE(Autoencoder):
     (16, 28, 28, 1)
     """
 
-    def __init__(self, encoder, decoder, divergence="mmd", weight=100.0, distance="l2", prior=None, **kwargs):
+    def __init__(self, encoder, decoder, divergence="mmd", weight=100.0, distance="l2", prior=None, fitted_prior=None, **kwargs):
         if not weight > 0:
             raise ValueError(f"weight is {weight!r}, expected a number above 0.")
         prior = StandardNormal(decoder.input_shape[1]) if prior is None else prior
         if getattr(prior, "trainable_variables", ()) or getattr(prior, "needs_encoder", False):
             raise ValueError(f"the prior is a {type(prior).__name__}, which would have to be trained; a WAE's prior is fixed.")
         super().__init__(encoder, decoder, distance=distance, prior=prior, **kwargs)
+        self.fitted_prior = fitted_prior
         self.divergence = divergences.get(divergence)
         self.weight = weight
+
+    def density(self):
+        return self.fitted_prior
 
     @property
     def gaussian(self):

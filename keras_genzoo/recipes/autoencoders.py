@@ -2,9 +2,17 @@
 
 from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, SmoothAutoencoder
-from keras_genzoo.priors import GaussianMixture
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import ACTIVATION, COMPONENTS, DENSE_WIDTH, DEPTH, GENERAL, NORMALIZATION, optimizer
+from keras_genzoo.recipes.common import (
+    ACTIVATION,
+    COMPONENTS,
+    DENSE_WIDTH,
+    DEPTH,
+    GENERAL,
+    NORMALIZATION,
+    fitted_prior,
+    optimizer,
+)
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
@@ -41,7 +49,7 @@ def autoencoder(
     """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
     encoder = networks.conv_encoder(image_shape, latent_dim, **sizes)
     decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **decoding, **sizes)
-    prior = GaussianMixture(latent_dim, components) if components else None
+    prior = fitted_prior(latent_dim, components)
     return Autoencoder(encoder, decoder, prior=prior, **objective, **general), {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -63,7 +71,7 @@ def dense_autoencoder(
     """Fully connected autoencoder; samples from a mixture of Gaussians fitted to its codes."""
     encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **sizes)
     decoder = networks.mlp(latent_dim, image_shape, output_activation=output_activation, name="decoder", **decoding, **sizes)
-    prior = GaussianMixture(latent_dim, components) if components else None
+    prior = fitted_prior(latent_dim, components)
     family, more = (SmoothAutoencoder, {"neighbours": neighbours}) if neighbours else (Autoencoder, {})
     model = family(encoder, decoder, prior=prior, **objective, **more, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}

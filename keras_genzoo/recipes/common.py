@@ -2,6 +2,7 @@
 
 from keras_genzoo import networks
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.priors import GaussianMixture
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -14,9 +15,19 @@ RATE = Float(1e-4, 1e-2)
 DENSE_WIDTH = Choice((128, 256, 512, 1024))
 COMPONENTS = Hyperparameter(
     200,
-    Choice((20, 50, 100, 200)),
-    "Gaussians of the mixture that `fit_prior` fits to the codes; with 0 there is no prior, and the model cannot sample.",
+    meaning="Gaussians, at most, of the mixture that `fit_prior` fits to the codes; with 0 there is no prior, and the model "
+    "cannot sample.",
 )
+FITTED_COMPONENTS = Hyperparameter(
+    100,
+    meaning="Gaussians, at most, of the mixture that `fit_prior` fits to the codes, and `sample` then draws from; with 0 there "
+    "is none, and `sample` always draws from the prior.",
+)
+
+
+def fitted_prior(latent_dim, components):
+    """The mixture that is fitted to the codes after training, or None."""
+    return GaussianMixture(latent_dim, components) if components else None
 
 
 def general(ema=None, range=None):

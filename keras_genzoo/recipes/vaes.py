@@ -3,7 +3,7 @@
 from keras_genzoo import bijectors, likelihoods, networks, priors
 from keras_genzoo.models import VAE, VQVAE, Autoencoder, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import GENERAL, PAIR, encoder_decoder, optimizer
+from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -73,6 +73,7 @@ def vae(
     divergence_weight=Hyperparameter(
         1000.0, Float(10.0, 1e5, when={"form": ("info",)}), 'Weight of the divergence of the form "info"; the paper\'s lambda.'
     ),
+    fitted_components=FITTED_COMPONENTS,
     second=arguments(networks.mlp, "width", prefix="second_", width=256),
     adam_settings=optimizer(),
     general=GENERAL,
@@ -91,6 +92,7 @@ def vae(
         likelihood=density,
         beta_warmup=int(warmup * (total_steps or 0)),
         posterior_flow=None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width)),
+        fitted_prior=fitted_prior(latent_dim, fitted_components),
         **objective,
         **general,
     )
@@ -153,17 +155,19 @@ def vqvae(
     ),
     objective=arguments(Autoencoder, "distance")
     | arguments(VQVAE, "commitment", commitment=Hyperparameter(0.25, Float(0.05, 2.0))),
-    codebook=arguments(Codebook, "decay", decay=Hyperparameter(0.99, Choice((0.9, 0.99, 0.999)))),
+    codebook=arguments(Codebook, "decay", "revive", decay=Hyperparameter(0.99, Choice((0.9, 0.99, 0.999)))),
     components=Hyperparameter(
-        1, meaning="Gaussians that `fit_prior` fits to the grids; with 0 there is no prior, and the model cannot sample."
+        50,
+        meaning="Components, at most, of the mixture that `fit_prior` fits to the grids; with 0 there is no prior, and the model "
+        "cannot sample.",
     ),
     adam_settings=optimizer(),
     general=GENERAL,
 ):
-    """Vector-quantised autoencoder; samples from a Gaussian fitted to its grids of vectors, snapped to the codebook."""
+    """Vector-quantised autoencoder; samples from a mixture fitted to its grids of vectors."""
     encoder = networks.grid_encoder(image_shape, dim, **sizes)
     decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **sizes)
     rows, columns, _ = encoder.output_shape[1:]
-    prior = priors.GaussianMixture(rows * columns * dim, components) if components else None
+    prior = priors.CategoricalMixture(rows * columns, codes, components) if components else None
     model = VQVAE(encoder, decoder, Codebook(codes, dim, **codebook), prior=prior, **objective, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}

@@ -15,7 +15,6 @@ from keras_genzoo.evaluation import SampleDistance
 from keras_genzoo.recipes import space as spaces
 
 RUNG = 3  # a third of a trial's training is when it may be stopped
-PRIOR_IMAGES = 20_000  # at most, whose codes a prior is fitted to
 # Beside what `fit` logs; the numbers that are better when smaller, but for those in LARGER.
 MEASURED = ("fd", "parameters", "sample_seconds", "train_seconds")
 LARGER = ("psnr", "ssim", "log_prob", "diversity", "active_units")
@@ -229,7 +228,7 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         results = {f"val_{key}": float(v) for key, v in model.evaluate(validation, verbose=0, return_dict=True).items()}
         results["parameters"] = float(model.count_params())
         if hasattr(model, "fit_prior"):
-            model.fit_prior(data_module.as_array(train, PRIOR_IMAGES))
+            model.fit_prior(train)
         if hasattr(model, "sample"):
             results["fd"] = SampleDistance(validation, self.features, self.n)(model)
             model.sample(256, seed=0)

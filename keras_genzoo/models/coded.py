@@ -1,0 +1,83 @@
+"""What models with codes share: a density of the codes that is fitted after training, from which `sample` then draws."""
+
+import numpy as np
+
+from keras_genzoo.core.draws import draw_images
+from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.randomness import RowStream
+
+
+class Coded:
+    """Mixin of a `GenerativeModel` with an encoder: `fit_prior` (ex-post density estimation, Ghosh et al. 2020, section 4).
+
+    A family writes `encoded(x, random, training)`, or `codes_of(x, random)`, the codes that its decoder was trained on, and draws
+    from `sampling_prior`. It takes the density as its argument `fitted_prior`, or says by `density` where it is.
+    """
+
+    # Methods: Keras saves a part under the first attribute that holds it, were it a property.
+    def density(self):
+        """The density that `fit_prior` fits, or None."""
+        return self.fitted_prior
+
+    def sampling_prior(self):
+        """The density that `sample` draws codes from: the fitted one, or else the model's own prior."""
+        return self.density() if getattr(self.density(), "fitted", False) else self.prior
+
+    @available_if(lambda self: hasattr(self.density(), "fit"), "it was built without a density to fit to its codes")
+    def fit_prior(self, dataset, kind="mixture", seed=0, images=20_000):
+        """Fit a mixture to the codes of a data set. `sample` then draws codes from it.
+
+        The codes are those that the decoder has been trained on: of a random encoder one draw from q(z|x) an image. The mixture
+        then follows the aggregate posterior q(z) = E_x[q(z|x)]. `log_prob` stays what it was, that of the model with its own
+        prior. A further step of training makes the fit out of date and clears it: fit again.
+
+        Args:
+            dataset: images, `(images, labels)`, or a data set of batches, as `fit` takes them.
+            kind: "mixture", of which held-out codes choose the number of components, or "gaussian", with one. Defaults to
+                "mixture".
+            seed: int. Of the draw of images and codes, and of the fit. Defaults to 0.
+            images: int. Number of images at most, drawn from all over the data set. Defaults to 20,000.
+
+        Returns:
+            dict of the `components`, their `kind`, and the mean log densities of codes in nats, `log_prob` of those that the
+            mixture was fitted to and `held_out_log_prob`.
+
+        Raises:
+            ValueError: an unknown kind; images that the model does not take; no images.
+
+        Example:
+
+        >>> fitted = gz.build("vae", image_shape=(28, 28, 1), latent_dim=4, width=16).fit_prior(images)
+        >>> sorted(fitted)
+        ['components', 'held_out_log_prob', 'kind', 'log_prob']
+        """
+        if kind not in ("gaussian", "mixture"):
+            raise ValueError(f"kind is {kind!r}, expected 'gaussian' or 'mixture'.")
+        codes, start = [], 0
+        for batch in draw_images(dataset, images, seed):
+            codes.append(np.asarray(self._codes(batch, RowStream(seed, start))))
+            start += len(batch)
+        return self.density().fit(np.concatenate(codes), components=1 if kind == "gaussian" else None, seed=seed)
+
+    @inference
+    def _codes(self, batch, random):
+        return self.codes_of(self.images_of(batch), random)
+
+    def codes_of(self, x, random):
+        """The codes of images in [0, 1] that the decoder is trained on, with the noise of `random`."""
+        return self.encoded(x, random, training=False)
+
+    def minimize(self, *args, **kwargs):
+        terms = super().minimize(*args, **kwargs)
+        self._clear()
+        return terms
+
+    def make_train_function(self, force=False):
+        # Keras calls it before callbacks hear that a training begins, which may ask whether the model can sample.
+        self._clear()
+        return super().make_train_function(force=force)
+
+    def _clear(self):
+        """Codes move as the encoder learns: what was fitted to them is out of date."""
+        if hasattr(self.density(), "forget"):
+            self.density().forget()
