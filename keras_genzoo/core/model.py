@@ -326,7 +326,8 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
-        check_rows(self, first, "images")
+        if not isinstance(x, tf.distribute.DistributedDataset):  # of which the first batch is a replica's share
+            check_rows(self, first, "images")
         validation = kwargs.get("validation_data")
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
