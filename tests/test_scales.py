@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_genzoo as gz
 from keras_genzoo import likelihoods, networks
 from keras_genzoo.divergences import LEAST_ROWS
-from keras_genzoo.models import VAE
+from keras_genzoo.models import VAE, TwoStageVAE
 
 SHAPE = (8, 8, 1)
 DENSE = {"width": 16, "depth": 1, "latent_dim": 3}
@@ -54,6 +54,20 @@ def test_the_slope_of_the_loss_at_the_optimal_scale_is_zero(objective, images):
     assert curvature > 0
     # Where a parabola has its minimum; the third derivative moves it by 0.001.
     assert abs(0.5 * 0.05 * (below - above) / curvature) < 3e-3
+
+
+def test_the_slope_at_the_optimal_scale_of_a_second_stage_is_zero(images):
+    def second_loss(scale):
+        parts = model.encoder, model.decoder, model.second_encoder, model.second_decoder
+        made = TwoStageVAE(*parts, likelihoods.Gaussian(scale), likelihood=likelihoods.Gaussian(0.3), seed=0)
+        made.compile(keras.optimizers.SGD(0.0), second_optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
+        return made.train_on_batch(images, return_dict=True)["second_loss"], float(made.second_likelihood.current_scale)
+
+    model = gz.build("two_stage_vae", SHAPE, **DENSE, second_width=8, seed=0)
+    loss, best = second_loss("optimal")
+    below, same, above = (second_loss(best * factor)[0] for factor in (np.exp(-0.05), 1.0, np.exp(0.05)))
+    assert same == pytest.approx(loss, rel=1e-5)
+    assert abs(0.5 * 0.05 * (below - above) / (below + above - 2 * loss)) < 3e-3
 
 
 def gray(scale="optimal", rate=0.0, **settings):

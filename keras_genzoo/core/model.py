@@ -344,7 +344,8 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
-        check_rows(self, first, "images")
+        if not isinstance(x, tf.distribute.DistributedDataset):  # of which the first batch is a replica's share
+            check_rows(self, first, "images")
         if y is not None and self.conditional:
             check_labels(self, y, "the labels")  # all of them, while they are at hand
         validation = kwargs.get("validation_data")
