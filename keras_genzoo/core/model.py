@@ -13,6 +13,8 @@ from keras_genzoo.core.checks import check_network
 from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
+from keras_genzoo.core.shares import share
+from keras_genzoo.core.tracking import counted
 
 
 class _Default:
@@ -145,8 +147,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
         Raises:
             ValueError: dicts alone, sample weights, another shape or dtype than the model's.
         """
-        images = unpack(data)[0]
-        images = image_convention.to_unit(images)
+        images = image_convention.to_unit(share(unpack(data)[0]))
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}, expected (batch, {', '.join(map(str, self.image_shape))}); "
@@ -162,7 +163,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
                 f"{type(self).__name__} is conditional and was given images alone, expected batches (images, labels); "
                 f"load the data with labels=True."
             )
-        return labels
+        return share(labels)
 
     def extra_of(self, data, name):
         """A named extra of a batch `(images, extras)`; raises where there is none."""
@@ -173,7 +174,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
                 f"{type(self).__name__} needs batches (images, extras) with {name!r} among the extras, and was given none; "
                 f"load the data with gz.data.load(..., {needs})."
             )
-        return value
+        return share(value)
 
     @property
     def data_needs(self):
@@ -287,23 +288,15 @@ class GenerativeModel(Inference, Configured, keras.Model):
 
     def track(self, terms):
         """Feed the metrics, numbers per image as well as scalars, and return what they stand at."""
-        fed = [tracker for tracker in self._trackers if tracker.name in terms]
-        for tracker in fed:
-            tracker.update_state(*self._counted(tracker.name, terms[tracker.name]))
+        fed = {tracker: tf.convert_to_tensor(terms[tracker.name]) for tracker in self._trackers if tracker.name in terms}
+        rows = next((tf.shape(value)[0] for value in fed.values() if value.shape.rank), 1)
+        for tracker, value in fed.items():
+            tracker.update_state(*counted(self, tracker.name, value, rows))
         results = {tracker.name: tracker.result() for tracker in fed}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras reduces the results of several workers over axis 0, which a scalar lacks.
             results = {name: tf.reshape(value, (1,)) for name, value in results.items()}
         return results
-
-    def _counted(self, name, value):
-        """A value and its weight in the mean. The gradient of a step that the loss scale skips, as it overflows, has no norm."""
-        network = name.removesuffix("_gradient_norm")
-        own = [getattr(self, argument, None) for argument, names in self.optimizers.items() if network in names]
-        if network == name or not any(isinstance(each, keras.optimizers.LossScaleOptimizer) for each in own):
-            return value, None
-        finite = tf.math.is_finite(value)
-        return tf.where(finite, value, 0.0), tf.cast(finite, tf.float32)
 
     @property
     def metrics(self):

@@ -135,7 +135,7 @@ class GAN(GenerativeModel):
         views = [view(self.augment, random) for _ in (real, *fakes)]
         shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
         outputs = [self._score(images, labels, training) for images in shown]
-        objective = ops.mean(self.objective.critic_loss(*outputs))
+        objective = self.objective.critic_loss(*outputs)
         penalty = 0.0
         if training and self.penalties:
             score = lambda x: self.objective.witness(self._score(x, labels, training), *outputs)  # noqa: E731
@@ -144,11 +144,11 @@ class GAN(GenerativeModel):
         if self.objective.probability:
             scores = [ops.sigmoid(each) for each in scores]
         return {
-            "loss": objective + penalty,
+            "loss": ops.mean(objective) + penalty,
             "critic_loss": objective,
             **({"penalty_loss": penalty} if training else {}),
-            "real_score": ops.mean(scores[0]),
-            "fake_score": ops.mean(scores[1]),
+            "real_score": scores[0],
+            "fake_score": scores[1],
             "outputs": outputs,
         }
 
@@ -171,7 +171,9 @@ class GAN(GenerativeModel):
         outputs = [self._score(augment(images, self.augment, random), labels, training) for images in fakes]
         real_outputs = self._score(augment(real, self.augment, random), labels, training) if self.objective.relative else None
         different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0)), axis=(1, 2, 3)) / 2.0
-        return {"loss": ops.mean(self.objective.generator_loss(real_outputs, *outputs)), "diversity": different}
+        n = ops.shape(different)[0]
+        different = different[: ops.where(n > 1, n, 0)]  # one image has no other
+        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": different}
 
     def train_step(self, data):
         real, labels = self._real(data)

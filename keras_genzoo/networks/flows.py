@@ -41,7 +41,7 @@ def residual_coupling(image_shape, outputs, width=64, blocks=8, activation="relu
 
     Args:
         blocks: int. Residual blocks of two convolutions. Defaults to 8.
-        normalization: None, "batch", "layer" or "channel". Defaults to "batch".
+        normalization: None, "batch", "synchronized_batch", "layer" or "channel". Defaults to "batch".
         image_shape, outputs, width, activation, name: as in `conv_coupling`.
 
     Returns:
