@@ -453,6 +453,30 @@ def test_the_slope_is_that_of_the_augmented_image_whose_score_is_taken(random):
     assert np.abs(look(images) - augmentation.view(("color",), random)(images)).max() > 0.1
 
 
+class Seen(adversarial.Penalty):
+    """Notes the gray levels of the real images that each step of the critic sees."""
+
+    def __call__(self, score, real, fake, random):
+        self.steps.append(np.round(127.5 * (real[:, 0, 0, 0].numpy() + 1)).astype(int).tolist())
+        return 0.0
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_each_step_of_the_critic_sees_real_images_of_its_own(conditional):
+    """Algorithm 1 of WGAN, line 3; of batches without further images all steps see the same."""
+    images = np.arange(24, dtype="uint8")[:, None, None, None] * np.ones((1, 8, 8, 1), "uint8")
+    seen, classes = Seen(1.0), 3 if conditional else None
+    seen.steps = []
+    tiny = dict(kind="dense", width=4, depth=1, latent_dim=2, num_classes=classes, seed=0, run_eagerly=True)
+    model = gz.build("wgan_gp", (8, 8, 1), penalties=seen, critic_steps=3, **tiny)
+    model.fit(gz.data.load((images, np.arange(24) % 3), batch_size=4, shuffle=False, **model.data_needs), verbose=0)
+    assert seen.steps[:3] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+    assert sorted(np.ravel(seen.steps)) == list(range(24)) and int(model.optimizer.iterations) == 2
+    seen.steps.clear()
+    model.fit(*[images, np.arange(24) % 3][: 1 + conditional], batch_size=12, shuffle=False, verbose=0)
+    assert seen.steps == 3 * [list(range(12))] + 3 * [list(range(12, 24))]
+
+
 def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(images):
     settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective="cramer", penalties=adversarial.get_penalty("alp"))
     model = gz.build("gan", (8, 8, 1), seed=0, **settings)

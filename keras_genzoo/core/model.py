@@ -70,6 +70,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
         conditional: whether the model needs labels.
+        data_spared: names among `data_needs` that a batch may lack.
         keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
         num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
             `draw_latents` drew and one-hot labels `(batch, num_classes)`.
@@ -83,6 +84,7 @@ class GenerativeModel(Inference, Configured, keras.Model):
     optimizers = {"optimizer": ()}
     averaged = ()
     conditional = False
+    data_spared = ()
     keyed = False
     num_classes = None
     log_prob_label = None
