@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.serialization import Part, named
+from keras_genzoo.core.shares import gather
 
 LEAST_ROWS = 4  # of a batch whose images are compared with each other
 
@@ -173,14 +174,6 @@ def stratified_log_densities(z, mu, log_variance, dataset_size):
     log_weights = ops.log(ops.maximum(weights, 1e-30)) - ops.log(total)
     joint = ops.logsumexp(ops.sum(log_q, axis=2) + log_weights, axis=1)
     return joint, ops.sum(ops.logsumexp(log_q + log_weights[:, :, None], axis=1), axis=1)
-
-
-def gather(rows):
-    """The rows of all replicas, on each of them: a statistic of a batch, such as a discrepancy, is no sum over replicas."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return rows
-    return tf.ensure_shape(context.all_gather(rows, axis=0), (None, *rows.shape[1:]))
 
 
 def of_enough(statistic, rows):

@@ -453,6 +453,30 @@ def test_the_slope_is_that_of_the_augmented_image_whose_score_is_taken(random):
     assert np.abs(look(images) - augmentation.view(("color",), random)(images)).max() > 0.1
 
 
+class Seen(adversarial.Penalty):
+    """Notes the gray levels of the real images that each step of the critic sees."""
+
+    def __call__(self, score, real, fake, random):
+        self.steps.append(np.round(127.5 * (real[:, 0, 0, 0].numpy() + 1)).astype(int).tolist())
+        return 0.0
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_each_step_of_the_critic_sees_real_images_of_its_own(conditional):
+    """Algorithm 1 of WGAN, line 3; of batches without further images all steps see the same."""
+    images = np.arange(24, dtype="uint8")[:, None, None, None] * np.ones((1, 8, 8, 1), "uint8")
+    seen, classes = Seen(1.0), 3 if conditional else None
+    seen.steps = []
+    tiny = dict(kind="dense", width=4, depth=1, latent_dim=2, num_classes=classes, seed=0, run_eagerly=True)
+    model = gz.build("wgan_gp", (8, 8, 1), penalties=seen, critic_steps=3, **tiny)
+    model.fit(gz.data.load((images, np.arange(24) % 3), batch_size=4, shuffle=False, **model.data_needs), verbose=0)
+    assert seen.steps[:3] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+    assert sorted(np.ravel(seen.steps)) == list(range(24)) and int(model.optimizer.iterations) == 2
+    seen.steps.clear()
+    model.fit(*[images, np.arange(24) % 3][: 1 + conditional], batch_size=12, shuffle=False, verbose=0)
+    assert seen.steps == 3 * [list(range(12))] + 3 * [list(range(12, 24))]
+
+
 def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(images):
     settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective="cramer", penalties=adversarial.get_penalty("alp"))
     model = gz.build("gan", (8, 8, 1), seed=0, **settings)
@@ -584,3 +608,40 @@ def test_xla_which_leaves_assertions_out_makes_nan_of_a_label_that_is_no_class()
         with pytest.raises(tf.errors.InvalidArgumentError, match="none of the classes 0 to 2"):
             graph(tf.constant(labels))
         np.testing.assert_array_equal(compiled(tf.constant(labels)), [[0, 0, 1], [np.nan] * 3])
+
+
+def steady(scope, objective, normalization=None, penalties=()):
+    """A game without chance, whose generator ignores its noise, from weights that are the same each time."""
+    with scope:
+        layers = keras.layers.Rescaling(0.0), keras.layers.Dense(16, "tanh"), keras.layers.Reshape((4, 4, 1))
+        generator = keras.Sequential([keras.Input((2,)), *layers])
+        objective = adversarial.Fisher(rho=0.5) if objective == "fisher" else adversarial.get_objective(objective)
+        settings = dict(kind="dense", width=6, depth=1, normalization=normalization)
+        critic = gz.networks.critic((4, 4, 1), 3 if objective.features else 1, **settings)
+        for index, weight in enumerate([*generator.trainable_weights, *critic.trainable_weights]):
+            weight.assign(np.random.default_rng(index).normal(0, 0.2, weight.shape))
+        model = gz.models.GAN(generator, critic, objective, penalties, seed=0)
+        model.compile(keras.optimizers.SGD(0.1), critic_optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
+    return model
+
+
+@pytest.mark.parametrize(
+    "objective, settings",
+    [
+        ("mmd", {}),
+        pytest.param("mmd", {"penalties": adversarial.SlopePenalty(1.0, at="real", target=0.0)}, marks=pytest.mark.slow),
+        ("fisher", {}),
+        ("wasserstein", {"normalization": "synchronized_batch"}),
+    ],
+)
+def test_two_replicas_play_as_one_device_does_with_the_whole_batch(objective, settings, images, replicas):
+    data = tf.data.Dataset.from_tensor_slices(images[:9, ::2, ::2]).batch(8)  # the last one leaves a replica without images
+    found = []
+    for scope in (tf.distribute.get_strategy().scope(), replicas.scope()):
+        model = steady(scope, objective, **settings)
+        log = model.fit(data, epochs=2, verbose=0).history
+        found.append(([log[name] for name in ("critic_loss", "real_score", "diversity")], model.get_weights()))
+    (one, weights), (two, others) = found
+    np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+    for first, second in zip(weights, others, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-4)

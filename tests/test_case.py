@@ -1,5 +1,7 @@
 """The one model test: what the contract promises of every recipe, and of a toy family that needs all of base."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -119,6 +121,26 @@ def test_every_recipe_is_tested():
     # "ddpm/cifar10" is "ddpm" with the published sizes.
     own = {name for name, each in gz.recipes.RECIPES.items() if each.make.__module__.startswith("keras_genzoo.")}
     assert set(TINY) == {name for name in own if "/" not in name}
+
+
+def generators():
+    keras_state = keras.src.random.seed_generator.global_seed_generator().state.numpy().tolist()
+    return random.getstate(), str(np.random.get_state()), keras_state  # noqa: NPY002
+
+
+@every
+def test_the_seed_fixes_the_initial_weights_and_global_generators_stay(name):
+    if name == "toy":
+        pytest.skip("its networks are made before it")
+    weights = []
+    for seed, before in ((3, 0), (3, 1), (4, 1)):
+        keras.utils.set_random_seed(before)
+        stood = generators()
+        weights.append(build(name, seed=seed).get_weights())
+        assert generators() == stood
+    for first, second in zip(*weights[:2], strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert not all(map(np.array_equal, weights[0], weights[2]))
 
 
 @pytest.mark.parametrize("mode", MODES)

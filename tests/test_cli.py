@@ -34,6 +34,15 @@ def photos(tmp_path_factory):
     return folder
 
 
+def test_the_learning_rate_falls_to_zero_though_batches_hold_images_for_each_step_of_the_critic(photos, tmp_path):
+    arguments = ["--data", photos, "--image-size", 12, "--epochs", 2, "--batch-size", 2, "--set", "kind='dense'"]
+    genzoo("train", "wgan_gp", *arguments, *SMALL, "--out", tmp_path)
+    model = gz.load(tmp_path / "model.keras")
+    # 32 training images make three batches of two, with four further images for each
+    assert int(model.optimizer.iterations) == 6 and int(model.critic_optimizer.iterations) == 30
+    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")  # of 32 images
 def test_train_sample_and_evaluate_on_a_folder_of_photos(photos, tmp_path):
     out = tmp_path / "run"

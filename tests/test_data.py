@@ -152,6 +152,25 @@ def test_an_array_is_one_split_as_given():
         np.testing.assert_array_equal(collect(IMAGES, split), IMAGES)
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_further_images_come_with_each_and_every_image_comes_once(cache):
+    images = np.arange(40, dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
+    source = (images, np.arange(40)) if cache else tf.data.Dataset.from_tensor_slices((images, np.arange(40)))
+    settings = dict(batch_size=4, labels=True, further=2, cache=cache)
+    seen = []
+    for first, extras in gz.data.load(source, **settings):
+        assert first.shape == (4, 4, 4, 1) and extras["further"].shape == (4, 2, 4, 4, 1)
+        together = np.concatenate([first[:, None], extras["further"]], axis=1)[:, :, 0, 0, 0]
+        np.testing.assert_array_equal(together[:, 0], extras["labels"])
+        np.testing.assert_array_equal(together[:, 1:], extras["further_labels"])
+        seen.extend(together.ravel())
+    assert len(seen) == len(set(seen)) == 36  # full batches of the 13 rows of three
+    validation = gz.data.load(source, "validation", **settings)
+    assert sum(len(first) for first, _ in validation) == 40  # the split "train" alone has them
+    with pytest.raises(ValueError, match="neighbours is 1 and further is 2"):
+        gz.data.load(images, neighbours=1, further=2)
+
+
 def test_labels_may_be_a_column():
     np.testing.assert_array_equal(collect((IMAGES, LABELS[:, None]), labels=True)[1], LABELS)
 

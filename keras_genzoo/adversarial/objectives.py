@@ -223,6 +223,8 @@ class Fisher(Objective):
         )
 
     def moment(self, real, fake):
+        """W, of the scores of all replicas: its square in eq. 9 is no sum over them."""
+        real, fake = divergences.gather(real), divergences.gather(fake)
         return 0.5 * ops.mean(ops.square(real)) + 0.5 * ops.mean(ops.square(fake))
 
     def critic_loss(self, real, fake, other=None):
@@ -276,6 +278,8 @@ class MMD(Objective):
     Wasserstein's game under a bound on the derivatives of f, where the kernel is a polyharmonic spline (PolyGAN, Asokan and
     Seelamantula 2023, "Euler-Lagrange analysis of generative adversarial networks").
 
+    On several replicas the features are those of the whole batch.
+
     Args:
         kernel: "rational_quadratic" or "gaussian", sums over scales as in the papers, "inverse_multiquadratic" or "polyharmonic".
             Defaults to "rational_quadratic".
@@ -291,13 +295,13 @@ class MMD(Objective):
         self.kernel = kernel
 
     def generator_loss(self, real, fake, other=None):
-        return divergences.squared_mmd(real, fake, divergences.KERNELS[self.kernel])
+        return divergences.squared_mmd(divergences.gather(real), divergences.gather(fake), divergences.KERNELS[self.kernel])
 
     def critic_loss(self, real, fake, other=None):
         return -self.generator_loss(real, fake)
 
     def witness(self, outputs, real, fake, other=None):
-        kernel = divergences.KERNELS[self.kernel]
+        kernel, real, fake = divergences.KERNELS[self.kernel], divergences.gather(real), divergences.gather(fake)
         return ops.mean(kernel(outputs, real), axis=1) - ops.mean(kernel(outputs, fake), axis=1)
 
 

@@ -153,7 +153,7 @@ def run_recipe(run, settings, data, folder, say):
         **peak_memory(),
     }
     if row["train_s"]:
-        row["train_images_per_s"] = steps * min(settings["batch_size"], len(data.train)) / row["train_s"]
+        row["train_images_per_s"] = steps * min(images_a_step(model, settings), len(data.train)) / row["train_s"]
 
     if hasattr(model, "fit_prior"):
         say(stage="fitting the prior", fraction=0.9)
@@ -221,12 +221,17 @@ def run_control(run, settings, data, folder, say):
     return {"scores": scores, "distance_name": distance_name(scores)}
 
 
+def images_a_step(model, settings):
+    """Real images in a training batch, those for further steps of a critic included."""
+    return settings["batch_size"] * (1 + model.data_needs.get("further", 0))
+
+
 def planned_executions(model, train, settings, data):
     """How many executions, of `steps_per_execution` steps each, the settings ask for."""
     each = model.steps_per_execution
     if settings["budget"]:
         return max(1, int(settings["budget"] / seconds_per_execution(model, train, settings["budget"])))
-    batches = max(1, len(data.train) // settings["batch_size"])
+    batches = max(1, len(data.train) // images_a_step(model, settings))
     return -(-(settings["steps"] or settings["epochs"] * batches) // each)
 
 

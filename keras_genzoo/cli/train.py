@@ -94,18 +94,18 @@ def train(
     load = functools.partial(gz.data.load, data, batch_size=batch_size, **shape)
     images = load(split="train", seed=seed)
     steps = int(images.cardinality())
-    keras.utils.set_random_seed(seed)
-    model = gz.build(
-        recipe,
-        tuple(images.element_spec.shape[1:]),
-        total_steps=epochs * steps if steps > 0 else None,
-        dtype=mixed_precision,
-        jit_compile=jit,
-        seed=seed,
-        **overrides,
-    )
+    shape = tuple(images.element_spec.shape[1:])
+
+    def build(steps):
+        keras.utils.set_random_seed(seed)
+        total = epochs * steps if steps > 0 else None
+        return gz.build(recipe, shape, total, dtype=mixed_precision, jit_compile=jit, seed=seed, **overrides)
+
+    model = build(steps)
     if model.data_needs:
         images = load(split="train", seed=seed, **model.data_needs)
+        if int(images.cardinality()) != steps:  # a batch with further images makes for fewer of them
+            model = build(int(images.cardinality()))
     validation = load(split="validation", **model.data_needs)
     shown = gz.data.as_array(load(split="validation"), n=32)
     callbacks = [

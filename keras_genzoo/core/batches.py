@@ -181,7 +181,7 @@ def check_batch(model, batch, what):
         raise ValueError(f"there are no {what}: the first batch is empty.")
     check_images(images, what)
     model.images_of(images)
-    for name in set(model.data_needs) - {"labels"}:
+    for name in set(model.data_needs) - {"labels", *model.data_spared}:
         model.extra_of(batch, name)
     if model.conditional:
         check_labels(model, model.labels_of((images, labels)), f"the labels of {what}")

@@ -14,6 +14,8 @@ from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
+from keras_genzoo.core.shares import share
+from keras_genzoo.core.tracking import counted
 
 
 class _Default:
@@ -72,6 +74,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
         conditional: whether the model needs labels.
+        data_spared: names among `data_needs` that a batch may lack.
         keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
         num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
             `draw_latents` drew and one-hot labels `(batch, num_classes)`.
@@ -86,6 +89,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
     optimizers = {"optimizer": ()}
     averaged = ()
     conditional = False
+    data_spared = ()
     keyed = False
     num_classes = None
     log_prob_label = None
@@ -150,8 +154,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         Raises:
             ValueError: dicts alone, sample weights, another shape or dtype than the model's.
         """
-        images = unpack(data)[0]
-        images = image_convention.to_unit(images)
+        images = image_convention.to_unit(share(unpack(data)[0]))
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}, expected (batch, {', '.join(map(str, self.image_shape))}); "
@@ -167,7 +170,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
                 f"{type(self).__name__} is conditional and was given images alone, expected batches (images, labels); "
                 f"load the data with labels=True."
             )
-        return labels
+        return share(labels)
 
     def extra_of(self, data, name):
         """A named extra of a batch `(images, extras)`; raises where there is none."""
@@ -178,7 +181,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
                 f"{type(self).__name__} needs batches (images, extras) with {name!r} among the extras, and was given none; "
                 f"load the data with gz.data.load(..., {needs})."
             )
-        return value
+        return share(value)
 
     @property
     def data_needs(self):
@@ -300,32 +303,16 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         return terms
 
     def track(self, terms):
-        """Feed the metrics, numbers per image as well as scalars, and return what they stand at.
-
-        A scalar beside numbers per image is a statistic of the batch, which counts by the images in it.
-        """
-        fed = [tracker for tracker in self._trackers if tracker.name in terms]
-        values = [tf.convert_to_tensor(terms[tracker.name]) for tracker in fed]
-        rows = next((tf.shape(value)[0] for value in values if value.shape.rank), None)
-        for tracker, value in zip(fed, values, strict=True):
-            tracker.update_state(*self._counted(tracker.name, value, rows))
+        """Feed the metrics, numbers per image as well as scalars, and return what they stand at."""
+        fed = {tracker: tf.convert_to_tensor(terms[tracker.name]) for tracker in self._trackers if tracker.name in terms}
+        rows = next((tf.shape(value)[0] for value in fed.values() if value.shape.rank), 1)
+        for tracker, value in fed.items():
+            tracker.update_state(*counted(self, tracker.name, value, rows))
         results = {tracker.name: tracker.result() for tracker in fed}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras reduces the results of several workers over axis 0, which a scalar lacks.
             results = {name: tf.reshape(value, (1,)) for name, value in results.items()}
         return results
-
-    def _counted(self, name, value, rows):
-        """A value and its weight in the mean. The gradient of a step that the loss scale skips, as it overflows, has no norm."""
-        network = name.removesuffix("_gradient_norm")
-        own = [getattr(self, argument, None) for argument, names in self.optimizers.items() if network in names]
-        if network != name and any(isinstance(each, keras.optimizers.LossScaleOptimizer) for each in own):
-            counts = tf.cast(tf.math.is_finite(value), tf.float32)
-        elif value.shape.rank or rows is None:
-            return value, None
-        else:
-            counts = tf.cast(rows, tf.float32)  # of a replica's share without images the value may be NaN
-        return tf.where(counts > 0, value, tf.zeros_like(value)), counts
 
     @property
     def metrics(self):

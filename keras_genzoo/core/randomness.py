@@ -4,7 +4,10 @@ Every draw is a pure function of a key, made from the integers of the Philox gen
 and its automatic choice of algorithm, give other numbers under XLA.
 """
 
+import contextlib
 import functools
+import random
+import threading
 
 import keras
 import numpy as np
@@ -145,5 +148,35 @@ def counter(model, name):
 
 
 def random_seed():
-    """A seed from Keras's global state, so that `keras.utils.set_random_seed` makes a script repeatable."""
+    """A seed from Keras's global state, so that `keras.utils.set_random_seed` makes a script repeatable; inside `seeded` by its
+    seed."""
+    if _build.generator is not None:
+        return int(_build.generator.integers(2**31 - 1))
     return int(keras.random.randint((), 0, 2**31 - 1, dtype="int32"))
+
+
+class _Build(threading.local):
+    generator = None
+
+
+_build = _Build()
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Inside the block everything that begins at random depends on the seed alone; global generators stand as before after it.
+
+    Args:
+        seed: int, or None: nothing is changed.
+    """
+    if seed is None:
+        yield
+        return
+    state, outer = random.getstate(), _build.generator
+    random.seed(seed)  # Keras's initializers and layers draw their seeds of Python's generator, and of nothing else
+    _build.generator = np.random.default_rng(seed % 2**64)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        _build.generator = outer

@@ -32,6 +32,7 @@ def load(
     data_dir=None,
     cache=None,
     neighbours=0,
+    further=0,
 ):
     """Load images as a `tf.data.Dataset` of uint8 batches.
 
@@ -67,11 +68,16 @@ def load(
             10,000, or of 256 MB.
         neighbours: int. Number of nearest neighbours of each image in its split that come with it; 0 is none. They are sought
             once for a data set, and kept in Keras's cache. Needs the images in memory.
+        further: int. Number of further images that come with each one, so that a batch holds `1 + further` times as many, all
+            different: a model that takes several steps a batch takes each of them on images of its own. Of the split "train"
+            alone; the last images, too few for one more row, are left out.
 
     Returns:
         `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs
         `(images, extras)`: a dict of `neighbours`, uint8 `(batch, neighbours, height, width, channels)`, nearest first, their
-        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`), and `labels`, if asked for.
+        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`), and `labels`, if asked for. With further
+        images likewise: `further`, uint8 `(batch, further, height, width, channels)`, and `further_labels`, int64
+        `(batch, further)`, if asked for.
 
     Raises:
         ValueError: one sentence that says what came, what was expected and what to do.
@@ -84,7 +90,10 @@ def load(
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected 'train', 'validation' or 'test'.")
-    batch_size = whole(batch_size=batch_size)
+    batch_size, neighbours, further = whole(batch_size=batch_size), whole(0, neighbours=neighbours), whole(0, further=further)
+    further = further if split == "train" else 0
+    if neighbours and further:
+        raise ValueError(f"neighbours is {neighbours} and further is {further}, expected one of them to be 0.")
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels!r}, expected 1 or 3.")
     image_size = _size(image_size)
@@ -96,13 +105,13 @@ def load(
     if cache or source.in_memory:
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
-        batches = _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder)
+        batches = _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder, further)
         count = len(images)
     elif neighbours:
         raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
     else:
         stream = source.stream(split, image_size, channels, labels)
-        batches = _from_stream(stream, batch_size, shuffle, seed, drop_remainder)
+        batches = _from_stream(stream, batch_size, shuffle, seed, drop_remainder, further)
     batches = batches.prefetch(tf.data.AUTOTUNE)
     batches.data_name = name if isinstance(name, str) else None
     batches.images_count = count
@@ -114,7 +123,7 @@ def name_of(data):
     return getattr(data, "data_name", None)
 
 
-def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder):
+def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder, further):
     n = len(images)
     with tf.device("CPU:0"):  # not on the GPU, where a tensor goes by default
         tensors = tuple(tf.convert_to_tensor(array) for array in (images, classes, *(found or ())) if array is not None)
@@ -122,10 +131,12 @@ def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remaind
     if shuffle:
         indices = indices.shuffle(n, seed=seed)
     if drop_remainder is None:
-        drop_remainder = shuffle and n >= batch_size
+        drop_remainder = shuffle and n // (1 + further) >= batch_size
 
     def gather(chosen):
         batch = tuple(tf.gather(tensor, chosen) for tensor in tensors)
+        if further:
+            return _with_further(*batch)
         if found is not None:
             *batch, indices, weights = batch
             extras = {"neighbours": tf.gather(tensors[0], indices), "neighbour_weights": weights}
@@ -135,16 +146,28 @@ def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remaind
     # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
     options = tf.data.Options()
     options.autotune.enabled = False
+    indices = indices.batch(1 + further, drop_remainder=True) if further else indices
     return indices.batch(batch_size, drop_remainder).map(gather).with_options(options)
 
 
-def _from_stream(stream, batch_size, shuffle, seed, drop_remainder):
+def _with_further(images, labels=None):
+    """A batch of rows of several images, and labels, each: the first of each, and the others as extras."""
+    extras = {"further": images[:, 1:]}
+    if labels is not None:
+        extras |= {"labels": labels[:, 0], "further_labels": labels[:, 1:]}
+    return images[:, 0], extras
+
+
+def _from_stream(stream, batch_size, shuffle, seed, drop_remainder, further):
     if drop_remainder is None:
-        drop_remainder = shuffle and sum(1 for _ in stream.take(batch_size)) == batch_size
+        full = batch_size * (1 + further)
+        drop_remainder = shuffle and sum(1 for _ in stream.take(full)) == full
     if shuffle:
         spec = stream.element_spec
         size = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
         stream = stream.shuffle(min(BUFFER_IMAGES, max(1, BUFFER_BYTES // size)), seed=seed)
+    if further:
+        return stream.batch(1 + further, drop_remainder=True).batch(batch_size, drop_remainder).map(_with_further)
     return stream.batch(batch_size, drop_remainder)
 
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds, view
+from keras_genzoo.core.batches import extra
 from keras_genzoo.core.checks import check_output, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
@@ -34,7 +35,9 @@ class GAN(GenerativeModel):
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
         penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Defaults
             to none.
-        critic_steps: int. Steps of the critic before each of the generator, on the same real images. 0 leaves the critic as it
+        critic_steps: int. Steps of the critic before each of the generator. Each sees real images of its own where batches
+            have `further` ones, as `gz.data.load(..., **model.data_needs)` gives them (algorithm 1 of WGAN, Arjovsky et al.
+            2017, arXiv:1701.07875); of other batches all see the same. 0 leaves the critic as it
             is, without an optimizer: features for an objective of these, such as "polyharmonic" on the pixels themselves, by a
             critic that is a `keras.layers.Flatten`. Defaults to 1.
         augment: names of `augmentation.AUGMENTATIONS`, applied to all that the critic sees (Zhao et al. 2020). Defaults to
@@ -53,6 +56,7 @@ class GAN(GenerativeModel):
     diagnostics = ("penalty_loss", "generator_gradient_norm")
     monitor = None
     averaged = ("generator",)
+    data_spared = ("further",)
 
     def __init__(self, generator, critic, objective="non_saturating", penalties=(), critic_steps=1, augment=(), **kwargs):
         super().__init__(**kwargs)
@@ -99,6 +103,11 @@ class GAN(GenerativeModel):
     def conditional(self):
         return self.num_classes is not None
 
+    @property
+    def data_needs(self):
+        """Labels of a conditional model; and real images for each step of the critic, so batches that many times as large."""
+        return {**super().data_needs, **({"further": self.critic_steps - 1} if self.critic_steps > 1 else {})}
+
     # What sampling needs
 
     def draw_latents(self, n, random):
@@ -120,6 +129,19 @@ class GAN(GenerativeModel):
     def _real(self, data):
         return 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
 
+    def _sets(self, data):
+        """Real images, and labels, for each step of the critic; taken in turns where there are fewer than steps."""
+        sets, more = [self._real(data)], extra(data, "further") if self.critic_steps > 1 else None
+        if more is not None:
+            if tuple(more.shape[2:]) != self.image_shape:
+                raise ValueError(f"`further` has shape {tuple(more.shape)}, expected (batch, images, *{self.image_shape}).")
+            labels = extra(data, "further_labels")
+            if self.conditional and labels is None:
+                raise ValueError("batches have `further` images without `further_labels`; load the data with labels=True.")
+            for index in range(more.shape[1]):
+                sets.append(self._real((more[:, index], None if labels is None else labels[:, index])))
+        return [sets[step % len(sets)] for step in range(max(1, self.critic_steps))]
+
     @staticmethod
     def _with_labels(x, labels):
         return x if labels is None else (x, labels)
@@ -135,7 +157,7 @@ class GAN(GenerativeModel):
         views = [view(self.augment, random) for _ in (real, *fakes)]
         shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
         outputs = [self._score(images, labels, training) for images in shown]
-        objective = ops.mean(self.objective.critic_loss(*outputs))
+        objective = self.objective.critic_loss(*outputs)
         penalty = 0.0
         if training and self.penalties:
             score = lambda x: self.objective.witness(self._score(x, labels, training), *outputs)  # noqa: E731
@@ -144,11 +166,11 @@ class GAN(GenerativeModel):
         if self.objective.probability:
             scores = [ops.sigmoid(each) for each in scores]
         return {
-            "loss": objective + penalty,
+            "loss": ops.mean(objective) + penalty,
             "critic_loss": objective,
             **({"penalty_loss": penalty} if training else {}),
-            "real_score": ops.mean(scores[0]),
-            "fake_score": ops.mean(scores[1]),
+            "real_score": scores[0],
+            "fake_score": scores[1],
             "outputs": outputs,
         }
 
@@ -171,15 +193,18 @@ class GAN(GenerativeModel):
         outputs = [self._score(augment(images, self.augment, random), labels, training) for images in fakes]
         real_outputs = self._score(augment(real, self.augment, random), labels, training) if self.objective.relative else None
         different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0)), axis=(1, 2, 3)) / 2.0
-        return {"loss": ops.mean(self.objective.generator_loss(real_outputs, *outputs)), "diversity": different}
+        n = ops.shape(different)[0]
+        different = different[: ops.where(n > 1, n, 0)]  # one image has no other
+        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": different}
 
     def train_step(self, data):
-        real, labels = self._real(data)
+        sets = self._sets(data)
+        real, labels = sets[0]
         n = ops.shape(real)[0]
-        for _ in range(self.critic_steps):
-            fakes = self._fakes(n, labels, self.random, training=True)
+        for own in sets[: self.critic_steps]:
+            fakes = self._fakes(n, own[1], self.random, training=True)
             critic = self.minimize(
-                lambda fakes=fakes: self.critic_terms(real, labels, fakes, self.random, training=True),
+                lambda own=own, fakes=fakes: self.critic_terms(*own, fakes, self.random, training=True),
                 ("critic",),
                 self.critic_optimizer,
             )

@@ -62,7 +62,8 @@ class LatentDiffusion(GenerativeModel):
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
-        self.normalize = keras.layers.BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
+        settings = dict(center=False, scale=False, synchronized=True)  # of all replicas' codes
+        self.normalize = keras.layers.BatchNormalization(**settings, dtype="float32", name="normalize")
         self.normalize.build((None, codes))
         self.num_classes = diffusion.num_classes
 

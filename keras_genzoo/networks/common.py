@@ -7,20 +7,21 @@ from keras import layers
 from keras_genzoo.core.checks import whole
 from keras_genzoo.layers import ChannelNormalization, SoftBound, SpectralConv2D, SpectralConv2DTranspose, SpectralDense
 
-NORMALIZATIONS = (None, "batch", "layer", "channel")
+NORMALIZATIONS = (None, "batch", "synchronized_batch", "layer", "channel")
 
 
 def normalized(x, normalization, activation, name):
     """Normalisation, if any, and activation.
 
     Args:
-        normalization: None, "batch", "layer" (over the channels of each pixel or the units of a layer) or "channel" (over a
-            whole image, scale and offset per channel).
+        normalization: None, "batch" (on several replicas of each one's part), "synchronized_batch" (of all parts), "layer"
+            (over the channels of each pixel or the units of a layer) or "channel" (over a whole image, scale and offset per
+            channel).
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}, expected one of {NORMALIZATIONS}.")
-    if normalization == "batch":
-        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    if normalization in ("batch", "synchronized_batch"):
+        x = layers.BatchNormalization(momentum=0.9, synchronized=normalization != "batch", name=f"{name}_norm")(x)
     elif normalization == "layer":
         x = layers.LayerNormalization(name=f"{name}_norm")(x)
     elif normalization == "channel":

@@ -66,7 +66,7 @@ def conv_encoder(
         width: int. Channels of the first convolution. Defaults to 32.
         depth: int. Number of halvings. Defaults to 2.
         activation: name or callable. Defaults to "relu".
-        normalization: None, "batch", "layer" or "channel". Defaults to "batch".
+        normalization: None, "batch", "synchronized_batch", "layer" or "channel". Defaults to "batch".
         hidden: int. Units of a dense layer before the heads; 0 is none. Defaults to 0.
         heads: names of the outputs; "log_variance" is bounded to +-10. Defaults to `("code",)`.
         spectral: bool. Whether the kernels have spectral norm 1 (`layers.SpectralConv2D`). Defaults to False.

@@ -44,7 +44,7 @@ def residual_coupling(
 
     Args:
         blocks: int. Residual blocks of two convolutions. Defaults to 8.
-        normalization: None, "batch", "layer" or "channel". Defaults to "batch".
+        normalization: None, "batch", "synchronized_batch", "layer" or "channel". Defaults to "batch".
         image_shape, outputs, width, activation, context, name: as in `conv_coupling`.
 
     Returns:

@@ -32,7 +32,7 @@ def mlp(
         width: int or sequence of `depth` ints. Units of the hidden layers. Defaults to 512.
         depth: int. Number of hidden layers; 0 is a linear network. Defaults to 2.
         activation: name or callable, of the hidden layers. Defaults to "relu".
-        normalization: None, "batch" or "layer". Defaults to None.
+        normalization: None, "batch", "synchronized_batch" or "layer". Defaults to None.
         output_activation: name, callable or None, of the image or the codes that are put out. Defaults to None.
         heads: names of the outputs where `output_shape` is an int; "log_variance" is bounded to +-10.
         spectral: bool. Whether the kernels have spectral norm 1. Defaults to False.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import image_size, whole_or_none
 from keras_genzoo.recipes.registry import get
 
@@ -29,7 +30,9 @@ def build(
             their share. None keeps learning rates constant and leaves warm-ups out. Defaults to None.
         dtype: dtype policy or its name for every network, as "mixed_bfloat16"; None is Keras's global policy.
         run_eagerly, jit_compile, steps_per_execution: of `compile`; None is the recipe's own choice.
-        **overrides: hyperparameters of the recipe, which `gz.recipes.describe(name)` lists.
+        **overrides: hyperparameters of the recipe, which `gz.recipes.describe(name)` lists. `seed` fixes the initial weights too,
+            whatever was drawn before, and leaves the global generators of Python, NumPy and Keras where they are; without it
+            the weights follow `keras.utils.set_random_seed`.
 
     Returns:
         A built and compiled `GenerativeModel`.
@@ -48,8 +51,9 @@ def build(
         raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
     # Numbers of Python, which a saved config can hold.
     overrides = {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
-    with policy(dtype):
-        model, settings = entry.call(image_shape, total_steps, {**entry.defaults, **overrides})
+    values = {**entry.defaults, **overrides}
+    with policy(dtype), randomness.seeded(values.get("seed")):
+        model, settings = entry.call(image_shape, total_steps, values)
     asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
     execution = {**_execution(entry), **{key: value for key, value in asked.items() if value is not None}}
     if run_eagerly:

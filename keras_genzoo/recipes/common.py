@@ -63,7 +63,7 @@ def encoder_decoder(
         latent_dim: int. Dimensions of the code.
         width: int. Units of the hidden layers, or channels of the first convolution.
         depth: int. Number of hidden layers, or of halvings of the sides.
-        normalization: None, "batch", "layer" or "channel".
+        normalization: None, "batch", "synchronized_batch", "layer" or "channel".
         activation: name or callable, of the hidden layers.
     """
     if network not in ("dense", "convolutional"):

@@ -61,6 +61,9 @@ def gan(
 ):
     """GAN with the non-saturating loss, the R1 penalty, a generator of output skips and averages of its weights.
 
+    With several `critic_steps`, load the data by `gz.data.load(..., **model.data_needs)`: batches then hold real images for each
+    step of the critic. Other batches are used again in each step.
+
     With `critic_steps=0`, for objectives of features without penalties or classes, the features are the pixels, and what is of
     the critic's network and optimizer has no effect.
     """

@@ -1,0 +1,29 @@
+"""How much a term of a step counts in the mean of an epoch."""
+
+import keras
+import tensorflow as tf
+
+from keras_genzoo.core.shares import counts
+
+
+def counted(model, name, value, rows):
+    """A term and its weights in the mean of its tracker.
+
+    Numbers per image count alike, and a scalar beside them, a statistic of the batch, by the images in it. A replica without
+    images of its own counts nothing. A step that a loss scale skips, as its gradients overflow, has no gradient norm.
+
+    Args:
+        model: `GenerativeModel`.
+        name: str. The term's.
+        value: tensor, a scalar or one number an image.
+        rows: int or scalar tensor. Images in the batch.
+    """
+    own, network = counts(), name.removesuffix("_gradient_norm")
+    weight = tf.cast(1 if value.shape.rank else rows, tf.float32)
+    if own is not None:
+        weight *= tf.cast(own, tf.float32)
+    used = [getattr(model, argument, None) for argument, names in model.optimizers.items() if network in names]
+    if network != name and any(isinstance(each, keras.optimizers.LossScaleOptimizer) for each in used):
+        finite = tf.math.is_finite(value)
+        value, weight = tf.where(finite, value, 0.0), weight * tf.cast(finite, tf.float32)
+    return value, weight * tf.ones_like(value, tf.float32)
