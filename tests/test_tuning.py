@@ -79,7 +79,6 @@ def test_every_recipe_declares_a_search_space_that_holds_its_defaults(name):
     assert again == model.space
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # 200 components for 48 images
 @pytest.mark.parametrize("name", ["beta_tc_vae", "smooth_autoencoder"])
 def test_a_model_is_handed_what_it_needs_beside_images(name, data):
     recipe, hp = hypermodel(name, search=dict.fromkeys(gz.recipes.get(name).search)), keras_tuner.HyperParameters()
