@@ -125,7 +125,7 @@ class EnergyModel(Chained):
         self.steps, self.sample_steps = steps, sample_steps
         self.buffer_size, self.restart = buffer_size, restart
         self.data_noise, self.energy_weight, self.noise_levels = data_noise, energy_weight, tuple(noise_levels)
-        self._moves = types.SimpleNamespace(counts=tf.Variable([0.0, 0.0], trainable=False))  # of no file: accepted, proposed
+        self._moves = types.SimpleNamespace(counts=None)  # of a running `sample`, and of no file: steps accepted and proposed
         self.diagnostics = ("network_gradient_norm",)
         if objective == "score":
             self.terms, self.monitor, self._buffer = ("real_energy",), "loss", None
@@ -241,7 +241,10 @@ class EnergyModel(Chained):
         """
         steps = self.sample_steps if steps is None else steps
         steps = whole(steps=steps)
-        self._moves.counts.assign([0.0, 0.0])
+        if self.sampler.rejects:
+            if self._moves.counts is None:
+                self._moves.counts = tf.Variable([0.0, 0.0], trainable=False)
+            self._moves.counts.assign([0.0, 0.0])
         found = super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
         if self.sampler.rejects:
             accepted, proposed = self._moves.counts.numpy()
@@ -252,8 +255,9 @@ class EnergyModel(Chained):
     def generate(self, latents, key, steps=None):
         steps = self.sample_steps if steps is None else steps
         x, acceptance, _ = chains.loop(self.sampler, self.energies, self.start(latents), steps, key)
-        proposed = tf.cast(tf.shape(x)[0] * steps, tf.float32)
-        self._moves.counts.assign_add([acceptance * proposed, proposed])
+        if self._moves.counts is not None:
+            proposed = tf.cast(tf.shape(x)[0] * steps, tf.float32)
+            self._moves.counts.assign_add([acceptance * proposed, proposed])
         if self.objective == "score":  # and the image that is seen in the noise that is left
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -163,7 +164,7 @@ class Flow(GenerativeModel):
             self._temperature = 1.0
 
     def _checked(self, temperature):
-        if not (np.isscalar(temperature) and 0 <= temperature < math.inf):  # false for NaN
+        if not (isinstance(temperature, numbers.Real) and 0 <= temperature < math.inf):  # false for NaN
             raise ValueError(f"temperature is {temperature!r}, expected a number of at least 0, as 0.7.")
         if temperature != 1 and "temperature" not in inspect.signature(self.prior.sample).parameters:
             raise ValueError(
