@@ -1,8 +1,8 @@
 """The share of a batch that a replica gets: none is without images, and none counts twice.
 
 A last batch with fewer images than replicas leaves some without any. There means are NaN, and some layers of Keras fail. Such a
-replica computes with the whole batch instead, so that the mean of the replicas' losses stays that of the batch; what is gathered
-or counted leaves it out.
+replica computes with the images that the others have, so that the mean of the replicas' losses stays that of the batch; what is
+gathered or counted leaves it out.
 """
 
 import threading
@@ -18,7 +18,7 @@ def _context():
 
 
 def share(rows):
-    """These rows of a batch, or those of all replicas where this one has none. Sets what `counts` says of the replica.
+    """These rows of a batch, or the first one of each other replica where this one has none. Sets what `counts` says of it.
 
     Args:
         rows: tensor `(n, ...)`, images, or what goes with them, in the same number.
@@ -31,10 +31,10 @@ def share(rows):
     if rows.shape.rank and rows.shape[0]:  # of full batches alone
         _replica.counts = None
         return rows
-    sent = tf.cast(rows, tf.int32) if rows.dtype.is_integer and rows.dtype.size < 4 else rows  # bytes cannot be sent
-    everything = tf.cast(context.all_gather(sent, axis=0), rows.dtype)
+    sent = tf.cast(rows[:1], tf.int32) if rows.dtype.is_integer and rows.dtype.size < 4 else rows[:1]  # bytes cannot be sent
+    others = tf.cast(context.all_gather(sent, axis=0), rows.dtype)
     _replica.counts = tf.shape(rows)[0] > 0
-    return tf.ensure_shape(tf.cond(_replica.counts, lambda: rows, lambda: everything), (None, *rows.shape[1:]))
+    return tf.ensure_shape(tf.cond(_replica.counts, lambda: rows, lambda: others), (None, *rows.shape[1:]))
 
 
 def counts():

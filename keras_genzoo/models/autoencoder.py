@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_genzoo import distances, regularizers
 from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.images import to_unit
 from keras_genzoo.core.inference import available_if, batched
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.models.coded import Coded
@@ -173,6 +174,6 @@ class SmoothAutoencoder(Autoencoder):
     def distances_of(self, data, x, reconstructions):
         neighbours, weights = (self.extra_of(data, name) for name in ("neighbours", "neighbour_weights"))
         count = neighbours.shape[1]
-        shown = ops.reshape(self.images_of(ops.reshape(neighbours, (-1, *self.image_shape))), (-1, count, *self.image_shape))
+        shown = ops.reshape(to_unit(neighbours), (-1, count, *self.image_shape))
         weights = ops.cast(weights, "float32")
         return sum(weights[:, j] * self._dist(shown[:, j], reconstructions) for j in range(count))
