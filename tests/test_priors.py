@@ -97,6 +97,12 @@ def test_of_what_has_no_end_the_first_images_are_taken():
         assert len(np.concatenate(list(draw_images(source, 70)))) == 70
 
 
+def test_a_data_set_that_repeats_itself_gives_each_image_once():
+    endless = tf.data.Dataset.from_tensor_slices(sorted_images()).batch(40).repeat()
+    endless.images_count = 120
+    assert len(np.concatenate(list(draw_images(endless, 1000)))) == 120
+
+
 def test_a_prior_is_fitted_to_all_classes_of_a_sorted_data_set():
     model = gz.build("dense_autoencoder", SHAPE, components=3, **SMALL)
     model.fit_prior(sorted_images(), images=60)

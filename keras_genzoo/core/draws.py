@@ -15,7 +15,7 @@ def draw_images(dataset, most, seed=0):
     """Yield batches of images, at most `most` in all, drawn from all over a data set in its order.
 
     Each image has the same chance. The exception are data sets without an end and iterators, which can be read but once: their
-    first images are taken. A data set of unknown length, or of few batches, is read twice.
+    first images are taken, each once where the data set has an `images_count`. A data set of unknown length, or of few batches, is read twice.
 
     Args:
         dataset: array of images, `(images, labels)`, `tf.data.Dataset` or `keras.utils.PyDataset` of batches, or another iterable
@@ -35,6 +35,8 @@ def draw_images(dataset, most, seed=0):
     10
     """
     rows, batches = _rows_and_batches(dataset)
+    if rows is None:  # once round at most, of a data set that repeats a number of images that it knows
+        most = min(most, getattr(dataset, "images_count", None) or most)
     chosen = None
     if rows is not None:
         chosen = np.zeros(rows, bool)
