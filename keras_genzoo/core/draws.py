@@ -14,9 +14,9 @@ COUNTED = 50  # a data set of fewer batches is read to count its images
 def draw_images(dataset, most, seed=0):
     """Yield batches of images, at most `most` in all, drawn from all over a data set in its order.
 
-    Each image has the same chance. The exception are data sets without an end, and iterators, which can be read but once: of these
-    the first images are taken, each once where the data set has an `images_count`. A data set of unknown length, or of few
-    batches, is read twice.
+    Each image has the same chance. The exception are data sets without an end, and iterators, which can be read but once:
+    of these the first images are taken, each once where the data set has an `images_count`. A data set of unknown length, or of
+    few batches, is read twice.
 
     Args:
         dataset: array of images, `(images, labels)`, `tf.data.Dataset` or `keras.utils.PyDataset` of batches, or another iterable
