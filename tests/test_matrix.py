@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_case import SHAPE, TINY, batches, build
+from test_case import FULL, SHAPE, TINY, batches, build
 
 import keras_genzoo as gz
 from keras_genzoo.core import randomness
@@ -46,8 +46,15 @@ def check_answers(model, precision):
                 assert part.dtype == np.float32, name
 
 
-@pytest.mark.parametrize("precision", [pytest.param(p, marks=() if p == QUICK else pytest.mark.slow) for p in PRECISIONS])
-@pytest.mark.parametrize("recipe", TINY)
+# `make test` has a recipe of each family, and the rest with `make test-all` and the shares of `make test-slow`.
+CELLS = [
+    pytest.param(recipe, precision, marks=() if precision == QUICK and recipe in (*FULL, "maf", "rbm") else pytest.mark.slow)
+    for recipe in TINY
+    for precision in PRECISIONS
+]
+
+
+@pytest.mark.parametrize("recipe, precision", CELLS)
 def test_every_recipe_works_in_every_precision(recipe, precision, tmp_path):
     model = build(recipe, dtype=precision, run_eagerly=precision == QUICK)
     data = batches(recipe, IMAGES)

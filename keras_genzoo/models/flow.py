@@ -157,13 +157,13 @@ class Flow(GenerativeModel):
         Raises:
             ValueError: a temperature that is no number of at least 0, or that the prior does not take.
         """
-        self._temperature = self._checked(temperature)
+        self._temperature = self._checked_temperature(temperature)
         try:
             return super().sample(n, seed, batch_size, labels, averaged)
         finally:
             self._temperature = 1.0
 
-    def _checked(self, temperature):
+    def _checked_temperature(self, temperature):
         if not (isinstance(temperature, numbers.Real) and 0 <= temperature < math.inf):  # false for NaN
             raise ValueError(f"temperature is {temperature!r}, expected a number of at least 0, as 0.7.")
         if temperature != 1 and "temperature" not in inspect.signature(self.prior.sample).parameters:
