@@ -484,7 +484,7 @@ def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(ima
     assert np.isfinite(model.fit(images, batch_size=8, verbose=0).history["penalty_loss"]).all()
 
 
-@pytest.mark.parametrize("objective", ["mmd", "cramer"])
+@pytest.mark.parametrize("objective", ["mmd", pytest.param("cramer", marks=pytest.mark.slow)])
 def test_each_feature_of_a_conditional_critic_knows_the_class(objective, images):
     model = gz.build("conditional_gan", (8, 8, 1), width=4, latent_dim=2, objective=objective, penalties=("gp",), seed=0)
     first, second = (model((images, np.full(16, label))).numpy() for label in (0, 1))
@@ -630,7 +630,7 @@ def steady(scope, objective, normalization=None, penalties=()):
     [
         ("mmd", {}),
         pytest.param("mmd", {"penalties": adversarial.SlopePenalty(1.0, at="real", target=0.0)}, marks=pytest.mark.slow),
-        ("fisher", {}),
+        pytest.param("fisher", {}, marks=pytest.mark.slow),
         ("wasserstein", {"normalization": "synchronized_batch"}),
     ],
 )

@@ -431,7 +431,7 @@ def levels_of(schedule, steps):
     return np.arange(steps + 1) / steps if schedule == "linear" else np.append(0.0, np.geomspace(0.01, 50.0, steps))
 
 
-@pytest.mark.parametrize("name", ["linear", "geometric"])
+@pytest.mark.parametrize("name", [pytest.param("linear", marks=pytest.mark.slow), "geometric"])
 def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_number(name):
     std, gaps = 0.1, []
     x = std * np.random.default_rng(0).normal(size=(200_000, 1, 1, 1)).astype("float32")
