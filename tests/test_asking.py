@@ -1,9 +1,10 @@
 """What a model is asked: of any number of images, of arrays and data sets, and of what is no image."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_case import build
+from test_case import SHAPE, build
 
 import keras_genzoo as gz
 
@@ -132,3 +133,17 @@ def test_images_of_16_bits_are_taken_and_likelihoods_are_of_the_nearest_levels(r
     np.testing.assert_allclose(model.log_prob(near, **settings), whole, rtol=1e-4 if recipe != "vae" else 0.1)
     np.testing.assert_allclose(model.log_prob(wide, **settings), whole, rtol=1e-4 if recipe != "vae" else 0.1)
     np.testing.assert_array_equal(next(iter(gz.data.load(wide, batch_size=8, shuffle=False))), levels)
+
+
+class Endless(keras.utils.PyDataset):
+    """Batches without an end."""
+
+    num_batches = None
+
+    def __getitem__(self, index):
+        return np.zeros((2, *SHAPE), "float32")
+
+
+def test_a_data_set_without_an_end_is_refused():
+    with pytest.raises(ValueError, match="the data set has no end"):
+        build("autoencoder").encode(Endless())

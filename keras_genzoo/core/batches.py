@@ -72,12 +72,14 @@ def pieces(rows, size, are_images, labels=None):
         The number of the first row, the rows, their labels or None, and whether there are more than this piece.
 
     Raises:
-        ValueError: no rows, or another number of labels.
+        ValueError: no rows, another number of labels, or a `PyDataset` without an end.
     """
     what, start = "images" if are_images else "codes", 0
     streams = isinstance(rows, (tf.data.Dataset, keras.utils.PyDataset, types.GeneratorType))
     if streams and labels is not None:
         raise ValueError("labels were given beside a data set; give a data set of (images, labels).")
+    if isinstance(rows, keras.utils.PyDataset) and rows.num_batches is None:
+        raise ValueError("the data set has no end; give one that says its num_batches, or an array.")
     batches = (rows[i] for i in range(rows.num_batches)) if isinstance(rows, keras.utils.PyDataset) else rows
     for batch in batches if streams else [rows]:
         batch, known = unpack(batch) if are_images else (batch, None)

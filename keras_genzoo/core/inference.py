@@ -51,7 +51,7 @@ def batched(method):
     """Make a method of images, or of codes, one of any number of them; with the averaged weights, as `inference` does.
 
     The method is written for one batch, and is called so within a graph and by other such methods. A user hands it an array of
-    any length or a data set, and `batch_size=` (256 unless told otherwise); from the second batch on it is compiled. Images and
+    any length or a data set, and `batch_size=` (256 unless told otherwise); of more than one batch it is compiled. Images and
     codes are checked first. `noise_key` gives noise that depends on the row and not on the batch.
 
     Args:
