@@ -300,8 +300,8 @@ class VampPrior(_TrainedMixture):
         self.logits = self.add_weight(shape=(components, *image_shape), initializer=start, dtype="float32", name="pseudo_images")
 
     def prepare(self, images):
-        """Begin with these images, float32 in [0, 1], over and over where there are too few."""
-        index = np.arange(self.components) % len(images)
+        """Begin with images from all over these, float32 in [0, 1], some of them again where there are too few."""
+        index = np.arange(self.components) * len(images) // self.components
         pale = 0.05 + 0.9 * np.asarray(images)[index]
         # Images that come twice must not stay alike.
         noise = np.random.default_rng(0).normal(0.0, 0.1, pale.shape)

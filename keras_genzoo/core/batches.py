@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from keras_genzoo.core.images import check_images
 
+NUMBERS = 2**24  # of the images that something takes its first values from: 64 MiB of floats
+
 
 def unpack(data):
     """The pair of images and labels, None where there are none, of what `fit` or a user hands over.
@@ -102,7 +104,7 @@ def _local(value):
 
 
 def some_images(dataset, first, count=1000, seed=0):
-    """About `count` images of what `fit` was given, for what depends on data and is done once. Nothing is used up.
+    """About `count` images of what `fit` was given, fewer large ones, for what depends on data once. Nothing is used up.
 
     Of arrays and of a `PyDataset` they are drawn from all over it, of other data sets they are the first ones. Of a generator,
     whose batches are gone when they are read, they are the first batch alone.
@@ -110,7 +112,7 @@ def some_images(dataset, first, count=1000, seed=0):
     Args:
         dataset: what `fit` was given, or None for the first batch alone.
         first: the first batch, as `prepare` is given it.
-        count: int. Whole batches are read until there are as many. Defaults to 1,000.
+        count: int. Whole batches are read until there are as many, or 64 MiB of floats. Defaults to 1,000.
         seed: int. Of the draw. Defaults to 0.
 
     Returns:
@@ -120,6 +122,7 @@ def some_images(dataset, first, count=1000, seed=0):
         ValueError: images that are NaN or out of range.
     """
     found = []
+    count = min(count, max(1, NUMBERS // math.prod(unpack(first)[0].shape[1:])))
     for batch in _spread(dataset, first, count, np.random.default_rng(seed)):
         found.append(np.asarray(unpack(batch)[0]))
         if sum(map(len, found)) >= count:

@@ -17,7 +17,6 @@ from keras_genzoo.core.inference import batched
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import StandardNormal
 
-NUMBERS = 2**24  # of the images that layers take their values from: 64 MiB
 NOISE = 2  # images of even noise among them
 
 
@@ -84,13 +83,12 @@ class Flow(GenerativeModel):
         return "continuous"
 
     def prepare(self, first_batch, dataset):
-        """Let layers that depend on data, as `ActNorm`, take their values from about 1,000 images, and fewer large ones.
+        """Let layers that depend on data, as `ActNorm`, take their values from `some_images`.
 
         Two images of even noise are among them, so that no pixel is taken for a constant: what is black in all of these images
         may be white in others.
         """
-        count = min(1000, max(1, NUMBERS // math.prod(self.image_shape)))
-        x = self.images_of(some_images(dataset, first_batch, count))
+        x = self.images_of(some_images(dataset, first_batch))
         points = images.dequantise(x, self.random.uniform(tf.shape(x)))
         noise = randomness.latin_hypercube(NOISE, self.image_shape, self.seed)
         self._chain.initialize(tf.concat([points, noise], axis=0))

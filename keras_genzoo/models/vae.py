@@ -9,7 +9,7 @@ from keras import ops
 from keras_genzoo import divergences, likelihoods
 from keras_genzoo.adversarial import LatentGame
 from keras_genzoo.core import images, randomness
-from keras_genzoo.core.batches import check_batch, count, first_batch
+from keras_genzoo.core.batches import check_batch, count, first_batch, some_images
 from keras_genzoo.core.checks import check_output, whole, whole_or_none
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
@@ -155,7 +155,7 @@ class VAE(Coded, GenerativeModel):
         return self.prior.log_prob(z, *self._shared)
 
     def prepare(self, first_batch, dataset):
-        x = self.images_of(first_batch)
+        x = self.images_of(some_images(dataset, first_batch))
         if hasattr(self.prior, "prepare"):
             self.prior.prepare(x)
         if self.posterior_flow is not None:

@@ -15,7 +15,6 @@ from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
 
-START_IMAGES = 1000  # whose codes the codebook begins with
 DEAD = 5  # number of the stream of noise by which dead vectors move
 MOST_ROWS = 20_000  # that k-means++ looks at
 
@@ -160,7 +159,7 @@ class VQVAE(Autoencoder):
             )
 
     def prepare(self, first_batch, dataset):
-        x = np.asarray(some_images(dataset, first_batch, START_IMAGES))
+        x = np.asarray(some_images(dataset, first_batch))
         # In training mode: running statistics of a normalisation have not seen anything yet.
         parts = np.array_split(x, -(-len(x) // 128))
         z = np.concatenate([np.asarray(self.encoder(self.images_of(part), training=True), np.float32) for part in parts])
