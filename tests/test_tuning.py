@@ -21,6 +21,7 @@ import keras_genzoo as gz
 from keras_genzoo.benchmark import plots, searches
 from keras_genzoo.cli import main as genzoo
 from keras_genzoo.cli.benchmark import main as benchmarks
+from keras_genzoo.evaluation import SampleDistance
 from keras_genzoo.recipes import space
 
 SHAPE = (8, 8, 1)
@@ -139,6 +140,32 @@ def test_any_tuner_of_keras_tuner_takes_a_recipe(images, tmp_path):
     size = found[0].hyperparameters.values["batch_size"]
     assert found[0].metrics.get_best_value("steps") == 16 // int(size)
     assert tuner.get_best_models()[0].sample(2, seed=0).shape == (2, *SHAPE)
+
+
+def test_the_best_model_of_any_tuner_samples_from_the_prior_that_was_measured(images, tmp_path):
+    ranges = {**dict.fromkeys(gz.recipes.get("dense_autoencoder").search), "latent_dim": space.Int(2, 32)}
+    recipe = hypermodel("dense_autoencoder", components=2, search=ranges)
+    tuner = keras_tuner.RandomSearch(recipe, tuning.get_objective("fd"), max_trials=1, seed=1, directory=tmp_path)
+    tuner.search(x=images, validation_data=images, epochs=1, verbose=0)
+    model = tuner.get_best_models(1)[0]
+    assert model.prior.fitted
+    distance = SampleDistance(gz.data.load(images, "validation", batch_size=8), "fashion-cnn", 16)(model)
+    assert distance == pytest.approx(tuner.oracle.get_best_trials()[0].score, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "mistake, message",
+    [
+        ({"epochs": 1}, "there are no training images"),
+        ({"x": "nowhere", "epochs": 1}, "nowhere"),
+        ({"x": np.zeros((8, *SHAPE), "uint8"), "epochs": 1}, "there is no validation_data"),
+        ({"x": np.zeros((8, *SHAPE), "uint8")}, "give one of them"),
+    ],
+)
+def test_what_fails_every_trial_ends_the_search_with_its_reason(mistake, message, tmp_path):
+    tuner = keras_tuner.RandomSearch(hypermodel(), tuning.get_objective("fd"), max_trials=1, directory=tmp_path)
+    with pytest.raises(keras_tuner.errors.FatalValueError, match=message):
+        tuner.search(verbose=0, **mistake)
 
 
 def test_a_number_that_is_not_finite_fails_the_trial(images):

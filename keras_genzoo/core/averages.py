@@ -41,20 +41,69 @@ class Pairs:
                 steps.assign(UNKNOWN)
 
 
+def _averaged(model):
+    """The floating-point variables of a model's `averaged` arguments."""
+    return [] if model.ema is None else [v for v in model._variables_of(model.averaged, "variables") if "float" in v.dtype]
+
+
 def pairs(model):
     """Add an average to the model for each floating-point variable of its `averaged` arguments, as `Pairs`."""
-    made, steps, clocks = [], {}, {}
-    averaged = [] if model.ema is None else [v for v in model._variables_of(model.averaged, "variables") if "float" in v.dtype]
-    for variable in averaged:
-        average = model.add_weight(shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"average_{variable.name}")
-        average.assign(variable)
-        made.append((variable, average))
-    for argument, names in model.optimizers.items() if made else ():
-        steps[argument] = randomness.counter(model, f"average_steps_of_{argument}")
-        clocks |= {id(v): steps[argument] for v in model._variables_of(names, "variables")}
+    averaged = _averaged(model)
+    made = [(variable, _average(model, variable)) for variable in averaged]
+    steps = {name: randomness.counter(model, f"average_steps_of_{name}") for name in model.optimizers if made}
+    return Pairs(made, steps, _clocks(model, averaged, steps))
+
+
+def _average(model, variable):
+    average = model.add_weight(shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"average_{variable.name}")
+    average.assign(variable.value)
+    return average
+
+
+def _clocks(model, averaged, steps):
+    clocks = {}
+    for argument in steps:
+        clocks |= {id(v): steps[argument] for v in model._variables_of(model.optimizers[argument], "variables")}
     for variable in averaged:  # those that no optimizer trains, as statistics, go with the first
         clocks.setdefault(id(variable), steps["optimizer"])
-    return Pairs(made, steps, clocks)
+    return clocks
+
+
+def renew(model, settled=False):
+    """Take in the variables that the parts have got since, as by `enable_lora`; their averages begin with the values they have.
+
+    Args:
+        model: `GenerativeModel`.
+        settled: bool. Whether the weights stand at their averages, so that nothing is lost with variables that are gone.
+
+    Raises:
+        ValueError: variables are gone, as by `quantize` of a part, and their averages with them.
+    """
+    averaged, known = _averaged(model), {id(variable): average for variable, average in model._averages.all}
+    if [id(variable) for variable in averaged] == list(known):
+        return
+    gone = [variable for variable, _ in model._averages.all if all(variable is not each for each in averaged)]
+    if gone and not settled:
+        raise ValueError(
+            f"{gone[0].path} is gone, and its average would be lost; quantize the model itself, which takes the averages for its "
+            f"weights first, and not a part of it."
+        )
+    values = {key: tf.identity(average._value) for key, average in known.items()}
+    model._tracker.unlock()
+    for average in known.values():
+        model._untrack_variable(average)
+    made = [(variable, _average(model, variable)) for variable in averaged]  # all of them, as files number them by their order
+    for variable, average in made:
+        if id(variable) in values:
+            average.assign(values[id(variable)])
+    model._averages = Pairs(made, model._averages.steps, _clocks(model, averaged, model._averages.steps))
+
+
+def settle(model):
+    """Give the weights the values of their averages, where these have begun."""
+    for variable, average in model._averages.all:
+        if int(model._averages.clocks[id(variable)].numpy()):
+            variable.assign(average.value)
 
 
 def update(model, networks, moved):

@@ -1,12 +1,31 @@
 """The doors of a model beside `fit`: each looks at its images as `fit` does, and misses no state that `fit` sets."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_genzoo.core.batches import check_batch, check_rows, first_batch
 
 
+def _of_a_batch(step):
+    """A step no part of which runs before its batch is there: at the end of data of unknown length TensorFlow would count one
+    more."""
+
+    @functools.wraps(step)
+    def awaited(self, data):
+        with tf.control_dependencies([part for part in tf.nest.flatten(data) if tf.is_tensor(part)]):
+            return step(self, data)
+
+    return awaited
+
+
 class Doors:
     """The part of `GenerativeModel` that takes batches for training and validation, and the hooks for what depends on data."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name in {"train_step", "test_step"} & set(vars(cls)):
+            setattr(cls, name, _of_a_batch(vars(cls)[name]))
 
     def train_on_batch(self, x, y=None, **kwargs):
         """`keras.Model.train_on_batch`, which checks the batch as `fit` does; the first of a model's life goes to `prepare`."""

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import codes, randomness
+from keras_genzoo.core import averages, codes, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import pieces
 from keras_genzoo.core.checks import whole
@@ -196,6 +196,8 @@ class Inference:
         known, graphs = self.__dict__.get("_graphs", ([], {}))
         if len(known) != len(weights) or any(a is not b for a, b in zip(known, weights, strict=True)):
             graphs = {}
+            averages.renew(self)
+            weights = list(self.weights)
         self.__dict__["_graphs"] = weights, graphs
         # As Keras traces steps; converting the code takes longer than tracing it.
         return graphs.setdefault(name, tf.function(run, autograph=False))

@@ -11,11 +11,11 @@ from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, extra, first_batch, one_hot, unpack
 from keras_genzoo.core.checks import check_network
 from keras_genzoo.core.doors import Doors
-from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 from keras_genzoo.core.shares import share
-from keras_genzoo.core.tracking import counted
+from keras_genzoo.core.stored import Stored
+from keras_genzoo.core.tracking import counted, point
 
 
 class _Default:
@@ -28,7 +28,7 @@ class _Default:
         return self if instance is None else self.compute(instance)
 
 
-class GenerativeModel(Inference, Doors, Configured, keras.Model):
+class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,
@@ -70,6 +70,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         terms: names of the loss terms beside `loss`.
         diagnostics: names of further values that training alone reports.
         monitor: the metric that falls as training succeeds, or None.
+        rising: names of terms that rise as it does; those that end in `_loss` fall, unless there is no `monitor`.
         least_rows: the fewest images that a first batch may hold, for models that compare the images of a batch.
         limits: names of terms -> the largest absolute value that a healthy run has; see `callbacks.StopOnDivergence`.
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
@@ -85,6 +86,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
     terms = ()
     diagnostics = ()
     monitor = "loss"
+    rising = ()
     least_rows = 1
     limits = types.MappingProxyType({})
     optimizers = {"optimizer": ()}
@@ -231,6 +233,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
             "steps_per_execution": steps_per_execution,
             "auto_scale_loss": auto_scale_loss,
         }
+        averages.renew(self)
         chosen = optimizers.companions(self, given)
         super().compile(optimizer=None, jit_compile=jit_compile, **settings)
         for argument, optimizer in chosen.items():
@@ -309,7 +312,8 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         rows = next((tf.shape(value)[0] for value in fed.values() if value.shape.rank), 1)
         for tracker, value in fed.items():
             tracker.update_state(*counted(self, tracker.name, value, rows))
-        results = {tracker.name: tracker.result() for tracker in fed}
+        others = [metric for metric in self.metrics if metric not in self._trackers]  # of derived classes, and of layers
+        results = {metric.name: metric.result() for metric in (*fed, *others)}
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             # Keras reduces the results of several workers over axis 0, which a scalar lacks.
             results = {name: tf.reshape(value, (1,)) for name, value in results.items()}
@@ -317,7 +321,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
 
     @property
     def metrics(self):
-        return list(self._trackers)
+        return [metric for metric in super().metrics if metric is not self._loss_tracker]  # Keras's own, which nothing feeds
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.fit` after one look at the first batch: range, shape, `survey`, `prepare`.
@@ -346,6 +350,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         self.survey(first, x)
         self._prepare_once(first, x)
         self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
+        point(self, kwargs.get("callbacks"))
         if self.compiled and len(self.optimizers) > 1:
             kwargs["callbacks"] = optimizers.with_following(kwargs.get("callbacks"))
         try:
@@ -366,21 +371,3 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         """Number of parameters of the networks; averages and counters are not counted."""
         weights = self._variables_of(constructor_arguments(type(self)), "weights")
         return sum(math.prod(v.shape) for v in weights if "int" not in v.dtype)
-
-    # Files
-
-    def _numbered_variables(self):
-        taken = {id(average) for _, average in self._averages.all} | {id(steps) for steps in self._averages.steps.values()}
-        return self._averages.numbered([v for v in super()._numbered_variables() if id(v) not in taken])
-
-    def load_own_variables(self, store):
-        super().load_own_variables(store)
-        self._averages.loaded(store)
-
-    def save(self, filepath, overwrite=True, **kwargs):
-        """`keras.Model.save`; a crash leaves the old file or the new one."""
-        write_whole(filepath, super().save, overwrite, **kwargs)
-
-    def save_weights(self, filepath, overwrite=True, **kwargs):
-        """`keras.Model.save_weights`; a crash leaves the old file or the new one."""
-        write_whole(filepath, super().save_weights, overwrite, **kwargs)

@@ -1,4 +1,4 @@
-"""How much a term of a step counts in the mean of an epoch."""
+"""What the numbers of an epoch mean: how much a term of a step counts in its mean, and which way is better."""
 
 import keras
 import tensorflow as tf
@@ -27,3 +27,24 @@ def counted(model, name, value, rows):
         finite = tf.math.is_finite(value)
         value, weight = tf.where(finite, value, 0.0), weight * tf.cast(finite, tf.float32)
     return value, weight * tf.ones_like(value, tf.float32)
+
+
+def point(model, callbacks):
+    """Tell callbacks that watch a number, as EarlyStopping, which way is better, where they were not told (`mode="auto"`).
+
+    Keras knows that of its own metrics alone. A loss of a game, as of a critic, has no better way.
+
+    Args:
+        model: `GenerativeModel`.
+        callbacks: callbacks as `fit` takes them.
+    """
+    listed = getattr(callbacks, "callbacks", callbacks)
+    for callback in listed if isinstance(listed, (list, tuple)) else [listed]:
+        watched = getattr(callback, "monitor", None)
+        if isinstance(watched, str) and getattr(callback, "mode", None) == "auto":
+            name = watched.removeprefix("val_")
+            told = name in model.terms and name.endswith(("_loss", "bits_per_dim")) and not name.startswith("critic")
+            if name == "fd" or (told and model.monitor is not None):
+                callback.mode = "min"
+            elif name in model.rising:
+                callback.mode = "max"

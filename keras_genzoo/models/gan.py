@@ -55,6 +55,7 @@ class GAN(GenerativeModel):
     terms = ("critic_loss", "real_score", "fake_score", "diversity")
     diagnostics = ("penalty_loss", "generator_gradient_norm")
     monitor = None
+    rising = ("diversity",)
     averaged = ("generator",)
     data_spared = ("further",)
 

@@ -1,6 +1,5 @@
 """Restricted Boltzmann machines."""
 
-import functools
 import math
 
 import keras
@@ -146,13 +145,9 @@ class RBM(Chained):
         h = self.machine.draw_hidden(self._units(x, 0, seed), self.noise_key(seed, 1))
         return self.machine.to_images(self.machine.mean_visible(h))
 
-    @functools.cached_property
-    def _annealed(self):
-        def log_weights(samples, steps, key):
-            with self.averaged_weights():
-                return self.machine.annealed_log_weights(samples, steps, key), self.machine.log_base()
-
-        return tf.function(log_weights)
+    @inference
+    def _annealed(self, samples, steps, key):
+        return self.machine.annealed_log_weights(samples, steps, key), self.machine.log_base()
 
     def log_partition(self, samples=100, steps=1000, seed=0):
         """An estimate of log Z by annealed importance sampling, see `machines.Machine.annealed_log_weights`.
@@ -169,7 +164,8 @@ class RBM(Chained):
             one run it is not known.
         """
         samples, steps = whole(samples=samples, steps=steps)
-        weights, log_base = self._annealed(samples, tf.constant(steps), randomness.make_key(seed, 2))
+        run = self._graph("annealed", self._annealed)
+        weights, log_base = run(samples, tf.constant(steps), randomness.make_key(seed, 2))
         log_mean = ops.logsumexp(weights) - math.log(samples)
         error = ops.std(ops.exp(weights - log_mean)) / math.sqrt(samples - 1) if samples > 1 else tf.constant(math.nan)
         return log_base + log_mean, error

@@ -142,6 +142,7 @@ class VQVAE(Autoencoder):
     optimizers = {"optimizer": ("encoder", "decoder", "codebook")}
     averaged = ("encoder", "decoder", "codebook")
     terms = ("reconstruction_loss", "commitment_loss", "perplexity", "codebook_usage")
+    rising = ("perplexity", "codebook_usage")
 
     def __init__(self, encoder, decoder, codebook, distance="l2", prior=None, commitment=0.25, **kwargs):
         super().__init__(encoder, decoder, distance, prior, **kwargs)

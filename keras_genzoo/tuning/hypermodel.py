@@ -7,6 +7,7 @@ import time
 
 import keras
 import keras_tuner
+from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
 from keras_genzoo import data as data_module
 from keras_genzoo import recipes
@@ -149,14 +150,24 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         return recipes.build(self.name, self.image_shape, total_steps, seed=self.seed, **execution, **values)
 
     def fit(
-        self, hp, model, data, validation_data=None, budget=None, epochs=None, initial_epoch=0, callbacks=(), rung=None, **kwargs
+        self,
+        hp,
+        model,
+        x=None,
+        validation_data=None,
+        budget=None,
+        epochs=None,
+        initial_epoch=0,
+        callbacks=(),
+        rung=None,
+        **kwargs,
     ):
         """Train the model of `hp` and measure it.
 
         Args:
             hp: `keras_tuner.HyperParameters`.
             model: what `build(hp)` returned; it is trained for a few steps to time them.
-            data: training images, anything that `gz.data.load` takes: a name, a folder, arrays, a `tf.data.Dataset`.
+            x: training images, anything that `gz.data.load` takes: a name, a folder, arrays, a `tf.data.Dataset`.
             validation_data: validation images; None is the validation split of a name or a folder.
             budget: float. Seconds of training, compilation not counted.
             epochs: int. Passes over the data, instead of a budget. (Hyperband gives this argument.)
@@ -169,11 +180,15 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
             dict of floats.
 
         Raises:
-            ValueError: neither budget nor epochs or both, or no validation data.
+            keras_tuner.errors.FatalValueError: neither budget nor epochs or both, no training or validation data, or data that
+                cannot be loaded: no trial would do better.
             keras_tuner.errors.FailedTrialError: a number that is not finite.
         """
-        check_length(budget, epochs)
-        train, validation = self._batches(hp, data, validation_data, model.data_needs)
+        try:
+            check_length(budget, epochs)
+            train, validation = self._batches(hp, x, validation_data, model.data_needs)
+        except (ValueError, OSError) as error:
+            raise keras_tuner.errors.FatalValueError(str(error)) from error
         length, count = int(train.cardinality()), train.images_count
         train, each = train.repeat(), model.steps_per_execution
         train.images_count = count  # which some models ask for
@@ -206,6 +221,9 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
                     break
         except FloatingPointError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from None
+        for callback in callbacks:  # KerasTuner keeps the weights at the end of an epoch, and the prior was fitted since
+            if isinstance(callback, SaveBestEpoch):
+                model.save_weights(callback.filepath)
         self.model = model
         return results
 
@@ -216,6 +234,8 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         settings = {**needs, "batch_size": size, "seed": self.seed, "image_size": (height, width)}
         if channels in (1, 3):
             settings["channels"] = channels
+        if data is None:
+            raise ValueError("there are no training images; give search() a name, a folder, an array or a data set as x.")
         if validation_data is None:
             if not isinstance(data, (str, os.PathLike, dict)):
                 raise ValueError("there is no validation_data; give some, or the name of a data set that has such a split.")
