@@ -664,7 +664,7 @@ def test_bad_arguments_get_one_sentence():
         (lambda: bijectors.FactorOut((4, 4, 1), bijectors.Flatten((4, 4, 1))), "no channels can be done with"),
         (
             lambda: bijectors.VariationalDequantisation(networks.conv_coupling((4, 4, 3), 3, 8)),
-            "puts out shape (4, 4, 3), expected (4, 4, 6) for its images",
+            "puts out shape (4, 4, 3), expected (4, 4, 6)",
         ),
         (lambda: bijectors.Inverted(bijectors.ActNorm(3)), "ActNorm takes its values from what goes forward into it"),
         (lambda: bijectors.Autoregressive(networks.made(3, 2, 8), bound=0), "bound is 0, expected a number above 0"),

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.adversarial.objectives import OBJECTIVES, Objective
+from keras_genzoo.core.checks import output_shapes
 from keras_genzoo.core.serialization import named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -25,7 +26,7 @@ class LatentGame(divergences.Divergence):
         super().__init__(**kwargs)
         self.critic = critic
         self.objective = named(objective, OBJECTIVES, Objective, "objective")
-        units = critic.output_shape[-1]
+        units = output_shapes(critic, "the critic of codes")[0][-1]
         if self.objective.pairs or (units != 1 and not self.objective.features):
             raise ValueError(
                 f"objective is {type(self.objective).__name__} and the critic of codes puts out {units} units, expected an "

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_genzoo.core import averages, optimizers, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, extra, first_batch, one_hot, unpack
-from keras_genzoo.core.checks import check_network
+from keras_genzoo.core.checks import check_network, check_unshared, input_shapes
 from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
@@ -112,9 +112,10 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
 
     def finish(self):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
-        for name in constructor_arguments(type(self)):
-            for part in self._layers_of([name]):
-                check_network(part, name)
+        parts = [(name, part) for name in constructor_arguments(type(self)) for part in self._layers_of([name])]
+        for name, part in parts:
+            check_network(part, name)
+        check_unshared(parts)
         self._trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.terms, *self.diagnostics)]
         self._averages = averages.pairs(self)
         self.built = True  # the networks are
@@ -138,7 +139,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
             raise AttributeError(
                 f"{type(self).__name__} does not say what images it takes; give it `image_shape`, an attribute or a property."
             )
-        return tuple(self.encoder.input_shape[1:])
+        return input_shapes(self.encoder, "encoder")[0]
 
     @property
     def support(self):

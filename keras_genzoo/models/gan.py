@@ -6,7 +6,7 @@ from keras import ops
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds, view
 from keras_genzoo.core.batches import extra
-from keras_genzoo.core.checks import check_output, whole
+from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.regularizers import check_unmixed
@@ -77,18 +77,14 @@ class GAN(GenerativeModel):
             )
         self.augment = check_kinds(augment)
         check_output(critic, "critic", (None if self.objective.features else 1,))
-        check_output(generator, "generator", tuple(self._shape(critic, 0)))
-        self.latent_dim = self._shape(generator, 0)[0]
-        self.num_classes = self._shape(generator, 1)[0] if len(generator.inputs) == 2 else None
-        if len(critic.inputs) != len(generator.inputs):
+        check_output(generator, "generator", self.image_shape)
+        inputs, count = input_shapes(generator, "generator"), len(input_shapes(critic, "critic"))
+        self.latent_dim = inputs[0][0]
+        self.num_classes = inputs[1][0] if len(inputs) == 2 else None
+        if count != len(inputs):
             raise ValueError(
-                f"the generator has {len(generator.inputs)} inputs and the critic {len(critic.inputs)}: expected labels into "
-                f"both or into neither."
+                f"the generator has {len(inputs)} inputs and the critic {count}: expected labels into both or into neither."
             )
-
-    @staticmethod
-    def _shape(network, index):
-        return tuple(network.inputs[index].shape[1:])
 
     @property
     def optimizers(self):
@@ -97,7 +93,7 @@ class GAN(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self._shape(self.critic, 0)
+        return input_shapes(self.critic, "critic")[0]
 
     @property
     def conditional(self):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import distances
+from keras_genzoo.core.checks import input_shapes
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.models.autoencoder import Autoencoder
@@ -53,7 +54,7 @@ class LatentDiffusion(GenerativeModel):
                 f"train_autoencoder=False."
             )
         self._distance = distances.get(getattr(autoencoder, "distance", "l2"))
-        codes = math.prod(autoencoder.decoder.input_shape[1:])
+        codes = math.prod(input_shapes(autoencoder.decoder, "decoder")[0])
         if diffusion.image_shape != (1, 1, codes) or diffusion.clip:
             raise ValueError(
                 f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "

@@ -10,7 +10,7 @@ from keras_genzoo import divergences, likelihoods
 from keras_genzoo.adversarial import LatentGame
 from keras_genzoo.core import images, randomness
 from keras_genzoo.core.batches import check_batch, count, first_batch, some_images
-from keras_genzoo.core.checks import check_output, whole, whole_or_none
+from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, whole, whole_or_none
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.models.coded import Coded
@@ -92,7 +92,7 @@ class VAE(Coded, GenerativeModel):
             raise ValueError(f"beta_warmup is {beta_warmup}, expected a number of steps of at least 0.")
         self.encoder = encoder
         self.decoder = decoder
-        code = tuple(decoder.input_shape[1:])
+        code = input_shapes(decoder, "decoder")[0]
         self.prior = StandardNormal(code[0]) if prior is None else prior
         self.likelihood = likelihoods.get(likelihood)
         self.beta = beta
@@ -106,7 +106,7 @@ class VAE(Coded, GenerativeModel):
                 f"the prior is a {type(self.prior).__name__} and posterior_flow is given, expected one of them, as that prior is "
                 f"made of Gaussian posteriors; leave out posterior_flow, or take another prior such as priors.TrainedMixture."
             )
-        check_output(encoder, "encoder", *[code] * (2 if posterior_flow is None or not posterior_flow.conditional else 3))
+        check_posterior(encoder, "encoder", code, 2 if posterior_flow is None or not posterior_flow.conditional else 3)
         check_output(decoder, "decoder", (height, width, channels * self.likelihood.parameters_per_channel))
 
     @property
