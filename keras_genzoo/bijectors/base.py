@@ -32,6 +32,10 @@ class Bijector(Part):
     conditional = False
     fitted = False
 
+    def call(self, x, training=False, context=None):
+        """What `forward` returns."""
+        return self.forward(x, training, **told(self, context))
+
     def forward(self, x, training=False):
         """y, and the logarithm of the absolute determinant of its Jacobian, `(batch,)`."""
         raise NotImplementedError

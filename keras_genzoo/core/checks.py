@@ -214,7 +214,7 @@ def check_network(network, name):
             layer.get_config() if _foreign(layer) else None
         except NotImplementedError:
             raise ValueError(
-                f"{name} holds a {type(layer).__name__}, which has no get_config and could not be saved; write one that gives the "
+                f"{name} holds a {type(layer).__name__}, which has no get_config and could not be saved; write one with the "
                 f"arguments of its constructor."
             ) from None
         if isinstance(layer, keras.layers.Lambda):

@@ -15,7 +15,7 @@ from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 from keras_genzoo.core.shares import share
-from keras_genzoo.core.tracking import counted
+from keras_genzoo.core.tracking import added, counted
 
 
 class _Default:
@@ -262,13 +262,15 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
 
         Args:
             terms_of: callable without arguments, to a dict of terms that holds "loss"; each is a scalar or one number an
-                image. The norm of the gradient joins them as `<network>_gradient_norm` where the family's diagnostics
-                name it, of the first of the networks.
+                image. "added" may hold by name what layers of networks add by `add_loss`, where it is not that of the last call
+                (`tracking.added`). The norm of the gradient joins them as `<network>_gradient_norm` where the family's
+                diagnostics name it, of the first of the networks.
             networks: names of the constructor arguments to train.
             optimizer: the optimizer of these.
 
         Returns:
-            The dict, with the networks' kernel regularisers added to "loss".
+            The dict, with the networks' kernel regularisers, and what their layers add by `add_loss`, added to "loss", and to
+            "<network>_loss", of the first of the networks, where the family has such a term.
         """
         variables = self._variables_of(networks, "trainable_variables")
         known = optimizers.known_variables(optimizer)
@@ -299,10 +301,9 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
 
     def _regularised(self, terms_of, networks):
         terms = dict(terms_of())
-        for part in self._layers_of(networks):
-            for loss in part.losses:
-                terms["loss"] = terms["loss"] + tf.cast(loss, tf.float32)
-        return terms
+        given = terms.pop("added", {})
+        more = sum(given[name] if name in given else sum(map(added, self._layers_of([name]))) for name in networks)
+        return terms | {term: terms[term] + more for term in ("loss", f"{networks[0]}_loss") if term in terms}
 
     def track(self, terms):
         """Feed the metrics, numbers per image as well as scalars, and return what they stand at."""

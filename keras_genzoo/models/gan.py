@@ -9,6 +9,7 @@ from keras_genzoo.core.batches import extra
 from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.tracking import added
 from keras_genzoo.regularizers import check_unmixed
 
 
@@ -152,7 +153,7 @@ class GAN(GenerativeModel):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
         views = [view(self.augment, random) for _ in (real, *fakes)]
         shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
-        outputs = [self._score(images, labels, training) for images in shown]
+        outputs, more = zip(*((self._score(images, labels, training), added(self.critic)) for images in shown), strict=True)
         objective = self.objective.critic_loss(*outputs)
         penalty = 0.0
         if training and self.penalties:
@@ -168,6 +169,7 @@ class GAN(GenerativeModel):
             "real_score": scores[0],
             "fake_score": scores[1],
             "outputs": outputs,
+            "added": {"critic": sum(more) / len(more)},
         }
 
     @staticmethod
@@ -218,9 +220,9 @@ class GAN(GenerativeModel):
         real, labels = self._real(data)
         random = self.random_test
 
-        def terms_of():
-            generator = self.generator_terms(real, labels, random, training=False)
+        def critic_terms():
             fakes = self._fakes(ops.shape(real)[0], labels, random, training=False)
-            return {**self.critic_terms(real, labels, fakes, random, training=False), **generator}
+            return self.critic_terms(real, labels, fakes, random, training=False)
 
-        return self.track(self.measure(terms_of, ("generator",)))
+        generator = self.measure(lambda: self.generator_terms(real, labels, random, training=False), ("generator",))
+        return self.track({**self.measure(critic_terms, ("critic",)), **generator})

@@ -94,9 +94,8 @@ class TwoStageVAE(VAE):
 
     def test_step(self, data):
         x = self.images_of(data)
-
-        def terms_of():
-            terms = self.negative_elbo(x, self.random_test, self.beta, training=False)
-            return {**terms, "second_loss": self._second(terms, self.random_test, False)["loss"]}
-
-        return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
+        terms_of = lambda: self.negative_elbo(x, self.random_test, self.beta, training=False)  # noqa: E731
+        terms = self.measure(terms_of, self.optimizers["optimizer"])
+        second_of = lambda: self._second(terms, self.random_test, training=False)  # noqa: E731
+        second = self.measure(second_of, self.optimizers["second_optimizer"])
+        return self.track({**terms, "second_loss": second["loss"]})

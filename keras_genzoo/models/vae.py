@@ -13,6 +13,7 @@ from keras_genzoo.core.batches import check_batch, count, first_batch, some_imag
 from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, whole, whole_or_none
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.tracking import added
 from keras_genzoo.models.coded import Coded
 from keras_genzoo.priors import StandardNormal
 
@@ -214,6 +215,7 @@ class VAE(Coded, GenerativeModel):
         "codes", and "outputs", of the posteriors they were drawn from."""
         k = self.importance_samples
         outputs = self.encoder(x, training=training)
+        given = {"added": {"encoder": added(self.encoder)}} if self._shared else {}  # before the prior calls it, too
         target = self.target(x, random.uniform(ops.shape(x)))
         if k > 1:
             *outputs, target = (ops.repeat(each, k, axis=0) for each in (*outputs, target))
@@ -222,7 +224,8 @@ class VAE(Coded, GenerativeModel):
             kl = divergences.gaussian_kl(*outputs)
         else:
             kl = log_q - self.prior.log_prob(z, *self._shared)
-        return {"target": target, "parameters": self.decoder(z, training=training), "kl_loss": kl, "codes": z, "outputs": outputs}
+        parameters = self.decoder(z, training=training)
+        return {"target": target, "parameters": parameters, "kl_loss": kl, "codes": z, "outputs": outputs, **given}
 
     def log_ratio(self, draws, beta):
         """What multiplies p(x|z_i) in the importance weight of each draw, as a logarithm, `(batch, importance_samples)`."""

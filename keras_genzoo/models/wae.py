@@ -114,8 +114,9 @@ class WAE(Autoencoder):
         return terms
 
     def critic_terms(self, z, random, training):
-        outputs = self.divergence.outputs(z, self.prior, random, training)
-        return {"loss": ops.mean(self.divergence.objective.critic_loss(*outputs)), "outputs": outputs}
+        outputs, more = self.divergence.scored(z, self.prior, random, training)
+        loss = ops.mean(self.divergence.objective.critic_loss(*outputs))
+        return {"loss": loss, "outputs": outputs, "added": {"divergence": more}}
 
     def train_step(self, data):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
@@ -129,10 +130,8 @@ class WAE(Autoencoder):
         return self.track(terms)
 
     def test_step(self, data):
-        def terms_of():
-            terms = self.objective(data, self.random_test, training=False)
-            if self.plays:
-                terms["critic_loss"] = self.critic_terms(terms["codes"], self.random_test, False)["loss"]
-            return terms
-
-        return self.track(self.measure(terms_of, ("encoder", "decoder")))
+        terms = self.measure(lambda: self.objective(data, self.random_test, training=False), ("encoder", "decoder"))
+        if self.plays:
+            critic = self.measure(lambda: self.critic_terms(terms["codes"], self.random_test, False), ("divergence",))
+            terms["critic_loss"] = critic["loss"]
+        return self.track(terms)
