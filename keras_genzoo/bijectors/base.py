@@ -57,6 +57,17 @@ class Bijector(Part):
             raise ValueError(f"{type(self).__name__} depends on a context and was given none; pass context=, (batch, units).")
 
 
+def as_of(bijector, *tensors):
+    """Tensors in the precision of a bijector, a list: that of its variables, float64 for one."""
+    return [ops.cast(each, bijector.variable_dtype) for each in tensors]
+
+
+def forward_of(bijector, x, training=False, *context):
+    """`forward` of float32, and float32 again, in whatever precision the bijector computes."""
+    x, *context = as_of(bijector, x, *context)
+    return [ops.cast(each, "float32") for each in bijector.forward(x, training, *context)]
+
+
 def told(bijector, context):
     """The arguments that hand a context on to a bijector, where it depends on one."""
     return {"context": context} if bijector.conditional else {}

@@ -41,7 +41,7 @@ class Coupling(Bijector):
     def _parameters(self, stays, changes, training, context):
         self._check_context(context)
         output = self.network([stays, context] if self.conditional else stays, training=training)
-        parameters = per_element(output, self.elementwise.parameters)
+        parameters = per_element(ops.cast(output, changes.dtype), self.elementwise.parameters)
         if parameters.shape[-2] != changes.shape[-1]:
             raise ValueError(
                 f"the coupling's network puts out {output.shape[-1]} channels, expected {changes.shape[-1]} that "
@@ -111,7 +111,7 @@ class Autoregressive(Bijector):
         self._check_context(context)
         x = self._seen(x)
         output = self.network([x, context] if self.conditional else x, training=training)
-        return per_element(output, self.elementwise.parameters)
+        return per_element(ops.cast(output, x.dtype), self.elementwise.parameters)
 
     def forward(self, x, training=False, context=None):
         y, log_slope = self.elementwise.forward(x, self._parameters(x, training, context))
@@ -226,6 +226,7 @@ class VariationalDequantisation(Part):
         log_slope_of_sigmoid = lambda a: -ops.softplus(a) - ops.softplus(-a)  # noqa: E731
         v = ops.clip(uniform, 1e-6, 1.0 - 1e-6)
         logit = ops.log(v) - ops.log1p(-v)
-        parameters = per_element(self.network(x, training=training), self.elementwise.parameters)
+        output = ops.cast(self.network(x, training=training), logit.dtype)
+        parameters = per_element(output, self.elementwise.parameters)
         y, log_slope = self.elementwise.forward(logit, parameters)
         return ops.sigmoid(y), total(log_slope_of_sigmoid(logit) - log_slope - log_slope_of_sigmoid(y))

@@ -224,6 +224,16 @@ def check_network(network, name):
             )
 
 
+def check_precision(part, name):
+    """Raise one sentence if what is to be trained is kept in 16 bits."""
+    for variable in part.trainable_variables:
+        if variable.dtype in ("float16", "bfloat16"):
+            raise ValueError(
+                f"the weights of {name} are in {variable.dtype}, where small steps are rounded away; take the dtype policy "
+                f"'mixed_{variable.dtype}', which computes in it and keeps weights in float32."
+            )
+
+
 def _foreign(layer):
     return type(layer).__module__.partition(".")[0] not in ("keras", "keras_genzoo")
 

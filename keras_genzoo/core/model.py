@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_genzoo.core import averages, optimizers, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, extra, first_batch, one_hot, unpack
-from keras_genzoo.core.checks import check_network, check_unshared, input_shapes
+from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes
 from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.files import write_whole
 from keras_genzoo.core.inference import Inference
@@ -115,6 +115,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         parts = [(name, part) for name in constructor_arguments(type(self)) for part in self._layers_of([name])]
         for name, part in parts:
             check_network(part, name)
+            check_precision(part, name)
         check_unshared(parts)
         self._trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.terms, *self.diagnostics)]
         self._averages = averages.pairs(self)
@@ -286,7 +287,7 @@ class GenerativeModel(Inference, Doors, Configured, keras.Model):
         norm = f"{networks[0]}_gradient_norm"
         if norm in self.diagnostics:
             scale = optimizer.scale_loss(tf.constant(1.0 / replicas))
-            terms[norm] = tf.linalg.global_norm(gradients) / tf.cast(scale, tf.float32)
+            terms[norm] = optimizers.global_norm(gradients) / tf.cast(scale, tf.float32)
         if variables:  # unless all is frozen
             before = tf.identity(tf.convert_to_tensor(optimizer.iterations))
             optimizer.apply_gradients(zip(optimizers.clip_together(gradients, optimizer, replicas), variables, strict=True))
