@@ -26,6 +26,9 @@ class SoftBound(keras.layers.Layer):
     def call(self, x):
         return self.limit * ops.tanh(x / self.limit)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {**super().get_config(), "limit": self.limit}
 
@@ -86,7 +89,7 @@ class SelfAttention(keras.layers.Layer):
         self.last.build((*input_shape[:-1], self.heads * self.size))
 
     def call(self, x):
-        rows = x.shape[1]
+        rows = ops.shape(x)[1]
         query, key, value = (ops.reshape(each(x), (-1, rows, self.heads, self.size)) for each in self.projections)
         seen = ops.dot_product_attention(query, key, value)
         return self.last(ops.reshape(seen, (-1, rows, self.heads * self.size)))
@@ -110,8 +113,8 @@ class SpaceToDepth(keras.layers.Layer):
         return tf.nn.space_to_depth(x, self.size)
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return batch, height // self.size, width // self.size, channels * self.size**2
+        batch, *sides, channels = input_shape
+        return batch, *(side and side // self.size for side in sides), channels * self.size**2
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
@@ -125,28 +128,51 @@ class DepthToSpace(SpaceToDepth):
         return tf.nn.depth_to_space(x, self.size)
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return batch, height * self.size, width * self.size, channels // self.size**2
+        batch, *sides, channels = input_shape
+        return batch, *(side and side * self.size for side in sides), channels // self.size**2
 
 
-class _Spectral:
+class _Unquantized:
+    """Mixin of a layer that computes with another kernel than the one it holds, which a quantised call would not know."""
+
+    def quantize(self, mode=None, **kwargs):
+        raise NotImplementedError(
+            f"{type(self).__name__} {self.name!r} cannot be quantised to {mode}, as it makes its kernel anew in each call, and "
+            f"stays as it is; other layers can."
+        )
+
+    def build(self, input_shape):
+        if isinstance(self.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy):
+            raise ValueError(
+                f"the dtype policy of {type(self).__name__} {self.name!r} is {self.dtype_policy.name!r}, expected one that "
+                f"is not quantised, such as 'float32', as it makes its kernel anew in each call."
+            )
+        super().build(input_shape)
+
+
+class _Spectral(_Unquantized):
     """Mixin of a layer with a kernel: computes with W / sigma(W), sigma its largest singular value as a matrix of all inputs by
     outputs (Miyato et al. 2018, arXiv:1802.05957, section 2.1), by one power iteration a training call. The gradient sees
     sigma too."""
 
     def build(self, input_shape):
+        rank = getattr(self, "lora_rank", None)
+        if rank:  # which Keras would enable in `build`, and then let nobody add a weight
+            self.lora_rank = None
         super().build(input_shape)
         outputs = self.as_matrix(self._kernel).shape[-1]
         self.direction = self.add_weight(
             shape=(outputs,), dtype="float32", initializer="random_normal", trainable=False, name="direction"
         )
+        if rank:
+            self.enable_lora(rank, lora_alpha=self.lora_alpha)
 
     def as_matrix(self, kernel):
         """All inputs by outputs."""
         return ops.reshape(kernel, (-1, kernel.shape[-1]))
 
     def call(self, x, training=False):
-        matrix = self.as_matrix(ops.cast(ops.convert_to_tensor(self._kernel), "float32"))
+        matrix = self.as_matrix(ops.cast(ops.convert_to_tensor(self.kernel), "float32"))
         constant = ops.stop_gradient(matrix)
         u = ops.convert_to_tensor(self.direction)
         v = _unit(ops.matmul(constant, u))
@@ -164,7 +190,9 @@ class _Spectral:
 
     @property
     def kernel(self):
-        return self._kernel if self._sigma is None else self._kernel / ops.cast(self._sigma, self._kernel.dtype)
+        kernel = getattr(super(), "kernel", None)  # with LoRA, where that is enabled
+        kernel = self._kernel if kernel is None else kernel
+        return kernel if self._sigma is None else kernel / ops.cast(self._sigma, kernel.dtype)
 
     @kernel.setter
     def kernel(self, kernel):
@@ -236,12 +264,15 @@ class TimeEmbedding(keras.layers.Layer):
         angles = self.scale * ops.cast(t, "float32")[:, None] * frequencies
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[:, : self.dim]
 
+    def compute_output_shape(self, input_shape):
+        return input_shape[0], self.dim
+
     def get_config(self):
         return {**super().get_config(), "dim": self.dim, "scale": self.scale}
 
 
 @_registered
-class MaskedDense(keras.layers.Dense):
+class MaskedDense(_Unquantized, keras.layers.Dense):
     """`keras.layers.Dense` of which unit j sees input i only where `inputs[i] <= outputs[j]` (Germain et al. 2015,
     arXiv:1502.03509, eq. 12).
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import divergences
-from keras_genzoo.core.checks import whole
+from keras_genzoo.core.checks import input_shapes, operations, output_shapes, whole
 from keras_genzoo.core.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -84,7 +84,7 @@ class SparseKL(Regularizer):
         self.target = target
 
     def check(self, encoder, decoder):
-        codes = encoder(np.random.default_rng(0).random((16, *encoder.input_shape[1:]), "float32"))
+        codes = encoder(np.random.default_rng(0).random((16, *input_shapes(encoder, "encoder")[0]), "float32"))
         if not (np.min(codes) >= 0 and np.max(codes) <= 1):
             raise ValueError("the encoder's codes leave [0, 1]; let it end in a sigmoid, as by output_activation='sigmoid'.")
 
@@ -124,9 +124,10 @@ class _OfJacobian(Regularizer):
 
     def check(self, encoder, decoder):
         check_unmixed(encoder, "encoder")
-        if isinstance(encoder.output_shape, list):
+        count = len(output_shapes(encoder, "encoder"))
+        if count > 1:
             raise ValueError(
-                f"the encoder puts out {len(encoder.output_shape)} vectors, and {type(self).__name__} is of an encoder of one; "
+                f"the encoder puts out {count} vectors, and {type(self).__name__} is of an encoder of one; "
                 f"take a deterministic encoder."
             )
         if self.method == "closed_form":
@@ -135,8 +136,8 @@ class _OfJacobian(Regularizer):
     @staticmethod
     def _one_layer(encoder):
         """The dense layer of a one-layer encoder, and the activation behind it."""
-        kinds = keras.layers.InputLayer, keras.layers.Flatten
-        layers = [layer for layer in encoder.layers if not isinstance(layer, kinds)]
+        steps = operations(encoder) or []
+        layers = [layer for layer in steps if not isinstance(layer, keras.layers.Flatten)]
         alone = len(layers) in (1, 2) and all(isinstance(layer, keras.layers.Activation) for layer in layers[1:])
         # Of a softmax units depend on each other; another class of dense layer computes with another kernel than its own.
         mixing = any(getattr(layer, "activation", None) is keras.activations.softmax for layer in layers)

@@ -40,6 +40,35 @@ def lambda_encoder():
     return keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, :2, 0], output_shape=(2,))(inputs))
 
 
+def flat(*outputs, shape=SHAPE, named=False):
+    """An encoder with a dense layer of two units for each name, and perhaps a dict of outputs."""
+    inputs = keras.Input(shape)
+    x = keras.layers.GlobalAveragePooling2D()(inputs) if None in shape else keras.layers.Flatten()(inputs)
+    found = {name: keras.layers.Dense(2, name=name)(x) for name in outputs}
+    return keras.Model(inputs, found if named else list(found.values()))
+
+
+def tied():
+    first, last = keras.layers.Dense(64), keras.layers.Dense(2)
+    encoder = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), first, last])
+    return encoder, keras.Sequential([keras.Input((2,)), keras.layers.Dense(64), first, keras.layers.Reshape(SHAPE)])
+
+
+class Holding(keras.Model):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x):
+        return self.layer(x)
+
+
+def without_config():
+    network = Holding(encoder())
+    network(np.zeros((1, *SHAPE)))
+    return network
+
+
 def fitted_late():
     model = vae()
     model.fit(GOOD, sample_weight=np.ones(8), verbose=0)
@@ -103,6 +132,43 @@ BAD = {
     # networks and parts
     "a Lambda layer": (lambda: Autoencoder(lambda_encoder(), decoder()), "Lambda", "register_keras_serializable"),
     "an encoder of one head": (lambda: VAE(encoder(), decoder()), "encoder puts out shape (2,)", "(2,) and (2,)"),
+    "a Sequential that was never called": (
+        lambda: Autoencoder(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)]), decoder()),
+        "encoder is not built",
+        "call it once",
+    ),
+    "a network that was never called": (
+        lambda: Autoencoder(encoder(), Holding(decoder())),
+        "decoder is not built",
+        "call it once",
+    ),
+    "a layer without inputs": (lambda: Autoencoder(keras.layers.Dense(2), decoder()), "encoder is not built", "call it once"),
+    "no network": (lambda: VAE("conv", decoder()), "encoder is 'conv'", "keras.Model"),
+    "a network without a config": (lambda: Autoencoder(without_config(), decoder()), "Holding", "get_config"),
+    "images of any size": (lambda: Autoencoder(flat("z", shape=(None, None, 1)), decoder()), "(None, None, 1)", "keras.Input("),
+    "a dict of outputs": (
+        lambda: VAE(flat("mu", "log_variance", named=True), decoder()),
+        "encoder puts out a dict",
+        "[outputs['mu'], outputs['log_variance']]",
+    ),
+    "outputs in another order": (
+        lambda: VAE(flat("log_variance", "mu"), decoder()),
+        "log_variance, mu",
+        "order mu, log_variance",
+    ),
+    "codes in another order": (
+        lambda: gz.models.WAE(flat("log_variance", "mu"), decoder()),
+        "log_variance, mu",
+        "order mu, log_variance",
+    ),
+    "inputs by name": (
+        lambda: Autoencoder(
+            keras.Model({"image": (x := keras.Input(SHAPE))}, keras.layers.Flatten()(x)), networks.mlp(64, SHAPE)
+        ),
+        "dict of inputs, image",
+        "one tensor",
+    ),
+    "a layer in two networks": (lambda: Autoencoder(*tied()), "is in encoder and in decoder", "a layer of its own"),
     "a decoder of another shape": (lambda: Autoencoder(encoder(), decoder((9, 8, 1))), "decoder puts out", "(8, 8, 1)"),
     "a decoder of too few parameters": (
         lambda: VAE(encoder(heads=("mu", "log_variance")), decoder(), likelihood="discretized_logistic"),

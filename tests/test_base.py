@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from test_case import batches, build
 from toy import build_toy
 
 import keras_genzoo as gz
 from keras_genzoo.core import randomness
 from keras_genzoo.core.files import replacing
+from keras_genzoo.core.serialization import constructor_arguments
 
 SHAPE = (8, 8, 1)
 LABELS = np.arange(16) % 3
@@ -181,6 +183,76 @@ def test_kernel_regularisers_of_a_network_count_in_training_and_validation(image
     ):
         assert scores["loss"] - scores["reconstruction_loss"] == pytest.approx(penalty, rel=1e-4)
     assert without["loss"] == pytest.approx(without["reconstruction_loss"])
+
+
+@keras.saving.register_keras_serializable("tests")
+class Adding(keras.layers.Layer):
+    """Adds its one weight, 0.5, to the loss of the network that it is in."""
+
+    def build(self, input_shape):
+        self.amount = self.add_weight(shape=(), initializer=keras.initializers.Constant(0.5))
+
+    def call(self, x):
+        self.add_loss(self.amount + 0.0 * keras.ops.mean(x))
+        return x
+
+
+def with_adding(part, where, layer):
+    """The part of a model, made anew with the layer in front of the network at `where`."""
+    if where:
+        arguments = {name: getattr(part, name) for name in constructor_arguments(type(part))}
+        return type(part)(**{**arguments, where[0]: with_adding(arguments[where[0]], where[1:], layer)})
+    inputs = [keras.Input(each.shape[1:]) for each in part.inputs]
+    seen = [layer(inputs[0]), *inputs[1:]]
+    return keras.Model(inputs, part(seen if len(seen) > 1 else seen[0]))
+
+
+@pytest.mark.parametrize(
+    "name, where, term",
+    [
+        ("toy", "classifier", "classifier_loss"),
+        ("gan", "critic", "critic_loss"),
+        ("gan", "generator", "loss"),
+        ("wae_gan", "divergence.critic", "critic_loss"),
+        ("two_stage_vae", "second_encoder", "second_loss"),
+        ("latent_diffusion", "autoencoder.encoder", "autoencoder_loss"),
+        ("vamp_vae", "encoder", "loss"),  # which the prior calls again
+    ],
+)
+def test_what_a_layer_adds_is_minimised_and_logged_once(name, where, term, images):
+    plain = build(name, "eager", ema=0.9)
+    layer, data = Adding(), batches(name, images[:4])
+    model = with_adding(plain, where.split("."), layer)
+    for each in (plain, model):
+        each.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    scores = [each.evaluate(data, verbose=0, return_dict=True) for each in (plain, model)]
+    for key in scores[0]:
+        expected = scores[0][key] + (0.5 if key == term else 0.0)
+        assert scores[1][key] == pytest.approx(expected, abs=1e-4, rel=1e-4), key
+    for optimizer in plain.optimizers:
+        getattr(plain, optimizer).learning_rate = 0.0
+    batch = next(iter(data))
+    before, after = (each.train_on_batch(*batch, return_dict=True) for each in (plain, model))
+    # A step of the critic comes before the generator's.
+    assert after[term] - before[term] == pytest.approx(0.5, abs=0.1 if name == "gan" and term == "loss" else 1e-3)
+    assert layer.amount.numpy() == pytest.approx(0.49, abs=1e-6)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_kernel_regularisers_of_a_critic_are_in_its_logged_loss(ema, images):
+    model = build("gan", "eager", ema=ema)
+    inputs = keras.Input(SHAPE)
+    kernel = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(3.0))
+    critic = keras.Model(inputs, kernel(keras.layers.Flatten()(inputs)))
+    losses = []
+    for regularizer in (None, kernel.kernel_regularizer):
+        kernel.kernel.regularizer = regularizer
+        gan = gz.models.GAN(keras.models.clone_model(model.generator), critic, ema=ema, seed=0)
+        gan.generator.set_weights(model.generator.get_weights())
+        gan.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        logs = gan.evaluate(images, verbose=0, return_dict=True), gan.train_on_batch(images, return_dict=True)
+        losses.append(np.array([each["critic_loss"] for each in logs]))
+    np.testing.assert_allclose(losses[1] - losses[0], 3.0 * np.sum(np.square(kernel.kernel.numpy())), rtol=1e-4)
 
 
 def test_the_loss_of_an_epoch_weighs_images_alike_when_the_last_batch_is_smaller(images):

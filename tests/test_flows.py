@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import keras_genzoo as gz
 from keras_genzoo import bijectors, networks
+from keras_genzoo.recipes.building import policy
 from keras_genzoo.recipes.flows import _levels
 from keras_genzoo.recipes.vaes import _flow
 
@@ -89,6 +90,26 @@ def made_with(name, dtype, seed=0):
         variable.assign(variable + 0.3 * random.normal(size=variable.shape))
     x = random.uniform(size=(4, *shape)) if name == "logit" else 1.5 * random.normal(size=(4, *shape))
     return bijector, x.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["planar", "1x1 convolution", "chain"])
+def test_a_bijector_that_is_called_goes_forward(name, dtype):
+    make, shape = BIJECTORS[name]
+    with policy(dtype):
+        bijector = make()
+    x = np.random.default_rng(0).random((4, *shape)).astype("float32")
+    for called, forward in zip(bijector(x), bijector.forward(tf.constant(x)), strict=True):
+        assert called.dtype == forward.dtype
+        np.testing.assert_array_equal(called, forward)
+
+
+def test_a_bijector_with_a_context_is_called_with_it():
+    bijector, context = bijectors.Planar(3, context=2), np.ones((4, 2), "float32")
+    x = np.random.default_rng(0).random((4, 3)).astype("float32")
+    np.testing.assert_array_equal(bijector(x, context=context)[0], bijector.forward(x, context=context)[0])
+    with pytest.raises(ValueError, match="depends on a context and was given none"):
+        bijector(x)
 
 
 def log_determinant(bijector, x):
@@ -664,7 +685,7 @@ def test_bad_arguments_get_one_sentence():
         (lambda: bijectors.FactorOut((4, 4, 1), bijectors.Flatten((4, 4, 1))), "no channels can be done with"),
         (
             lambda: bijectors.VariationalDequantisation(networks.conv_coupling((4, 4, 3), 3, 8)),
-            "puts out shape (4, 4, 3), expected (4, 4, 6) for its images",
+            "puts out shape (4, 4, 3), expected (4, 4, 6)",
         ),
         (lambda: bijectors.Inverted(bijectors.ActNorm(3)), "ActNorm takes its values from what goes forward into it"),
         (lambda: bijectors.Autoregressive(networks.made(3, 2, 8), bound=0), "bound is 0, expected a number above 0"),

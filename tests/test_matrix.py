@@ -1,5 +1,6 @@
 """Every recipe in every precision, through every door: what a family is right in by itself must stay right where parts meet."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,3 +92,50 @@ def test_every_recipe_works_under_xla(recipe):
         key = {"key": randomness.row_key(0, 0, 3, 0)} if model.keyed else {}
         made = tf.function(lambda z: model.generate(z, **key), jit_compile=True, autograph=False)(latents)
         assert np.isfinite(made).all()
+
+
+@pytest.fixture
+def global_policy():
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+# Those of make test clip gradients together, report their norm, or hand codes to a flow.
+IN_FLOAT64 = ("gan", "glow", "iaf_vae", "ebm")
+
+
+@pytest.mark.parametrize("recipe", [pytest.param(name, marks=() if name in IN_FLOAT64 else pytest.mark.slow) for name in TINY])
+def test_every_recipe_works_under_a_global_policy_of_float64(recipe, global_policy, tmp_path):
+    global_policy("float64")
+    model = build(recipe, "eager", ema=0.9)
+    computing = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, keras.layers.Conv2D)}
+    assert not computing or "float64" in computing
+    data = batches(recipe, IMAGES)
+    history = model.fit(data, validation_data=data, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values()), history
+    if hasattr(model, "fit_prior"):
+        model.fit_prior(IMAGES)
+    check_answers(model, "float64")
+    model.save(tmp_path / "model.keras")
+    expected = outputs(model, IMAGES, **few(model, "log_prob"))
+    global_policy("float32")
+    again = outputs(gz.load(tmp_path / "model.keras"), IMAGES, **few(model, "log_prob"))
+    for name in expected:
+        np.testing.assert_array_equal(expected[name], again[name], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=() if name in ("vae", "glow", "planar_flow") else pytest.mark.slow) for name in TINY]
+)
+def test_weights_in_16_bits_are_refused_and_parts_have_none(recipe, dtype, global_policy):
+    global_policy(dtype)
+    if recipe in ("planar_flow", "rbm", "gaussian_rbm"):  # made of parts alone
+        model = build(recipe, "eager")
+        assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+        model.fit(batches(recipe, IMAGES), verbose=0)
+        check_answers(model, dtype)
+        return
+    with pytest.raises(ValueError, match=f"are in {dtype}, .*'mixed_{dtype}'"):
+        build(recipe, "eager")

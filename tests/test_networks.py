@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_genzoo import layers as own_layers
 from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound
+from keras_genzoo.metrics.inception import Bias
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
 ENCODERS = {
@@ -129,3 +131,95 @@ NUMPY = np.int64(2)
 )
 def test_sizes_may_be_integers_of_numpy(make, tmp_path):
     make().save(tmp_path / "network.keras")  # whose config JSON can hold
+
+
+# Layers as Keras knows them
+
+PIXELS, SOME = (None, None, None, 4), (2, 6, 6, 4)
+LAYERS = {  # how it is made, the shape it is built for, and the shape of an input
+    "SoftBound": (lambda: SoftBound(3.0), PIXELS, SOME),
+    "GroupNormalization": (lambda: own_layers.GroupNormalization(2), PIXELS, SOME),
+    "ChannelNormalization": (ChannelNormalization, PIXELS, SOME),
+    "SelfAttention": (lambda: own_layers.SelfAttention(2), (None, None, 4), (2, 5, 4)),
+    "SpaceToDepth": (lambda: own_layers.SpaceToDepth(2), PIXELS, SOME),
+    "DepthToSpace": (lambda: own_layers.DepthToSpace(2), PIXELS, SOME),
+    "SpectralConv2D": (lambda: own_layers.SpectralConv2D(3, 3, strides=2), PIXELS, SOME),
+    "SpectralConv2DTranspose": (lambda: own_layers.SpectralConv2DTranspose(3, 4, strides=2), PIXELS, SOME),
+    "SpectralDense": (lambda: own_layers.SpectralDense(5), (None, 4), (2, 4)),
+    "TimeEmbedding": (lambda: own_layers.TimeEmbedding(5), (None,), (2,)),
+    "MaskedDense": (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (None, 2), (2, 2)),
+    "Bias": (Bias, (None, 4), (2, 4)),
+}
+
+
+def test_every_layer_is_tested_as_keras_knows_it():
+    assert set(LAYERS) - {"Bias"} == {
+        name for name, each in vars(own_layers).items() if isinstance(each, type) and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_says_its_shape_takes_symbols_and_is_made_anew_from_its_config(name):
+    make, symbolic, shape = LAYERS[name]
+    layer, x = make(), np.random.default_rng(0).random(shape).astype("float32")
+    inputs = keras.Input(batch_shape=symbolic)
+    network = keras.Model(inputs, layer(inputs))
+    y = network(x)
+    assert layer.compute_output_shape(shape) == y.shape == tf.function(network)(x).shape
+    assert len(network.output_shape) == len(y.shape)
+    assert all(known in (None, size) for known, size in zip(network.output_shape, y.shape, strict=True))
+    assert network.output.dtype == y.dtype.name
+    again = type(layer).from_config(layer.get_config())
+    again.build(symbolic)
+    assert again.get_config() == layer.get_config()
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(x), y)
+    eager = make()
+    assert eager(x).shape == y.shape  # built by the call itself
+
+
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (lambda: own_layers.SpectralDense(5), (3, 7)),
+        (lambda: own_layers.SpectralConv2D(6, 3), (2, 6, 6, 4)),
+        (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (2, 2)),
+    ],
+)
+def test_lora_acts_gets_gradients_and_is_saved(make, shape, tmp_path):
+    layer = make()
+    network = keras.Sequential([keras.Input(shape[1:]), layer])
+    x = np.random.default_rng(0).random(shape).astype("float32")
+    before = network(x)
+    layer.enable_lora(2)
+    np.testing.assert_allclose(network(x), before, atol=1e-6)  # which begins at zero
+    layer.lora_kernel_b.assign(np.random.default_rng(1).normal(size=layer.lora_kernel_b.shape))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(network(x, training=True) ** 2)
+    trained = [layer.lora_kernel_a, layer.lora_kernel_b]
+    assert all(np.abs(gradient).max() > 0 for gradient in tape.gradient(loss, [each.value for each in trained]))
+    assert np.abs(network(x) - before).max() > 0.01
+    if hasattr(layer, "direction"):
+        for _ in range(30):
+            network(x, training=True)
+        matrix = layer.as_matrix(layer.kernel)
+        layer.bias.assign(np.zeros(layer.bias.shape))
+        plain = np.linalg.svd(matrix, compute_uv=False)[0]
+        if len(shape) == 2:
+            np.testing.assert_allclose(network(x), x @ matrix / plain, rtol=1e-3)
+    network.save(tmp_path / "network.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "network.keras")(x), network(x))
+
+
+@pytest.mark.parametrize("make", [lambda: own_layers.SpectralDense(4), lambda: own_layers.MaskedDense(4, [1, 2], [1, 2, 2, 2])])
+def test_a_layer_that_makes_its_kernel_anew_is_not_quantised(make):
+    layer = make()
+    network = keras.Sequential([keras.Input((2,)), layer, keras.layers.Dense(3)])
+    x = np.random.default_rng(0).random((5, 2)).astype("float32")
+    before = layer(x)
+    with pytest.warns(UserWarning, match=f"{type(layer).__name__} .* cannot be quantised to int8"):
+        network.quantize("int8")
+    np.testing.assert_array_equal(layer(x), before)
+    assert network.layers[-1].quantization_mode == "int8"
+    with pytest.raises(ValueError, match="expected one that is not quantised"):
+        type(layer).from_config({**layer.get_config(), "dtype": "int8_from_float32"}).build((None, 2))

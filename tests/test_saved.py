@@ -8,8 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from test_case import batches, build
 
 import keras_genzoo as gz
+from keras_genzoo.core.serialization import constructor_arguments
+from keras_genzoo.testing import forward
 
 BUILT = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "build_saved_models.py"))
 FOLDER, outputs = BUILT["FOLDER"], BUILT["outputs"]
@@ -103,3 +106,66 @@ def test_a_class_that_is_not_known_is_one_sentence(tmp_path):
             gz.load(content)
     finally:
         registry["tests>Younger"] = known
+
+
+@keras.saving.register_keras_serializable("tests")
+class Own(keras.Model):
+    """A network written as a class around another one."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, inputs, training=False):
+        return self.inner(inputs, training=training)
+
+    def get_config(self):
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("inner")), **config)
+
+
+def own(part):
+    """The network as a class, called once; anything else as it is."""
+    if not hasattr(part, "operations"):
+        return part
+    network = Own(part)
+    shapes = [(2, *each.shape[1:]) for each in part.inputs]
+    network([np.zeros(shape, "float32") for shape in shapes] if len(shapes) > 1 else np.zeros(shapes[0], "float32"))
+    return network
+
+
+@pytest.mark.parametrize(
+    "name", ["vae", "wae_mmd", "two_stage_vae", "conditional_gan", "conditional_diffusion", "ebm", "vqvae", "autoencoder"]
+)
+def test_networks_that_are_classes_are_taken_and_loaded(name, images, tmp_path):
+    like = build(name, "eager")
+    arguments = {each: getattr(like, each) for each in constructor_arguments(type(like))}
+    model = type(like)(**{each: own(value) for each, value in arguments.items()})
+    assert any(isinstance(getattr(model, each), Own) for each in arguments)
+    assert (model.image_shape, model.num_classes, model.conditional) == (like.image_shape, like.num_classes, like.conditional)
+    model.compile(run_eagerly=True)
+    model.fit(batches(name, images[:4]), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = gz.load(tmp_path / "model.keras")
+    np.testing.assert_array_equal(forward(model, images[:4]), forward(loaded, images[:4]))
+
+
+def test_a_sequential_that_was_called_once_is_taken_and_loaded(images, tmp_path):
+    encoder = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    encoder(images[:1].astype("float32"))
+    model = gz.models.Autoencoder(encoder, gz.networks.mlp(3, (8, 8, 1), width=8))
+    model.compile(run_eagerly=True)
+    model.fit(images[:8], batch_size=4, verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(images), gz.load(tmp_path / "model.keras")(images))
+
+
+def test_a_closed_form_is_of_functional_networks_alone():
+    encoder = own(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])._functional)
+    with pytest.raises(ValueError, match="expected one Dense layer"):
+        gz.models.Autoencoder(
+            encoder, gz.networks.mlp(3, (8, 8, 1), width=8), regularizers=[gz.regularizers.Contractive(method="closed_form")]
+        )

@@ -5,7 +5,9 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.adversarial.objectives import OBJECTIVES, Objective
+from keras_genzoo.core.checks import output_shapes
 from keras_genzoo.core.serialization import named
+from keras_genzoo.core.tracking import added
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -25,7 +27,7 @@ class LatentGame(divergences.Divergence):
         super().__init__(**kwargs)
         self.critic = critic
         self.objective = named(objective, OBJECTIVES, Objective, "objective")
-        units = critic.output_shape[-1]
+        units = output_shapes(critic, "the critic of codes")[0][-1]
         if self.objective.pairs or (units != 1 and not self.objective.features):
             raise ValueError(
                 f"objective is {type(self.objective).__name__} and the critic of codes puts out {units} units, expected an "
@@ -34,8 +36,13 @@ class LatentGame(divergences.Divergence):
 
     def outputs(self, z, prior, random, training):
         """The critic's outputs for draws from the prior and for codes."""
-        draws = prior.sample(ops.shape(z)[0], random)
-        return self.critic(draws, training=training), self.critic(z, training=training)
+        return self.scored(z, prior, random, training)[0]
+
+    def scored(self, z, prior, random, training):
+        """`outputs`, and the mean of what the critic's layers add to its loss in both calls (`add_loss`)."""
+        both = prior.sample(ops.shape(z)[0], random), z
+        outputs, more = zip(*((self.critic(each, training=training), added(self.critic)) for each in both), strict=True)
+        return outputs, sum(more) / 2
 
     def __call__(self, z, prior, random):
         return ops.mean(self.objective.generator_loss(*self.outputs(z, prior, random, False)))

@@ -32,6 +32,10 @@ class Bijector(Part):
     conditional = False
     fitted = False
 
+    def call(self, x, training=False, context=None):
+        """What `forward` returns."""
+        return self.forward(x, training, **told(self, context))
+
     def forward(self, x, training=False):
         """y, and the logarithm of the absolute determinant of its Jacobian, `(batch,)`."""
         raise NotImplementedError
@@ -51,6 +55,17 @@ class Bijector(Part):
     def _check_context(self, context):
         if self.conditional and context is None:
             raise ValueError(f"{type(self).__name__} depends on a context and was given none; pass context=, (batch, units).")
+
+
+def as_of(bijector, *tensors):
+    """Tensors in the precision of a bijector, a list: that of its variables, float64 for one."""
+    return [ops.cast(each, bijector.variable_dtype) for each in tensors]
+
+
+def forward_of(bijector, x, training=False, *context):
+    """`forward` of float32, and float32 again, in whatever precision the bijector computes."""
+    x, *context = as_of(bijector, x, *context)
+    return [ops.cast(each, "float32") for each in bijector.forward(x, training, *context)]
 
 
 def told(bijector, context):

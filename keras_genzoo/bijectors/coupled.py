@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_genzoo.bijectors.base import Bijector, total
 from keras_genzoo.bijectors.elementwise import Spline, get_elementwise, per_element
+from keras_genzoo.core.checks import check_output, input_shapes, operations
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.layers import MaskedDense
 
@@ -32,21 +33,18 @@ class Coupling(Bijector):
         if mask not in ("channels", "checkerboard"):
             raise ValueError(f"mask is {mask!r}, expected 'channels' or 'checkerboard'.")
         self.network = network
+        self.conditional = len(input_shapes(network, "the network", any_size=True)) == 2
         self.elementwise = get_elementwise(elementwise)
         self.mask = mask
         self.flip = flip
 
-    @property
-    def conditional(self):
-        return len(self.network.inputs) == 2
-
     def _parameters(self, stays, changes, training, context):
         self._check_context(context)
         output = self.network([stays, context] if self.conditional else stays, training=training)
-        parameters = per_element(output, self.elementwise.parameters)
+        parameters = per_element(ops.cast(output, changes.dtype), self.elementwise.parameters)
         if parameters.shape[-2] != changes.shape[-1]:
             raise ValueError(
-                f"the coupling's network puts out {self.network.output_shape[-1]} channels, expected {changes.shape[-1]} that "
+                f"the coupling's network puts out {output.shape[-1]} channels, expected {changes.shape[-1]} that "
                 f"change times {self.elementwise.parameters} parameters."
             )
         return parameters
@@ -102,12 +100,9 @@ class Autoregressive(Bijector):
         if not bound > 0:
             raise ValueError(f"bound is {bound!r}, expected a number above 0.")
         self.network = network
+        self.conditional = len(input_shapes(network, "the network", any_size=True)) == 2
         self.elementwise = get_elementwise(elementwise)
         self.bound = bound
-
-    @property
-    def conditional(self):
-        return len(self.network.inputs) == 2
 
     def _seen(self, x):
         return ops.clip(x, -self.bound, self.bound)
@@ -116,7 +111,7 @@ class Autoregressive(Bijector):
         self._check_context(context)
         x = self._seen(x)
         output = self.network([x, context] if self.conditional else x, training=training)
-        return per_element(output, self.elementwise.parameters)
+        return per_element(ops.cast(output, x.dtype), self.elementwise.parameters)
 
     def forward(self, x, training=False, context=None):
         y, log_slope = self.elementwise.forward(x, self._parameters(x, training, context))
@@ -135,7 +130,7 @@ class Autoregressive(Bijector):
     def _as_chain(self):
         """The layers of a network that is a chain of them, and the layer of the context that is added to what the first puts out,
         or None; of another network (None, None)."""
-        layers = [layer for layer in self.network.layers if not isinstance(layer, keras.layers.InputLayer)]
+        layers = operations(self.network) or []
         chain = [layer for layer in layers if isinstance(layer, (MaskedDense, keras.layers.Activation))]
         others = [layer for layer in layers if layer not in chain]
         ends = len(chain) > 1 and all(isinstance(layer, MaskedDense) for layer in (chain[0], chain[-1]))
@@ -223,16 +218,15 @@ class VariationalDequantisation(Part):
         super().__init__(**kwargs)
         self.network = network
         self.elementwise = get_elementwise(elementwise)
-        *sides, channels = network.input_shape[1:]
-        expected = (*sides, channels * self.elementwise.parameters)
-        if tuple(network.output_shape[1:]) != expected:
-            raise ValueError(f"the network puts out shape {tuple(network.output_shape[1:])}, expected {expected} for its images.")
+        *sides, channels = input_shapes(network, "the network")[0]
+        check_output(network, "the network", (*sides, channels * self.elementwise.parameters))
 
     def __call__(self, x, uniform, training=False):
         """u of images in [0, 1], with noise of their shape; and log q(u | x), `(batch,)`."""
         log_slope_of_sigmoid = lambda a: -ops.softplus(a) - ops.softplus(-a)  # noqa: E731
         v = ops.clip(uniform, 1e-6, 1.0 - 1e-6)
         logit = ops.log(v) - ops.log1p(-v)
-        parameters = per_element(self.network(x, training=training), self.elementwise.parameters)
+        output = ops.cast(self.network(x, training=training), logit.dtype)
+        parameters = per_element(output, self.elementwise.parameters)
         y, log_slope = self.elementwise.forward(logit, parameters)
         return ops.sigmoid(y), total(log_slope_of_sigmoid(logit) - log_slope - log_slope_of_sigmoid(y))

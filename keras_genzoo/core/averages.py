@@ -137,7 +137,10 @@ def in_place(model):
         (variable, tf.where(begun[id(model._averages.clocks[id(variable)])], average._value, variable._value))
         for variable, average in model._averages.all
     ]
-    with keras.StatelessScope(state_mapping=values) as scope:
+    averaged = {id(variable) for variable, _ in values}
+    # Keras looks here for what regularisers are of, and nowhere else.
+    values += [(v, v._value) for v in model.trainable_variables if v.regularizer is not None and id(v) not in averaged]
+    with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:
         yield
     for counter in model._counters.values():  # the scope kept every assignment to itself
         value = scope.get_current_value(counter)

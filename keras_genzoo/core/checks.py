@@ -83,6 +83,78 @@ def image_size(image_shape):
         ) from None
 
 
+def input_shapes(network, name, any_size=False):
+    """The shapes of a network's inputs, as it was built for, a list of tuples without the batch axis.
+
+    Args:
+        network: built keras.Model: functional, sequential, or a subclass that was called once.
+        name: str. What the network is called.
+        any_size: bool. Whether axes may be of any size, None. Defaults to False.
+
+    Raises:
+        ValueError: it is not built, has inputs by name, or an axis of any size.
+    """
+    check_built(network, name)
+    inputs = _symbolic(network, "input")
+    if isinstance(inputs, dict):
+        raise ValueError(f"{name} takes a dict of inputs, {', '.join(inputs)}, expected one tensor or a list of them.")
+    if inputs is not None:
+        shapes = [tensor.shape for tensor in _listed(inputs)]
+    else:  # as Keras recorded it
+        config = network.get_build_config() or {}
+        recorded = config.get("input_shape")
+        shapes = [recorded] if _is_shape(recorded) else list(recorded or ())
+        if not shapes or not all(map(_is_shape, shapes)):
+            raise ValueError(
+                f"{name} was built for {config.get('shapes_dict', recorded)}, expected one tensor or a list of them as the first "
+                f"argument of its call."
+            )
+    shapes = [tuple(shape[1:]) for shape in shapes]
+    if not any_size and any(None in shape for shape in shapes):
+        came = " and ".join(map(str, shapes))
+        raise ValueError(f"{name} takes shape {came}, expected a size for every axis; give it keras.Input((28, 28, 1)), say.")
+    return shapes
+
+
+def output_shapes(network, name):
+    """The shapes of what a network puts out for the inputs it was built for, as `input_shapes` gives those of the inputs.
+
+    Raises:
+        ValueError: as `input_shapes`, or it puts out a dict.
+    """
+    check_built(network, name)
+    outputs = _symbolic(network, "output")
+    if outputs is None:
+        inputs = [keras.KerasTensor((None, *shape)) for shape in input_shapes(network, name, any_size=True)]
+        outputs = network.compute_output_spec(inputs if len(inputs) > 1 else inputs[0])
+    if isinstance(outputs, dict):
+        wanted = ", ".join(f"outputs[{key!r}]" for key in sorted(outputs, key=_place))
+        raise ValueError(
+            f"{name} puts out a dict, expected a tensor or a list of them; end it in keras.Model(inputs, [{wanted}])."
+        )
+    return [tuple(tensor.shape[1:]) for tensor in _listed(outputs)]
+
+
+def _symbolic(network, which):
+    """The tensors of a functional or sequential model as it was given them; None for other layers."""
+    network = getattr(network, "_functional", None) or network
+    return getattr(network, which) if hasattr(network, "operations") else None
+
+
+def operations(network):
+    """The steps of a functional or sequential model but its inputs, layers and other functions; None for other layers."""
+    found = _symbolic(network, "operations")
+    return None if found is None else [each for each in found if not isinstance(each, keras.layers.InputLayer)]
+
+
+def _listed(tensors):
+    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+
+
+def _is_shape(shape):
+    return isinstance(shape, (list, tuple)) and all(size is None or isinstance(size, int) for size in shape)
+
+
 def check_output(network, name, *expected):
     """Raise one sentence unless a network puts out tensors of the expected shapes, the batch axis left out.
 
@@ -91,8 +163,7 @@ def check_output(network, name, *expected):
         name: str. What the network is called.
         *expected: tuples of ints, or None for any number, one an output.
     """
-    shapes = network.output_shape if isinstance(network.output_shape, list) else [network.output_shape]
-    shapes = [tuple(shape[1:]) for shape in shapes]
+    shapes = output_shapes(network, name)
     if len(shapes) != len(expected) or not all(map(_fits, shapes, expected)):
         came, wanted = (" and ".join(map(str, these)) for these in (shapes, expected))
         raise ValueError(f"{name} puts out shape {came}, expected {wanted}; change its last layer or its input.")
@@ -102,13 +173,83 @@ def _fits(shape, expected):
     return len(shape) == len(expected) and all(wanted in (None, size) for size, wanted in zip(shape, expected, strict=True))
 
 
+POSTERIOR = "mu", "log_variance", "context"
+
+
+def _place(name):
+    """Where an output of this name stands in the encoder of a posterior; the last where the name tells nothing."""
+    return next((place for place, known in enumerate(POSTERIOR) if name.startswith(known)), len(POSTERIOR))
+
+
+def check_posterior(encoder, name, code, count=2):
+    """Raise one sentence unless an encoder puts out `mu`, `log_variance` and, of a count of 3, a context, in this order.
+
+    Args:
+        encoder: keras.Model. Its outputs are known by their names, where these begin so.
+        name: str. What the encoder is called.
+        code: tuple of ints. The shape of each output.
+        count: int. Number of outputs. Defaults to 2.
+    """
+    check_output(encoder, name, *[code] * count)
+    names = getattr(encoder, "output_names", [])
+    if any(_place(each) not in (place, len(POSTERIOR)) for place, each in enumerate(names)):
+        wanted = ", ".join(POSTERIOR[:count])
+        raise ValueError(f"{name} puts out {', '.join(names)}, expected the order {wanted}; exchange its outputs.")
+
+
+def check_built(network, name):
+    """Raise one sentence unless this is a layer, and built."""
+    if not isinstance(network, keras.layers.Layer):
+        raise ValueError(f"{name} is {network!r}, expected a built keras.Model.")
+    if not network.built:
+        raise ValueError(f"{name} is not built; call it once on a batch, or make it a functional keras.Model with an Input.")
+
+
 def check_network(network, name):
     """Raise one sentence unless a network is built and can be saved."""
+    if isinstance(network, keras.Model):
+        check_built(network, name)
     for layer in network._flatten_layers():
+        try:
+            layer.get_config() if _foreign(layer) else None
+        except NotImplementedError:
+            raise ValueError(
+                f"{name} holds a {type(layer).__name__}, which has no get_config and could not be saved; write one with the "
+                f"arguments of its constructor."
+            ) from None
         if isinstance(layer, keras.layers.Lambda):
             raise ValueError(
                 f"{name} holds the Lambda layer {layer.name!r}, which cannot be saved and loaded safely; "
                 f"write it as a keras.layers.Layer with @keras.saving.register_keras_serializable()."
             )
-    if isinstance(network, keras.Model) and not network.built:
-        raise ValueError(f"{name} is not built; call it once on a batch, or make it a functional keras.Model with an Input.")
+
+
+def check_precision(part, name):
+    """Raise one sentence if what is to be trained is kept in 16 bits."""
+    for variable in part.trainable_variables:
+        if variable.dtype in ("float16", "bfloat16"):
+            raise ValueError(
+                f"the weights of {name} are in {variable.dtype}, where small steps are rounded away; take the dtype policy "
+                f"'mixed_{variable.dtype}', which computes in it and keeps weights in float32."
+            )
+
+
+def _foreign(layer):
+    return type(layer).__module__.partition(".")[0] not in ("keras", "keras_genzoo")
+
+
+def check_unshared(parts):
+    """Raise one sentence if a layer with weights is in two parts of a model: files of Keras do not keep it one.
+
+    Args:
+        parts: list of (name, layer).
+    """
+    holders = {}
+    for number, (name, part) in enumerate(parts):
+        for layer in part._flatten_layers():
+            first = holders.setdefault(id(layer), (number, name))
+            if first[0] != number and layer.weights:
+                raise ValueError(
+                    f"the layer {layer.name!r} is in {first[1]} and in {name}, and a saved model could not be loaded; give each "
+                    f"of them a layer of its own."
+                )

@@ -9,13 +9,13 @@ import tensorflow as tf
 from keras_genzoo.core import averages, optimizers, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, extra, first_batch, one_hot, unpack
-from keras_genzoo.core.checks import check_network
+from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes
 from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 from keras_genzoo.core.shares import share
 from keras_genzoo.core.stored import Stored
-from keras_genzoo.core.tracking import counted, point
+from keras_genzoo.core.tracking import added, counted, point
 
 
 class _Default:
@@ -114,9 +114,11 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
 
     def finish(self):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
-        for name in constructor_arguments(type(self)):
-            for part in self._layers_of([name]):
-                check_network(part, name)
+        parts = [(name, part) for name in constructor_arguments(type(self)) for part in self._layers_of([name])]
+        for name, part in parts:
+            check_network(part, name)
+            check_precision(part, name)
+        check_unshared(parts)
         self._trackers = [keras.metrics.Mean(name=name) for name in ("loss", *self.terms, *self.diagnostics)]
         self._averages = averages.pairs(self)
         self.built = True  # the networks are
@@ -140,7 +142,7 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
             raise AttributeError(
                 f"{type(self).__name__} does not say what images it takes; give it `image_shape`, an attribute or a property."
             )
-        return tuple(self.encoder.input_shape[1:])
+        return input_shapes(self.encoder, "encoder")[0]
 
     @property
     def support(self):
@@ -264,13 +266,15 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
 
         Args:
             terms_of: callable without arguments, to a dict of terms that holds "loss"; each is a scalar or one number an
-                image. The norm of the gradient joins them as `<network>_gradient_norm` where the family's diagnostics
-                name it, of the first of the networks.
+                image. "added" may hold by name what layers of networks add by `add_loss`, where it is not that of the last call
+                (`tracking.added`). The norm of the gradient joins them as `<network>_gradient_norm` where the family's
+                diagnostics name it, of the first of the networks.
             networks: names of the constructor arguments to train.
             optimizer: the optimizer of these.
 
         Returns:
-            The dict, with the networks' kernel regularisers added to "loss".
+            The dict, with the networks' kernel regularisers, and what their layers add by `add_loss`, added to "loss", and to
+            "<network>_loss", of the first of the networks, where the family has such a term.
         """
         variables = self._variables_of(networks, "trainable_variables")
         known = optimizers.known_variables(optimizer)
@@ -286,7 +290,7 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
         norm = f"{networks[0]}_gradient_norm"
         if norm in self.diagnostics:
             scale = optimizer.scale_loss(tf.constant(1.0 / replicas))
-            terms[norm] = tf.linalg.global_norm(gradients) / tf.cast(scale, tf.float32)
+            terms[norm] = optimizers.global_norm(gradients) / tf.cast(scale, tf.float32)
         if variables:  # unless all is frozen
             before = tf.identity(tf.convert_to_tensor(optimizer.iterations))
             optimizer.apply_gradients(zip(optimizers.clip_together(gradients, optimizer, replicas), variables, strict=True))
@@ -301,10 +305,9 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
 
     def _regularised(self, terms_of, networks):
         terms = dict(terms_of())
-        for part in self._layers_of(networks):
-            for loss in part.losses:
-                terms["loss"] = terms["loss"] + tf.cast(loss, tf.float32)
-        return terms
+        given = terms.pop("added", {})
+        more = sum(given[name] if name in given else sum(map(added, self._layers_of([name]))) for name in networks)
+        return terms | {term: terms[term] + more for term in ("loss", f"{networks[0]}_loss") if term in terms}
 
     def track(self, terms):
         """Feed the metrics, numbers per image as well as scalars, and return what they stand at."""

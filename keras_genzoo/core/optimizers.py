@@ -147,8 +147,17 @@ def follow(model):
     model._rates = rates(model)
 
 
+def global_norm(gradients):
+    """Of gradients of any precision, float32."""
+    return tf.linalg.global_norm([None if each is None else tf.cast(each, tf.float32) for each in gradients])
+
+
 def clip_together(gradients, optimizer, replicas):
     """Clip the whole batch's gradient, not every replica's share of it, as on one device."""
+    precisions = {each.dtype for each in gradients if each is not None}
+    if len(precisions) > 1 and _inner(optimizer).global_clipnorm:  # Keras takes their norm in one; steps are in the variable's
+        widest = max(precisions, key=lambda precision: precision.size)
+        gradients = [None if each is None else tf.cast(each, widest) for each in gradients]
     clips = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
     if replicas == 1 or not any(clips) or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return gradients

@@ -153,11 +153,16 @@ class Configured(metaclass=_Finishing):
             named[name].assign(store[name])
 
 
+HALF = "float16", "bfloat16"
+
+
 class Part(Configured, keras.layers.Layer):
     """A part of a model that is no network: a likelihood, a prior. Its variables exist from the start and are saved."""
 
     def __init__(self, name=None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        if dtype is None and keras.config.dtype_policy().variable_dtype in HALF:
+            dtype = "float32"
+        super().__init__(name=name, dtype=dtype, autocast=False)
 
     def add_weight(self, **settings):
         # Parts compute in full precision, also where a model of less calls them.

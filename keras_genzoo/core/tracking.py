@@ -6,6 +6,11 @@ import tensorflow as tf
 from keras_genzoo.core.shares import counts
 
 
+def added(layer):
+    """What a layer's kernel regularisers and, in its last call, `add_loss` add to a loss, a float32 scalar."""
+    return sum((tf.cast(loss, tf.float32) for loss in layer.losses), tf.constant(0.0))
+
+
 def counted(model, name, value, rows):
     """A term and its weights in the mean of its tracker.
 

@@ -94,6 +94,9 @@ class Bias(keras.layers.Layer):
     def call(self, x):
         return x + self.bias
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
 
 def _name(node):
     return node.replace("/", "_")

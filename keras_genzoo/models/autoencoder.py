@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import distances, regularizers
-from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.checks import check_output, input_shapes
 from keras_genzoo.core.images import to_unit
 from keras_genzoo.core.inference import available_if, batched
 from keras_genzoo.core.model import GenerativeModel
@@ -60,7 +60,7 @@ class Autoencoder(Coded, GenerativeModel):
         self.regularizers = _checked(regularizers, encoder, decoder)
         self.corruption = get_corruption(corruption)
         self._dist = distances.get(distance)
-        self.check_encoder(tuple(decoder.input_shape[1:]))
+        self.check_encoder(input_shapes(decoder, "decoder")[0])
         check_output(decoder, "decoder", self.image_shape)
 
     def check_encoder(self, code):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import samplers, schedules, weightings
-from keras_genzoo.core.checks import check_output, whole, whole_or_none
+from keras_genzoo.core.checks import check_output, input_shapes, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.models.diffusion_bound import VariationalBound
@@ -94,12 +94,13 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         self.prediction.check(self.schedule)
         self.time_sampling.check(self.schedule)
         check_output(network, "network", self.image_shape)
-        self.num_classes = network.inputs[2].shape[1] if len(network.inputs) == 3 else None
+        inputs = input_shapes(network, "network")
+        self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
 
     @property
     def image_shape(self):
-        return tuple(self.network.inputs[0].shape[1:])
+        return input_shapes(self.network, "network")[0]
 
     @property
     def conditional(self):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import chains
-from keras_genzoo.core.checks import check_output, whole
+from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
 from keras_genzoo.models.chained import Chained
@@ -136,7 +136,7 @@ class EnergyModel(Chained):
 
     @property
     def image_shape(self):
-        return tuple(self.network.input_shape[1:])
+        return input_shapes(self.network, "network")[0]
 
     # Training
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.bijectors import Chain
+from keras_genzoo.bijectors.base import as_of, forward_of
 from keras_genzoo.core import codes, images, randomness
 from keras_genzoo.core.batches import some_images
 from keras_genzoo.core.checks import image_size, whole
@@ -64,10 +65,10 @@ class Flow(GenerativeModel):
         self._image_shape = image_size(image_shape)
         self.prior = StandardNormal(math.prod(image_shape)) if prior is None else prior
         self.dequantisation = dequantisation
-        self._chain = Chain(self.bijectors)
+        self._chain = Chain(self.bijectors, dtype=self.bijectors[0].dtype_policy if self.bijectors else None)
         if self._chain.conditional:
             raise ValueError("a bijector depends on a context, which images have none of; build it without context=.")
-        shape = tuple(self._chain.forward(tf.fill((1, *self._image_shape), 0.5))[0].shape[1:])
+        shape = tuple(forward_of(self._chain, tf.fill((1, *self._image_shape), 0.5))[0].shape[1:])
         if shape != (math.prod(image_shape),):
             raise ValueError(
                 f"the bijectors put out shape {shape}, expected ({math.prod(image_shape)},): vectors of as many dimensions as an "
@@ -91,11 +92,14 @@ class Flow(GenerativeModel):
         x = self.images_of(some_images(dataset, first_batch))
         points = images.dequantise(x, self.random.uniform(tf.shape(x)))
         noise = randomness.latin_hypercube(NOISE, self.image_shape, self.seed)
-        self._chain.initialize(tf.concat([points, noise], axis=0))
+        self._chain.initialize(*as_of(self._chain, tf.concat([points, noise], axis=0)))
+
+    def _inverse(self, z):
+        return ops.cast(self._chain.inverse(*as_of(self._chain, z)), "float32")
 
     def log_density(self, points, training=False):
         """log p of points of the unit cube, in nats, `(batch,)`."""
-        z, log_det = self._chain.forward(points, training)
+        z, log_det = forward_of(self._chain, points, training)
         return self.prior.log_prob(z) + log_det
 
     def dequantised_log_prob(self, x, uniform, training=False):
@@ -119,12 +123,12 @@ class Flow(GenerativeModel):
     @batched
     def encode(self, x):
         """Images to noise `(batch, height * width * channels)`; of each level the middle is taken."""
-        return self._chain.forward(images.to_cube(self.images_of(x)))[0]
+        return forward_of(self._chain, images.to_cube(self.images_of(x)))[0]
 
     @batched
     def decode(self, z):
         """Noise to images in [0, 1]; the exact inverse of `encode`."""
-        return images.from_cube(self._chain.inverse(z))
+        return images.from_cube(self._inverse(z))
 
     def between(self, z0, z1, position):
         # Another prior's draws need not lie on a sphere.
@@ -179,7 +183,7 @@ class Flow(GenerativeModel):
         with self.averaged_weights():
             for start in range(0, whole(n=n), 256):
                 z = self.prior.sample(min(256, n - start), randomness.RowStream(seed, start))
-                found.append(inside(self._chain.inverse(z)))
+                found.append(inside(self._inverse(z)))
         return float(np.mean(np.concatenate(found)))
 
     @batched

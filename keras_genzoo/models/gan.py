@@ -6,9 +6,10 @@ from keras import ops
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds, view
 from keras_genzoo.core.batches import extra
-from keras_genzoo.core.checks import check_output, whole
+from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.tracking import added
 from keras_genzoo.regularizers import check_unmixed
 
 
@@ -78,18 +79,14 @@ class GAN(GenerativeModel):
             )
         self.augment = check_kinds(augment)
         check_output(critic, "critic", (None if self.objective.features else 1,))
-        check_output(generator, "generator", tuple(self._shape(critic, 0)))
-        self.latent_dim = self._shape(generator, 0)[0]
-        self.num_classes = self._shape(generator, 1)[0] if len(generator.inputs) == 2 else None
-        if len(critic.inputs) != len(generator.inputs):
+        check_output(generator, "generator", self.image_shape)
+        inputs, count = input_shapes(generator, "generator"), len(input_shapes(critic, "critic"))
+        self.latent_dim = inputs[0][0]
+        self.num_classes = inputs[1][0] if len(inputs) == 2 else None
+        if count != len(inputs):
             raise ValueError(
-                f"the generator has {len(generator.inputs)} inputs and the critic {len(critic.inputs)}: expected labels into "
-                f"both or into neither."
+                f"the generator has {len(inputs)} inputs and the critic {count}: expected labels into both or into neither."
             )
-
-    @staticmethod
-    def _shape(network, index):
-        return tuple(network.inputs[index].shape[1:])
 
     @property
     def optimizers(self):
@@ -98,7 +95,7 @@ class GAN(GenerativeModel):
 
     @property
     def image_shape(self):
-        return self._shape(self.critic, 0)
+        return input_shapes(self.critic, "critic")[0]
 
     @property
     def conditional(self):
@@ -157,7 +154,7 @@ class GAN(GenerativeModel):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
         views = [view(self.augment, random) for _ in (real, *fakes)]
         shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
-        outputs = [self._score(images, labels, training) for images in shown]
+        outputs, more = zip(*((self._score(images, labels, training), added(self.critic)) for images in shown), strict=True)
         objective = self.objective.critic_loss(*outputs)
         penalty = 0.0
         if training and self.penalties:
@@ -173,6 +170,7 @@ class GAN(GenerativeModel):
             "real_score": scores[0],
             "fake_score": scores[1],
             "outputs": outputs,
+            "added": {"critic": sum(more) / len(more)},
         }
 
     @staticmethod
@@ -223,9 +221,9 @@ class GAN(GenerativeModel):
         real, labels = self._real(data)
         random = self.random_test
 
-        def terms_of():
-            generator = self.generator_terms(real, labels, random, training=False)
+        def critic_terms():
             fakes = self._fakes(ops.shape(real)[0], labels, random, training=False)
-            return {**self.critic_terms(real, labels, fakes, random, training=False), **generator}
+            return self.critic_terms(real, labels, fakes, random, training=False)
 
-        return self.track(self.measure(terms_of, ("generator",)))
+        generator = self.measure(lambda: self.generator_terms(real, labels, random, training=False), ("generator",))
+        return self.track({**self.measure(critic_terms, ("critic",)), **generator})

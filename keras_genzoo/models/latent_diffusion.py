@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import distances
+from keras_genzoo.core.checks import input_shapes
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.models.autoencoder import Autoencoder
@@ -16,7 +17,7 @@ class LatentDiffusion(GenerativeModel):
     """A diffusion model of the codes of an autoencoder (Rombach et al. 2022, arXiv:2112.10752).
 
     Codes are brought to mean 0 and variance 1 by running averages. The autoencoder comes trained, or learns in the same steps
-    by its own loss and optimizer; no gradient of the diffusion model's loss reaches it.
+    by its own loss, `autoencoder_loss`, and optimizer; no gradient of the diffusion model's loss reaches it.
 
     Args:
         autoencoder: `Autoencoder`, without `ema` of its own; or, with `train_autoencoder=False`, any trained model of this zoo
@@ -37,7 +38,6 @@ class LatentDiffusion(GenerativeModel):
     (4, 28, 28, 1)
     """
 
-    terms = ("reconstruction_loss",)
     optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
     averaged = ("autoencoder", "diffusion", "normalize")
     keyed = True
@@ -53,7 +53,7 @@ class LatentDiffusion(GenerativeModel):
                 f"train_autoencoder=False."
             )
         self._distance = distances.get(getattr(autoencoder, "distance", "l2"))
-        codes = math.prod(autoencoder.decoder.input_shape[1:])
+        codes = math.prod(input_shapes(autoencoder.decoder, "decoder")[0])
         if diffusion.image_shape != (1, 1, codes) or diffusion.clip:
             raise ValueError(
                 f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
@@ -66,6 +66,10 @@ class LatentDiffusion(GenerativeModel):
         self.normalize = keras.layers.BatchNormalization(**settings, dtype="float32", name="normalize")
         self.normalize.build((None, codes))
         self.num_classes = diffusion.num_classes
+
+    @property
+    def terms(self):
+        return ("reconstruction_loss", *(["autoencoder_loss"] if self.train_autoencoder else []))
 
     @property
     def image_shape(self):
@@ -121,7 +125,8 @@ class LatentDiffusion(GenerativeModel):
 
     def _reconstruction_terms(self, x, random, training):
         if self.train_autoencoder:
-            return self.autoencoder.objective(x, random, training)
+            terms = self.autoencoder.objective(x, random, training)
+            return {**terms, "autoencoder_loss": terms["loss"]}
         return {"reconstruction_loss": self._distance(x, self.autoencoder.reconstruct(x))}
 
     def train_step(self, data):
@@ -139,8 +144,7 @@ class LatentDiffusion(GenerativeModel):
     def test_step(self, data):
         x, labels = self.images_of(data), self.one_hot_labels_of(data)
 
-        def terms_of():
-            reconstruction = self._reconstruction_terms(x, self.random_test, False)
-            return {**reconstruction, **self._diffusion_terms(x, labels, self.random_test, False)}
-
-        return self.track(self.measure(terms_of, self.averaged))
+        reconstruction_of = lambda: {"loss": 0.0, **self._reconstruction_terms(x, self.random_test, False)}  # noqa: E731
+        reconstruction = self.measure(reconstruction_of, ("autoencoder",))
+        terms_of = lambda: self._diffusion_terms(x, labels, self.random_test, False)  # noqa: E731
+        return self.track({**reconstruction, **self.measure(terms_of, ("diffusion", "normalize"))})

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_genzoo import divergences, likelihoods
 from keras_genzoo.core import randomness
-from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.checks import check_output, check_posterior, input_shapes
 from keras_genzoo.core.inference import inference
 from keras_genzoo.models.vae import VAE
 from keras_genzoo.priors import StandardNormal
@@ -43,14 +43,17 @@ class TwoStageVAE(VAE):
         super().__init__(encoder, decoder, **kwargs)
         self.second_encoder, self.second_decoder = second_encoder, second_decoder
         self.second_likelihood = likelihoods.Gaussian("learned") if second_likelihood is None else second_likelihood
-        check_output(second_encoder, "second_encoder", *[tuple(second_decoder.input_shape[1:])] * 2)
-        check_output(second_decoder, "second_decoder", tuple(decoder.input_shape[1:]))
+        (self._code,), (self._second_code,) = (
+            input_shapes(each, name)[0] for each, name in ((decoder, "decoder"), (second_decoder, "second_decoder"))
+        )
+        check_posterior(second_encoder, "second_encoder", (self._second_code,))
+        check_output(second_decoder, "second_decoder", (self._code,))
 
     def draw_latents(self, n, random):
         """n draws of u, and the noise of z given u, side by side."""
         if self.density() is None or not self.density().fitted:
-            return random.normal((n, self.second_decoder.input_shape[1] + self.decoder.input_shape[1]))
-        return ops.concatenate([self.density().sample(n, random), random.normal((n, self.decoder.input_shape[1]))], axis=1)
+            return random.normal((n, self._second_code + self._code))
+        return ops.concatenate([self.density().sample(n, random), random.normal((n, self._code))], axis=1)
 
     def codes_of(self, x, random):
         """A draw of u for each image: from q(u|z), with z from q(z|x)."""
@@ -60,7 +63,7 @@ class TwoStageVAE(VAE):
     @inference
     def generate(self, latents):
         """Images from what `draw_latents` drew."""
-        u, noise = ops.split(latents, [self.second_decoder.input_shape[1]], axis=1)
+        u, noise = ops.split(latents, [self._second_code], axis=1)
         return self.decode(self.second_decoder(u, training=False) + self.second_likelihood.current_scale * noise)
 
     def second_terms(self, z, noise, training):
@@ -74,11 +77,11 @@ class TwoStageVAE(VAE):
         return {"loss": loss, "log_weight": log_ratio - reconstruction}
 
     def log_prior(self, z, key):
-        shape = ops.shape(z)[0], self.second_decoder.input_shape[1]
+        shape = ops.shape(z)[0], self._second_code
         return self.second_terms(z, randomness.normal(key, shape), training=False)["log_weight"]
 
     def _second(self, terms, random, training):
-        noise = random.normal((ops.shape(terms["codes"])[0], self.second_decoder.input_shape[1]))
+        noise = random.normal((ops.shape(terms["codes"])[0], self._second_code))
         return self.second_terms(ops.stop_gradient(terms["codes"]), noise, training)
 
     def train_step(self, data):
@@ -91,9 +94,8 @@ class TwoStageVAE(VAE):
 
     def test_step(self, data):
         x = self.images_of(data)
-
-        def terms_of():
-            terms = self.negative_elbo(x, self.random_test, self.beta, training=False)
-            return {**terms, "second_loss": self._second(terms, self.random_test, False)["loss"]}
-
-        return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
+        terms_of = lambda: self.negative_elbo(x, self.random_test, self.beta, training=False)  # noqa: E731
+        terms = self.measure(terms_of, self.optimizers["optimizer"])
+        second_of = lambda: self._second(terms, self.random_test, training=False)  # noqa: E731
+        second = self.measure(second_of, self.optimizers["second_optimizer"])
+        return self.track({**terms, "second_loss": second["loss"]})

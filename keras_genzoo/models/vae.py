@@ -8,11 +8,13 @@ from keras import ops
 
 from keras_genzoo import divergences, likelihoods
 from keras_genzoo.adversarial import LatentGame
+from keras_genzoo.bijectors.base import as_of, forward_of
 from keras_genzoo.core import images, randomness
 from keras_genzoo.core.batches import check_batch, count, first_batch, some_images
-from keras_genzoo.core.checks import check_output, whole, whole_or_none
+from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, real, whole, whole_or_none
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.tracking import added
 from keras_genzoo.models.coded import Coded
 from keras_genzoo.priors import StandardNormal
 
@@ -86,16 +88,14 @@ class VAE(Coded, GenerativeModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if beta < 0:
-            raise ValueError(f"beta is {beta}, expected a number of at least 0.")
         if beta_warmup < 0:
             raise ValueError(f"beta_warmup is {beta_warmup}, expected a number of steps of at least 0.")
         self.encoder = encoder
         self.decoder = decoder
-        code = tuple(decoder.input_shape[1:])
+        code = input_shapes(decoder, "decoder")[0]
         self.prior = StandardNormal(code[0]) if prior is None else prior
         self.likelihood = likelihoods.get(likelihood)
-        self.beta = beta
+        self.beta = real(at_least=0, beta=beta)
         self.beta_warmup = beta_warmup
         self.posterior_flow = posterior_flow
         self.fitted_prior = fitted_prior
@@ -106,7 +106,7 @@ class VAE(Coded, GenerativeModel):
                 f"the prior is a {type(self.prior).__name__} and posterior_flow is given, expected one of them, as that prior is "
                 f"made of Gaussian posteriors; leave out posterior_flow, or take another prior such as priors.TrainedMixture."
             )
-        check_output(encoder, "encoder", *[code] * (2 if posterior_flow is None or not posterior_flow.conditional else 3))
+        check_posterior(encoder, "encoder", code, 3 if getattr(posterior_flow, "conditional", False) else 2)
         check_output(decoder, "decoder", (height, width, channels * self.likelihood.parameters_per_channel))
 
     @property
@@ -122,7 +122,7 @@ class VAE(Coded, GenerativeModel):
     def encode(self, x):
         """Images to the means of their codes (with `posterior_flow`, what it makes of the means), `(batch, latent_dim)`."""
         mu, _, *context = self.encoder(self.images_of(x), training=False)
-        return mu if self.posterior_flow is None else self.posterior_flow.forward(mu, False, *context)[0]
+        return mu if self.posterior_flow is None else forward_of(self.posterior_flow, mu, False, *context)[0]
 
     @batched
     def decode(self, z):
@@ -160,7 +160,8 @@ class VAE(Coded, GenerativeModel):
             self.prior.prepare(x)
         if self.posterior_flow is not None:
             mu, log_variance, *context = self.encoder(x, training=False)
-            self.posterior_flow.initialize(mu + ops.exp(0.5 * log_variance) * self.random.normal(ops.shape(mu)), *context)
+            z = mu + ops.exp(0.5 * log_variance) * self.random.normal(mu.shape)
+            self.posterior_flow.initialize(*as_of(self.posterior_flow, z, *context))
 
     @available_if(lambda self: getattr(self.likelihood, "scale", None) == "optimal", 'its likelihood has no scale="optimal"')
     def fit_scale(self, dataset, batch_size=256, seed=0):
@@ -206,7 +207,7 @@ class VAE(Coded, GenerativeModel):
         log_q = divergences.gaussian_log_prob(z, mu, log_variance)
         if self.posterior_flow is None:
             return z, log_q
-        z, log_det = self.posterior_flow.forward(z, training, *context)
+        z, log_det = forward_of(self.posterior_flow, z, training, *context)
         return z, log_q - log_det
 
     def draws(self, x, random, training):
@@ -214,6 +215,7 @@ class VAE(Coded, GenerativeModel):
         "codes", and "outputs", of the posteriors they were drawn from."""
         k = self.importance_samples
         outputs = self.encoder(x, training=training)
+        given = {"added": {"encoder": added(self.encoder)}} if self._shared else {}  # before the prior calls it, too
         target = self.target(x, random.uniform(ops.shape(x)))
         if k > 1:
             *outputs, target = (ops.repeat(each, k, axis=0) for each in (*outputs, target))
@@ -222,7 +224,8 @@ class VAE(Coded, GenerativeModel):
             kl = divergences.gaussian_kl(*outputs)
         else:
             kl = log_q - self.prior.log_prob(z, *self._shared)
-        return {"target": target, "parameters": self.decoder(z, training=training), "kl_loss": kl, "codes": z, "outputs": outputs}
+        parameters = self.decoder(z, training=training)
+        return {"target": target, "parameters": parameters, "kl_loss": kl, "codes": z, "outputs": outputs, **given}
 
     def log_ratio(self, draws, beta):
         """What multiplies p(x|z_i) in the importance weight of each draw, as a logarithm, `(batch, importance_samples)`."""

@@ -10,7 +10,7 @@ from keras import ops
 from keras_genzoo import divergences
 from keras_genzoo.core import randomness
 from keras_genzoo.core.batches import some_images
-from keras_genzoo.core.checks import whole
+from keras_genzoo.core.checks import input_shapes, whole
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
@@ -152,7 +152,7 @@ class VQVAE(Autoencoder):
             raise ValueError(f"commitment is {commitment}, expected a number of at least 0.")
         self.codebook = codebook
         self.commitment = commitment
-        self._grid = tuple(decoder.input_shape[1:])
+        self._grid = input_shapes(decoder, "decoder")[0]
         if len(self._grid) != 3 or self._grid[-1] != codebook.dim:
             raise ValueError(
                 f"the decoder takes {self._grid} and the codebook has vectors of {codebook.dim}, expected (rows, columns, "

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import adversarial, divergences
-from keras_genzoo.core.checks import check_output
+from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, output_shapes
 from keras_genzoo.core.inference import batched
 from keras_genzoo.models.autoencoder import Autoencoder
 from keras_genzoo.priors import StandardNormal
@@ -49,7 +49,7 @@ class WAE(Autoencoder):
     def __init__(self, encoder, decoder, divergence="mmd", weight=100.0, distance="l2", prior=None, fitted_prior=None, **kwargs):
         if not weight > 0:
             raise ValueError(f"weight is {weight!r}, expected a number above 0.")
-        prior = StandardNormal(decoder.input_shape[1]) if prior is None else prior
+        prior = StandardNormal(input_shapes(decoder, "decoder")[0][0]) if prior is None else prior
         if getattr(prior, "trainable_variables", ()) or getattr(prior, "needs_encoder", False):
             raise ValueError(f"the prior is a {type(prior).__name__}, which would have to be trained; a WAE's prior is fixed.")
         super().__init__(encoder, decoder, distance=distance, prior=prior, **kwargs)
@@ -59,11 +59,6 @@ class WAE(Autoencoder):
 
     def density(self):
         return self.fitted_prior
-
-    @property
-    def gaussian(self):
-        """Whether the encoder puts out a mean and a log-variance."""
-        return isinstance(self.encoder.output_shape, list)
 
     @property
     def plays(self):
@@ -89,7 +84,11 @@ class WAE(Autoencoder):
         return super().least_rows if self.plays else divergences.LEAST_ROWS
 
     def check_encoder(self, code):
-        check_output(self.encoder, "encoder", *[code] * (2 if self.gaussian else 1))
+        self.gaussian = len(output_shapes(self.encoder, "encoder")) > 1  # whether it puts out a mean and a log-variance
+        if self.gaussian:
+            check_posterior(self.encoder, "encoder", code)
+        else:
+            check_output(self.encoder, "encoder", code)
 
     @batched
     def encode(self, x):
@@ -115,8 +114,9 @@ class WAE(Autoencoder):
         return terms
 
     def critic_terms(self, z, random, training):
-        outputs = self.divergence.outputs(z, self.prior, random, training)
-        return {"loss": ops.mean(self.divergence.objective.critic_loss(*outputs)), "outputs": outputs}
+        outputs, more = self.divergence.scored(z, self.prior, random, training)
+        loss = ops.mean(self.divergence.objective.critic_loss(*outputs))
+        return {"loss": loss, "outputs": outputs, "added": {"divergence": more}}
 
     def train_step(self, data):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
@@ -130,10 +130,8 @@ class WAE(Autoencoder):
         return self.track(terms)
 
     def test_step(self, data):
-        def terms_of():
-            terms = self.objective(data, self.random_test, training=False)
-            if self.plays:
-                terms["critic_loss"] = self.critic_terms(terms["codes"], self.random_test, False)["loss"]
-            return terms
-
-        return self.track(self.measure(terms_of, ("encoder", "decoder")))
+        terms = self.measure(lambda: self.objective(data, self.random_test, training=False), ("encoder", "decoder"))
+        if self.plays:
+            critic = self.measure(lambda: self.critic_terms(terms["codes"], self.random_test, False), ("divergence",))
+            terms["critic_loss"] = critic["loss"]
+        return self.track(terms)
