@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from test_case import batches, build
 
 import keras_genzoo as gz
 from keras_genzoo import bijectors, divergences, likelihoods, networks, priors
 from keras_genzoo.core import randomness
-from keras_genzoo.models import VAE, Autoencoder
+from keras_genzoo.models import VAE, Autoencoder, BetaTCVAE, InfoVAE, TwoStageVAE
 
 SHAPE = (8, 8, 1)
 
@@ -106,18 +107,32 @@ def test_a_posterior_flow_changes_the_code_and_its_density():
     np.testing.assert_allclose(flowing.encode(x), 2 * plain.encode(x), atol=1e-6)
 
 
-def test_beta_warms_up_in_training_and_not_in_validation(images):
-    def history(**kwargs):
-        model = gz.build("vae", SHAPE, width=8, latent_dim=2, scale=1.0, seed=0, steps_per_execution=1, jit_compile=False)
-        slow = VAE(model.encoder, model.decoder, likelihood=likelihoods.Gaussian(1.0), seed=0, **kwargs)
-        slow.compile(keras.optimizers.SGD(0.0))
-        return slow.fit(images, batch_size=16, epochs=4, validation_data=images, verbose=0).history
+def warmed(kind):
+    """A model whose beta of 2 warms up over 4 steps; and its loss by hand, of the terms that it prints and of beta."""
+    encoder = networks.mlp(SHAPE, 2, width=8, heads=("mu", "log_variance"), name="encoder")
+    decoder, settings = networks.mlp(2, SHAPE, width=8, name="decoder"), {"likelihood": likelihoods.Gaussian(1.0)}
+    settings |= {"beta": 2.0, "beta_warmup": 4, "seed": 0}
+    if kind == "vae":
+        return VAE(encoder, decoder, **settings), lambda beta, rec, kl: rec + beta * kl
+    if kind == "beta_tc":  # all but the reconstruction warms up, and of the total correlation there is one in the KL already
+        model = BetaTCVAE(encoder, decoder, dataset_size=50, **settings)
+        return model, lambda beta, rec, kl, tc: rec + beta / 2 * (kl + (2 - 1) * tc)
+    if kind == "info":
+        model = InfoVAE(encoder, decoder, alpha=0.25, weight=3.0, **settings)
+        return model, lambda beta, rec, kl, divergence: rec + 0.75 * beta * kl + (0.25 + 3 - 1) * divergence
+    second = networks.mlp(2, 3, heads=("mu", "log_variance"), name="second"), networks.mlp(3, 2, name="codes")
+    return TwoStageVAE(encoder, decoder, *second, **settings), lambda beta, rec, kl, second: rec + beta * kl
 
-    warm = history(beta=2.0, beta_warmup=4)
-    weights = (np.array(warm["loss"]) - warm["reconstruction_loss"]) / warm["kl_loss"]
-    np.testing.assert_allclose(weights, [0.5, 1.0, 1.5, 2.0], rtol=1e-3)
-    final = (np.array(warm["val_loss"]) - warm["val_reconstruction_loss"]) / warm["val_kl_loss"]
-    np.testing.assert_allclose(final, 2.0, rtol=1e-3)
+
+@pytest.mark.parametrize("kind", ["vae", "beta_tc", "info", "two_stage"])
+def test_beta_warms_up_in_training_and_not_in_validation(kind, images):
+    model, loss = warmed(kind)
+    model.compile(**{name: keras.optimizers.SGD(0.0) for name in model.optimizers}, run_eagerly=True)
+    log = model.fit(images, batch_size=16, epochs=5, validation_data=images, verbose=0).history
+    terms = lambda prefix: (np.array(log[prefix + name]) for name in model.terms)  # noqa: E731
+    np.testing.assert_allclose(log["loss"], loss(np.array([0.5, 1, 1.5, 2, 2]), *terms("")), rtol=1e-5)
+    np.testing.assert_allclose(log["val_loss"], loss(2.0, *terms("val_")), rtol=1e-5)
+    assert np.abs(log["loss"][0] - loss(2.0, *terms(""))[0]) > 1e-2  # the terms are not all about 0
 
 
 @pytest.mark.parametrize("likelihood", likelihoods.NAMED)
@@ -211,3 +226,74 @@ def test_a_policy_given_to_build_reaches_every_network_and_nothing_else():
     model = gz.build("vae", SHAPE, dtype="mixed_bfloat16", width=8)
     assert {"bfloat16", "float32"} == {layer.compute_dtype for layer in model.encoder.layers}
     assert keras.config.dtype_policy().name == "float32"
+
+
+# What joins the parts: streams of noise, and the mode that networks compute in
+
+# A recipe of each way to step, and what makes its networks heed the mode.
+NORMED = {"normalization": "batch"}
+WIRED = {
+    "autoencoder": {},
+    "denoising_autoencoder": {},
+    "smooth_autoencoder": {},
+    "vae": NORMED,
+    "beta_tc_vae": {"dataset_size": 16},
+    "info_vae": {},
+    "planar_vae": {},
+    "two_stage_vae": {},
+    "vqvae": {},
+    "wae_mmd": {},
+    "wae_gan": {},
+    "wgan_gp": {"critic_steps": 2},
+    "conditional_gan": {},
+    "conditional_diffusion": {},
+    "latent_diffusion": {},
+    "glow": {},
+    "rbm": {},
+    "ebm": {},
+    "score_ebm": {},
+}
+SILENT = {"autoencoder", "smooth_autoencoder", "vqvae"}  # their validation draws nothing
+WITHOUT = {"rbm", "planar_vae"}  # the machine is no network
+
+
+class Refused:
+    """A stream that nobody may draw from."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"validation asks the stream of training for {name}")
+
+
+@pytest.mark.parametrize("name", WIRED)
+def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name, images, monkeypatch):
+    model, data, modes = build(name, "eager", **WIRED[name]), batches(name, images, 8), []
+    functional = type(networks.mlp(2, 2, width=2))
+    call = functional.call
+
+    def spy(self, inputs, training=None, mask=None, **kwargs):
+        modes.append((self, bool(training)))
+        return call(self, inputs, training=training, mask=mask, **kwargs)
+
+    monkeypatch.setattr(functional, "call", spy)
+    model.fit(data, verbose=0)
+    trained = {id(network) for network, training in modes if training}
+    parts = {id(part) for part in model._flatten_layers() if isinstance(part, functional) and part.trainable_variables}
+    assert trained == parts & {id(network) for network, _ in modes} or name in WITHOUT
+    modes.clear()
+    counters = [variable for variable in model.weights if variable.name == "random"]
+    before = [int(variable) for variable in counters]
+    with monkeypatch.context() as patch:
+        for part in model._flatten_layers():
+            if isinstance(part, gz.GenerativeModel):
+                patch.setitem(part.__dict__, "random", Refused())
+        scores = [model.evaluate(data, verbose=0, return_dict=True) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert not any(training for _, training in modes) and (modes or name == "rbm")
+    assert [int(variable) for variable in counters] == before
+    drawn = [int(variable) for variable in model.weights if variable.name == "random_test"]
+    assert (max(drawn) > 0) is (name not in SILENT)
+    # Batches of the same images are of other noise: the stream moves on between steps.
+    if name not in SILENT:
+        model._counters["random_test"].assign(0)
+        first, second = (model.test_on_batch(*next(iter(data)), return_dict=True) for _ in range(2))
+        assert first != second
