@@ -81,6 +81,21 @@ def test_sliced_wasserstein_is_the_exact_distance_along_each_direction(random):
     assert found == pytest.approx(np.mean(exact), rel=1e-4)
 
 
+class Origin(priors.StandardNormal):
+    """Draws that are all at the origin."""
+
+    def sample(self, n, random, temperature=1.0):
+        return 0.0 * super().sample(n, random, temperature)
+
+
+def test_sliced_wasserstein_looks_along_unit_vectors_that_are_drawn_anew():
+    """From a point at a distance of 6, seen along a direction of D dimensions, the squared distance is 36 / D on average."""
+    divergence, random = divergences.SlicedWasserstein(directions=4000), stream()
+    codes = tf.tile(floats([[2.0, -4.0, 4.0, 0.0]]), (10, 1))
+    first, second = (float(divergence(codes, Origin(4), random)) for _ in range(2))
+    assert first != second and first == pytest.approx(9, rel=0.06) and second == pytest.approx(9, rel=0.06)
+
+
 @pytest.mark.parametrize("dimensions, error", [(1, 1e-5), (2, 1e-5), (3, 0.07), (8, 7e-3), (16, 1.4e-3)])
 def test_the_mean_over_directions_is_kummers_function(dimensions, error):
     s = np.geomspace(1e-3, 1e3, 50)
@@ -118,12 +133,13 @@ def test_a_divergence_falls_to_its_null_level_where_codes_are_the_priors_own(div
     assert null < 0.2 * far
 
 
-def test_gathered_rows_are_those_of_the_whole_batch(replicas, images):
-    """Cramer-Wold from N(0, I) draws nothing, so two replicas must step as one device does."""
+@pytest.mark.parametrize("recipe, term", [("cwae", "divergence_loss"), ("sparse_autoencoder", "sparsity_loss")])
+def test_gathered_rows_are_those_of_the_whole_batch(recipe, term, replicas, images):
+    """Cramer-Wold from N(0, I) draws nothing, nor does the sparsity, so two replicas must step as one device does."""
 
     def trained(scope):
         with scope:
-            model = gz.build("cwae", SHAPE, width=8, depth=1, latent_dim=3, normalization=None, seed=0, **QUICK)
+            model = gz.build(recipe, SHAPE, width=8, depth=1, latent_dim=3, normalization=None, seed=0, **QUICK)
             model.encoder.set_weights(
                 [np.random.default_rng(i).normal(0, 0.2, w.shape) for i, w in enumerate(model.encoder.weights)]
             )
@@ -132,7 +148,7 @@ def test_gathered_rows_are_those_of_the_whole_batch(replicas, images):
             )
             model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
         data = tf.data.Dataset.from_tensor_slices(images).batch(16)
-        losses = model.fit(data, epochs=2, verbose=0).history["divergence_loss"]
+        losses = model.fit(data, epochs=2, verbose=0).history[term]
         return losses, model.encoder.get_weights()
 
     one, two = trained(tf.distribute.get_strategy().scope()), trained(replicas.scope())
@@ -267,6 +283,23 @@ def test_terms_of_codes_and_of_the_decoder_are_their_formulas(images):
     tiled = tf.tile(z[:1], (2000, 1))
     estimates = regularizers.DecoderSlope()(model, x, tiled, random, True)
     assert np.mean(estimates) == pytest.approx(exact, rel=0.1)
+
+
+def test_the_loss_is_of_the_clean_image_and_adds_every_term_by_its_weight(images):
+    """With a corruption that leaves every image black, and an L1 distance."""
+    given = [regularizers.CodeNorm(0.5), regularizers.SparseL1(2.0), regularizers.DecoderDecay(0.01)]
+    model = autoencoder(given, activation=None, distance="l1", corruption=regularizers.Masking(1 - 1e-6))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model.encoder.layers[-1].bias.assign([0.5, -1.0, 0.2, 0.7])  # the code of black images
+    z = model.encoder(np.zeros((1, *SHAPE), "float32"))
+    made, z = model.decoder(z).numpy(), z.numpy()
+    expected = {"reconstruction_loss": np.abs(images / 255 - made).sum(axis=(1, 2, 3)).mean()}
+    expected |= {"code_loss": (z**2).sum() / 2, "sparsity_loss": np.abs(z).sum()}
+    expected["decay_loss"] = sum((value**2).sum() for value in model.decoder.get_weights() if value.ndim > 1)
+    weights = {"reconstruction_loss": 1, "code_loss": 0.5, "sparsity_loss": 2, "decay_loss": 0.01}
+    expected["loss"] = sum(weights[name] * value for name, value in expected.items())
+    for scores in (model.train_on_batch(images, return_dict=True), model.evaluate(images, verbose=0, return_dict=True)):
+        assert {name: float(value) for name, value in scores.items()} == pytest.approx(expected, rel=1e-4)
 
 
 def test_corruptions_change_the_share_of_pixels_they_say():
@@ -490,6 +523,21 @@ def test_the_second_stage_learns_where_codes_lie(images):
     codes = np.asarray(model.encode(images))
     np.testing.assert_allclose(drawn.mean(axis=0), codes.mean(axis=0), atol=0.4 * codes.std())
     assert abs(codes.mean(axis=0)).max() > 3 * 0.4 * codes.std()  # N(0, I) would not have passed
+
+
+def test_samples_of_two_stages_have_the_noise_of_both():
+    """Codes N(W u + b, 0.7^2), with an image whose pixels are codes: the deviation of each is sqrt(0.7^2 + |W|^2)."""
+    encoder = networks.mlp((1, 2, 1), 2, width=4, heads=("mu", "log_variance"), name="encoder")
+    decoder = networks.mlp(2, (1, 2, 1), depth=0, name="decoder")
+    decoder.set_weights([0.05 * np.eye(2), np.array([0.5, 0.5])])
+    second = networks.mlp(2, 3, width=4, heads=("mu", "log_variance"), name="s"), networks.mlp(3, 2, depth=0, name="t")
+    kernel = np.array([[1.0, 0.0], [0.0, 2.0], [0.5, 0.0]])
+    second[1].get_layer("code").set_weights([kernel, np.array([1.0, -2.0])])
+    model = TwoStageVAE(encoder, decoder, *second, likelihoods.Gaussian(0.7), likelihood=likelihoods.Gaussian(0.1), seed=0)
+    pixels = model.sample(4000, seed=0, batch_size=4000).reshape(-1, 2)
+    # 0.5 on the cube is the level 127.5 of 255.
+    np.testing.assert_allclose(pixels.mean(axis=0), 0.5 + 0.05 * np.array([1.0, -2.0]), atol=0.01)
+    np.testing.assert_allclose(pixels.std(axis=0), 0.05 * np.sqrt(0.7**2 + (kernel**2).sum(axis=0)), rtol=0.04)
 
 
 def test_a_codebook_is_the_running_mean_of_what_is_nearest(random):
