@@ -634,10 +634,25 @@ def test_codes_are_made_standard_and_come_back_with_their_own_mean_and_spread(im
     np.testing.assert_allclose(model.normalize.moving_variance, codes.var(axis=0), atol=1e-4)
 
 
-def test_latent_diffusion_draws_by_class(images):
+def test_latent_diffusion_draws_by_class_and_is_guided_as_its_diffusion(images):
     model = latent(num_classes=3)
     model.fit(images, np.arange(16) % 3, verbose=0)
-    assert model.sample(4, seed=0, labels=[0, 1, 2, 0], guidance=2.0, steps=2).shape == (4, 8, 8, 1)
+    for index, variable in enumerate(model.diffusion.network.trainable_variables):  # what begins at zero heeds no label
+        variable.assign(np.random.default_rng(index).normal(0, 0.3, variable.shape))
+    sample = lambda labels, guidance=None: model.sample(4, 0, labels=labels, guidance=guidance, steps=2)  # noqa: E731
+    labels, others = [0, 1, 2, 0], [1, 1, 2, 0]
+    changed = np.abs(sample(labels) - sample(others)).max(axis=(1, 2, 3))
+    assert changed[0] > 1e-3 and changed[1:].max() < 1e-5  # of the image whose label is another
+    np.testing.assert_allclose(sample(labels, 1.0), sample(labels), atol=1e-5)
+    np.testing.assert_allclose(sample(labels, 0.0), sample(others, 0.0), atol=1e-5)
+    assert np.abs(sample(labels, 3.0) - sample(labels)).max() > 1e-3
+    # What is decoded are the codes of the walk with the mean and deviation that the running averages hold.
+    model.normalize.moving_mean.assign([1.0, -2.0, 0.5])
+    model.normalize.moving_variance.assign([4.0, 0.25, 1.0])
+    latents = model.draw_latents(4, randomness.RowStream(0, 0)), tf.one_hot(labels, 3)
+    codes = model.diffusion.walk(latents)[:, 0, 0].numpy()
+    expected = model.autoencoder.decode((codes * [2.0, 0.5, 1.0] + [1.0, -2.0, 0.5]).astype("float32"))
+    np.testing.assert_allclose(model.generate(latents), expected, atol=1e-3)
 
 
 def test_latent_diffusion_refuses_parts_that_do_not_fit():
