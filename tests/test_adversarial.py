@@ -552,6 +552,82 @@ class Halves(adversarial.Penalty):
 
 
 @pytest.mark.parametrize("objective", ["hinge", "cramer", "mmd"])
+class Ledger(adversarial.Objective):
+    """A loss of 2 for the critic and of 3 for the generator, and a list of the critic's outputs that they were asked of."""
+
+    relative = True
+
+    def critic_loss(self, real, fake, other=None):
+        self.critic.append((real.numpy().ravel(), fake.numpy().ravel()))
+        return 2.0 + 0.0 * fake
+
+    def generator_loss(self, real, fake, other=None):
+        self.generator.append((real.numpy().ravel(), fake.numpy().ravel()))
+        return 3.0 + 0.0 * fake
+
+
+class Constant(adversarial.Penalty):
+    """Its weight, or with `rows` numbers whose mean it is."""
+
+    def __init__(self, weight, rows=False, **kwargs):
+        super().__init__(weight, **kwargs)
+        self.rows = rows
+
+    def __call__(self, score, real, fake, random):
+        return self.weight * (tf.linspace(0.0, 2.0, len(real)) if self.rows else tf.constant(1.0))
+
+
+def test_a_game_is_joined_as_its_parts_say():
+    """Of images 0.1 z, a critic that adds up pixels, and white images of which cutout leaves 48 to 60 of 64 pixels."""
+    noise = keras.Input((64,))
+    layer = keras.layers.Dense(64, use_bias=False, kernel_initializer=keras.initializers.Identity(0.1))
+    generator, objective = keras.Model(noise, keras.layers.Reshape((8, 8, 1))(layer(noise))), Ledger()
+    penalties = [Constant(0.25), Constant(0.5, rows=True)]
+    model = gz.models.GAN(generator, flat_critic((8, 8, 1), 1.0), objective, penalties, augment="cutout", seed=0)
+    model.compile(keras.optimizers.SGD(0.0), critic_optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
+    white = np.ones((500, 8, 8, 1), "float32")
+    for training in (True, False):
+        objective.critic, objective.generator = [], []
+        act = model.train_on_batch if training else model.test_on_batch
+        terms = act(white, return_dict=True)
+        # What is logged as the loss is the generator's.
+        assert (terms["loss"], terms["critic_loss"]) == pytest.approx((3, 2))
+        assert terms.get("penalty_loss", 0.75) == pytest.approx(0.75) and ("penalty_loss" in terms) is training
+        # The mean distance of two normal numbers is 2 / sqrt(pi); of images in [0, 1] it is half of that in [-1, 1].
+        assert terms["diversity"] == pytest.approx(0.1 / np.sqrt(np.pi), rel=0.03)
+        for real, fake in (*objective.critic, *objective.generator):
+            assert 48 <= real.min() < real.max() <= 60 and set(real) <= set(range(65))
+            assert fake.std() == pytest.approx(0.1 * np.sqrt(real.mean()), rel=0.1)
+        (real, fake), (again, other) = objective.critic[0], objective.generator[0]
+        assert np.abs(np.corrcoef([real, again, fake, other]) - np.eye(4)).max() < 0.2  # each of noise of its own
+
+
+class Labelled(gz.models.GAN):
+    """Notes the classes of generated images and of the real ones that they are compared with."""
+
+    def generated(self, n, labels, random, training):
+        self.classes.append(np.argmax(labels, axis=1).tolist())
+        return super().generated(n, labels, random, training)
+
+    def critic_terms(self, real, labels, fakes, random, training):
+        assert self.classes[-1] == np.argmax(labels, axis=1).tolist()
+        return super().critic_terms(real, labels, fakes, random, training)
+
+
+def test_the_images_of_each_step_of_the_critic_are_generated_of_its_own_labels(images):
+    networks = (make(*sizes, num_classes=3, kind="dense", width=4) for make, sizes in GAME_OF_CLASSES)
+    model = Labelled(*networks, "hinge", critic_steps=3, seed=0)
+    model.classes = []
+    model.compile(run_eagerly=True)
+    labels = np.array([0, 1, 2, 2, 2, 1, 0, 1, 1, 0, 0, 2])
+    model.fit(gz.data.load((images[:12], labels), batch_size=4, shuffle=False, **model.data_needs), verbose=0)
+    assert len(model.classes) == 4 and len(set(map(tuple, model.classes[:3]))) == 3
+    assert model.classes[3] == model.classes[0]  # the generator's step has those of the first
+
+
+GAME_OF_CLASSES = (gz.networks.generator, (2, (8, 8, 1))), (gz.networks.critic, ((8, 8, 1),))
+
+
 def test_penalties_of_two_batches_at_once_see_each_row_with_its_own_label_and_partner(objective, images):
     penalty = Halves(1.0)
     settings = dict(kind="dense", width=8, depth=1, latent_dim=2, num_classes=3, seed=0, run_eagerly=True)

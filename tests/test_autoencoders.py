@@ -373,6 +373,28 @@ def test_codes_are_drawn_to_the_prior(recipe, images):
     assert end["reconstruction_loss"] < start["reconstruction_loss"]
 
 
+@pytest.mark.parametrize("divergence", ["mmd", "game"])
+def test_the_loss_of_a_wasserstein_autoencoder_is_the_weighted_sum_of_its_terms(divergence, images):
+    encoder, decoder, critic = (networks.mlp(*sizes, width=8) for sizes in ((SHAPE, 2), (2, SHAPE), (2, 1)))
+    divergence = adversarial.LatentGame(critic) if divergence == "game" else divergence
+    settings = {"weight": 7.0, "distance": "l1", "regularizers": {"code_norm": 3.0}, "seed": 0}
+    model = WAE(encoder, decoder, divergence, **settings)
+    model.compile(**{name: keras.optimizers.SGD(0.0) for name in model.optimizers}, run_eagerly=True)
+    z = encoder(images / np.float32(255)).numpy()
+    reconstruction = np.abs(images / 255 - decoder(z)).sum(axis=(1, 2, 3)).mean()
+    for terms in (model.train_on_batch(images, return_dict=True), model.evaluate(images, verbose=0, return_dict=True)):
+        assert terms["reconstruction_loss"] == pytest.approx(reconstruction, rel=1e-4)
+        assert terms["code_loss"] == pytest.approx((z**2).sum(axis=1).mean() / 2, rel=1e-4)
+        expected = reconstruction + 3 * terms["code_loss"] + 7 * terms["divergence_loss"]
+        assert terms["loss"] == pytest.approx(expected, rel=1e-4)
+        if model.plays:  # -log D of the codes, and of the critic -log D of the draws and -log (1 - D) of the codes
+            scores = critic(z).numpy()
+            assert terms["divergence_loss"] == pytest.approx(np.log1p(np.exp(-scores)).mean(), rel=1e-4)
+            draws = critic(np.random.default_rng(0).normal(size=(2000, 2)).astype("float32")).numpy()
+            expected = np.log1p(np.exp(-draws)).mean() + np.log1p(np.exp(scores)).mean()
+            assert terms["critic_loss"] == pytest.approx(expected, abs=4 * draws.std() / 4)
+
+
 def test_a_gaussian_encoder_draws_its_codes_in_training_and_means_in_encode(images):
     model = gz.build("gaussian_wae_mmd", SHAPE, width=8, latent_dim=2, seed=0, **QUICK)
     x = model.images_of(images)
@@ -540,6 +562,30 @@ def test_samples_of_two_stages_have_the_noise_of_both():
     np.testing.assert_allclose(pixels.std(axis=0), 0.05 * np.sqrt(0.7**2 + (kernel**2).sum(axis=0)), rtol=0.04)
 
 
+def test_the_codes_and_the_bound_of_two_stages_are_of_noise_of_both():
+    class Watched(TwoStageVAE):
+        def second_terms(self, z, noise, training):
+            seen.append((np.asarray(z).ravel(), np.asarray(noise).ravel()))
+            return super().second_terms(z, noise, training)
+
+    def heads(shape, mu, log_variance, name):
+        network = networks.mlp(shape, 2, depth=0, heads=("mu", "log_variance"), name=name)
+        for layer, bias in zip(("mu", "log_variance"), (mu, log_variance), strict=True):
+            kernel, old = network.get_layer(layer).get_weights()
+            network.get_layer(layer).set_weights([0 * kernel, np.full_like(old, bias)])
+        return network
+
+    seen, second = [], heads(2, 1.0, np.log(4.0), "s")
+    decoder = networks.mlp(2, SHAPE, width=4, name="decoder")
+    model = Watched(heads(SHAPE, 0.0, 0.0, "encoder"), decoder, second, networks.mlp(2, 2, name="t"), seed=0)
+    images = np.zeros((500, *SHAPE), "uint8")
+    codes = model.codes_of(model.images_of(images), randomness.RowStream(0, 0)).numpy()
+    assert (codes.mean(), codes.std()) == pytest.approx((1, 2), rel=0.1)
+    model.log_prob(images, samples=2, batch_size=500)
+    draws = [each for pair in seen for each in pair]
+    assert len(draws) == 4 and np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.2  # of z, of u, and again
+
+
 def test_a_codebook_is_the_running_mean_of_what_is_nearest(random):
     book = Codebook(2, 1, decay=0.5)
     book.begin(np.array([[0.0], [10.0]]))
@@ -553,9 +599,9 @@ def test_a_codebook_is_the_running_mean_of_what_is_nearest(random):
     np.testing.assert_allclose(book.vectors, [[3.0 / 2.0], [9.5 / 1.0]], rtol=1e-6)
 
 
-def test_the_gradient_of_a_vector_quantised_code_goes_straight_through(images):
+def test_the_gradient_of_a_vector_quantised_code_goes_straight_through_and_draws_it_to_its_vector(images):
     encoder, decoder = networks.grid_encoder(SHAPE, 2, width=4), networks.grid_decoder(SHAPE, 2, width=4)
-    model = VQVAE(encoder, decoder, Codebook(8, 2), commitment=0.0, seed=0)
+    model = VQVAE(encoder, decoder, Codebook(8, 2), commitment=0.4, seed=0)
     x = model.images_of(images)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model.objective(x, model.random, False)["loss"])
@@ -564,12 +610,31 @@ def test_the_gradient_of_a_vector_quantised_code_goes_straight_through(images):
     with tf.GradientTape() as tape:
         e = model.snapped(z)
         tape.watch(e)
-        loss = tf.reduce_sum((x - decoder(e)) ** 2)
-    slope = tape.gradient(loss, e)
+        reconstruction = tf.reduce_sum((x - decoder(e)) ** 2)
+    slope = tape.gradient(reconstruction, e)
+    assert float(loss) == pytest.approx(float(reconstruction) + 0.4 * np.sum((z - e) ** 2), rel=1e-4)
     with tf.GradientTape() as tape:
-        along = tf.reduce_sum(encoder(x) * slope)
+        along = tf.reduce_sum(encoder(x) * (slope + 0.4 * 2 * (z - e)))
     for a, b in zip(found, tape.gradient(along, encoder.trainable_variables), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_dead_vectors_move_in_training_alone_and_by_noise_of_each_step(images):
+    class Watched(Codebook):
+        def update(self, z, index, key=None):
+            keys.append(key.numpy().tolist())
+            super().update(z, index, key)
+
+    keys, book = [], Watched(8, 2)
+    encoder, decoder = networks.grid_encoder(SHAPE, 2, width=4), networks.grid_decoder(SHAPE, 2, width=4)
+    model = VQVAE(encoder, decoder, book, seed=0)
+    model.compile(run_eagerly=True)
+    model.fit(images, batch_size=8, epochs=2, verbose=0)
+    assert len(set(map(tuple, keys))) == len(keys) == 4
+    vectors = book.vectors.numpy()
+    model.evaluate(images, verbose=0)
+    np.testing.assert_array_equal(book.vectors, vectors)
+    assert len(keys) == 4
 
 
 def test_a_weighted_distance_and_a_single_regularizer_are_loaded_again(images, tmp_path):

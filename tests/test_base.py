@@ -62,6 +62,8 @@ def test_replicas_draw_different_noise(replicas):
     assert np.abs(first - second).max() > 0.1
     third, fourth = replicas.experimental_local_results(tf.function(lambda: replicas.run(lambda: shared.normal((20,))))())
     assert min(np.abs(first - third).max(), np.abs(second - fourth).max()) > 0.1
+    keys = [replicas.experimental_local_results(replicas.run(shared.shared_key)) for _ in range(2)]
+    assert keys[0][0].numpy().tolist() == keys[0][1].numpy().tolist() != keys[1][0].numpy().tolist()
 
 
 @pytest.mark.parametrize("shape", ((), (3,), (5, 5, 3)))
@@ -90,6 +92,7 @@ def test_no_two_draws_are_alike():
     draws += [randomness.uniform(rows.key(), (40,))]
     for key in (randomness.make_key(9), randomness.row_key(0, 11)):
         draws += [randomness.uniform(randomness.fold(key, *numbers), (40,)) for numbers in ((), (0,), (1,), (0, 1), (1, 0))]
+    draws += [randomness.uniform(model.random.shared_key(), (40,)) for _ in range(2)]
     np.testing.assert_array_less(np.corrcoef(np.array(draws)) - np.eye(len(draws)), 0.75)
     # A stream of noise goes on where the last one ended, for `normal`, `uniform` and `key` alike.
     one, other = stream(5), stream(5)

@@ -154,6 +154,9 @@ def test_a_prediction_that_does_not_tell_the_image_is_refused():
 # Weights and times
 
 
+TANGENT = 2 * np.pi * 0.989  # the slope of -2 log tan(pi t / 2) is 2 pi / sin(pi t), and the density of times 1 / 0.989
+
+
 def test_weights_are_those_of_the_papers_in_units_of_the_output():
     t = tf.constant([0.1, 0.4, 0.8])
     snr = lambda model: np.exp(model.schedule.log_snr(t).numpy())  # noqa: E731
@@ -163,8 +166,11 @@ def test_weights_are_those_of_the_papers_in_units_of_the_output():
         ("linear", "epsilon", "min_snr", lambda snr: np.minimum(snr, 5) / snr),  # Hang et al., section 3.4
         ("linear", "v", "min_snr", lambda snr: np.minimum(snr, 5) / (snr + 1)),
         ("edm", "edm", "edm", lambda snr: np.ones(3)),  # lambda c_out^2 = 1 (Karras et al., table 1)
+        ("linear", "epsilon", weightings.MinSNR(0.5), lambda snr: np.minimum(snr, 0.5) / snr),
+        ("edm", "epsilon", weightings.EDMWeight(0.8), lambda snr: (snr + 0.8**-2) / snr),
+        ("tangent", "epsilon", weightings.SigmoidWeight(-1), lambda snr: sigmoid(-1 - np.log(snr)) * TANGENT / np.sin(np.pi * t)),
         # Of uniform times, whose log SNR is -2 log tan(pi t / 2), with the slope -2 pi / sin(pi t), divided by their density.
-        ("tangent", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr)) * 2 * np.pi / np.sin(np.pi * t) * 0.989),
+        ("tangent", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr)) * TANGENT / np.sin(np.pi * t)),
     ]:
         schedule = schedules.Cosine(offset=0.0, t_max=0.99) if schedule == "tangent" else schedule
         model = gaussian_model(schedule, prediction, loss_weight=weight)

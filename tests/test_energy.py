@@ -538,6 +538,49 @@ def test_the_loss_of_an_even_energy_by_its_score_is_that_of_the_noise():
         assert scores["loss"] == pytest.approx(1, abs=0.03) and scores["real_energy"] == pytest.approx(2)
 
 
+class Still(chains.Chain):
+    """A chain that stays where it begins."""
+
+    def step(self, state, energy, progress, key):
+        return state, tf.constant(1.0)
+
+
+@pytest.mark.parametrize("objective, first, last", [("contrastive", 1.0, 1.0), ("score", 2.0, 1 - 0.25)])
+def test_chains_begin_at_the_largest_noise_and_a_score_ends_at_the_image_that_is_seen(objective, first, last):
+    """Of E = |x|^2 / 2 the image seen in noise of 0.25 is x - 0.25 x."""
+
+    class Square(EnergyModel):
+        def energies(self, x, training=False):
+            return 0.5 * tf.reduce_sum(tf.square(x), axis=(1, 2, 3))
+
+    model = Square(networks.critic(SHAPE, width=4), objective, Still(), noise_levels=(0.25, 2.0), buffer_size=4, seed=0)
+    x = first * last * model.draw_latents(6, randomness.RowStream(5, 0)).numpy()
+    np.testing.assert_allclose(model.sample(6, seed=5, steps=3), np.clip((x + 1) / 2, 0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("chains", [None, 40])
+def test_the_terms_of_a_machine_without_a_kernel_are_their_closed_forms(chains):
+    """Hidden units are independent then: F(v) = -b v - 3 log 2, and a pass gives sigmoid(b) of everything."""
+    made = machines.BernoulliMachine((2, 2, 1), 3)
+    b = np.array([0.5, -1.0, 2.0, 0.0])
+    for variable, value in ((made.kernel, np.zeros((4, 3))), (made.visible_bias, b)):
+        variable.assign(value)
+    model = RBM(made, k=2, chains=chains, seed=0)
+    model._prepared.assign(1)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    x = np.random.default_rng(0).integers(0, 2, (40, 2, 2, 1)).astype("float32")
+    v, p = x.reshape(40, 4), 1 / (1 + np.exp(-b))
+    expected = {"real_energy": (-v @ b).mean() - 3 * np.log(2), "reconstruction_loss": ((v - p) ** 2).sum(axis=1).mean()}
+    for act in (model.train_on_batch, model.test_on_batch):
+        terms = act(x, return_dict=True)
+        assert {name: terms[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+        assert terms["loss"] == pytest.approx(terms["real_energy"] - terms["sample_energy"], abs=1e-4)
+        # Two sweeps forget where the chains began: 40 draws of units with the chances p.
+        error = np.sqrt((b**2 * p * (1 - p)).sum() / 40)
+        if chains is None or act == model.train_on_batch:
+            assert terms["sample_energy"] == pytest.approx(-p @ b - 3 * np.log(2), abs=4 * error)
+
+
 def replay(replicas, count):
     """A buffer of the chains 0 to 5, and a step in which each replica takes `count(replica)` of them, and adds 10, 20."""
     with replicas.scope():

@@ -70,6 +70,37 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_exact_marginal_likelihood()
         np.testing.assert_allclose(bound, exact, atol=2e-3)
 
 
+def test_the_bound_of_two_linear_gaussian_stages_is_their_exact_marginal_likelihood():
+    """z = c + S u + 0.6 e and x = b + A z + 0.3 e', with A's columns orthogonal and S diagonal, and both posteriors exact."""
+    random, sigma, scale = np.random.default_rng(0), 0.3, 0.6
+    directions, _ = np.linalg.qr(random.normal(size=(64, 2)))
+    weights, offset, spread, centre = directions * [2.0, 0.7], 0.1 * random.normal(size=64), np.array([1.5, 0.4]), [0.5, -1.0]
+    variance = spread**2 + scale**2  # of z
+    first = linear_gaussian_vae(weights, offset, sigma)
+    # Of z given x the precision is |a|^2 / sigma^2 + 1 / variance, and the mean that of both.
+    precision = np.sum(weights**2, axis=0) / sigma**2 + 1 / variance
+    mu, log_variance = (first.encoder.get_layer(name) for name in ("mu", "log_variance"))
+    mu.set_weights([weights / sigma**2 / precision, (centre / variance - weights.T @ offset / sigma**2) / precision])
+    log_variance.set_weights([np.zeros((64, 2)), -np.log(precision)])
+    inputs = keras.Input((2,))
+    heads = [keras.layers.Dense(2, name=name) for name in ("second_mu", "second_log_variance")]
+    second_encoder = keras.Model(inputs, [head(inputs) for head in heads])
+    gain = spread / variance
+    heads[0].set_weights([np.diag(gain), -gain * centre])
+    heads[1].set_weights([np.zeros((2, 2)), np.log(scale**2 / variance)])
+    second_decoder = networks.mlp(2, 2, depth=0)
+    second_decoder.layers[-1].set_weights([np.diag(spread), np.array(centre)])
+    model = TwoStageVAE(
+        first.encoder, first.decoder, second_encoder, second_decoder, likelihoods.Gaussian(scale), likelihood=first.likelihood
+    )
+    x = random.normal(size=(20, 64)).astype("float32")
+    covariance = weights * variance @ weights.T + sigma**2 * np.eye(64)
+    exact = scipy.stats.multivariate_normal.logpdf(x, offset + weights @ centre, covariance)
+    images = tf.constant(x.reshape(20, *SHAPE))
+    for samples in (1, 8):
+        np.testing.assert_allclose(model.importance_weighted_bound(images, images, samples, seed=0), exact, rtol=1e-4, atol=5e-3)
+
+
 def test_more_draws_tighten_the_bound_of_a_loose_posterior():
     random = np.random.default_rng(0)
     directions, _ = np.linalg.qr(random.normal(size=(64, 3)))
@@ -268,6 +299,8 @@ class Refused:
 @pytest.mark.parametrize("name", WIRED)
 def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name, images, monkeypatch):
     model, data, modes = build(name, "eager", **WIRED[name]), batches(name, images, 8), []
+    if name == "latent_diffusion":  # whose autoencoder may draw too
+        model.autoencoder.corruption = lambda x, random: x + 0.1 * random.normal(x.shape)
     functional = type(networks.mlp(2, 2, width=2))
     call = functional.call
 
@@ -281,6 +314,8 @@ def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name,
     parts = {id(part) for part in model._flatten_layers() if isinstance(part, functional) and part.trainable_variables}
     assert trained == parts & {id(network) for network, _ in modes} or name in WITHOUT
     modes.clear()
+    # What is trained is averaged, but for critics, which sampling does not ask.
+    assert {part for parts in model.optimizers.values() for part in parts} - {"critic", "divergence"} <= set(model.averaged)
     counters = [variable for variable in model.weights if variable.name == "random"]
     before = [int(variable) for variable in counters]
     with monkeypatch.context() as patch:

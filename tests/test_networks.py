@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_genzoo import networks
-from keras_genzoo.layers import ChannelNormalization, SoftBound
+from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.networks.adversarial import KINDS
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
@@ -74,6 +74,14 @@ def test_channel_normalisation_standardises_a_whole_image():
     y = ChannelNormalization()(np.random.default_rng(0).normal(3, 5, (4, 6, 6, 2)).astype("float32")).numpy()
     np.testing.assert_allclose(y.mean(axis=(1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(axis=(1, 2, 3)), 1, atol=1e-3)
+
+
+def test_times_are_told_by_sines_and_cosines_of_geometric_frequencies():
+    t = np.array([0.0, 0.3, 1.0])
+    angles = 20.0 * t[:, None] * 10000.0 ** -np.array([0, 0.5, 1])
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    for dim in (5, 6):
+        np.testing.assert_allclose(TimeEmbedding(dim, scale=20.0)(t), expected[:, :dim], atol=1e-5)
 
 
 def test_a_network_of_no_hidden_layers_is_linear():
