@@ -200,20 +200,24 @@ def test_importance_draws_where_losses_are_large_and_stays_unbiased():
         assert np.mean(factor * t**power) == pytest.approx(1 / (power + 1), rel=1e-3)
 
 
-def test_importance_keeps_a_running_mean_of_the_squared_losses_of_a_training():
-    """Three bins of four times each, and a network that puts out zeros: of gray images the loss is that of the noise alone."""
+def test_importance_weighs_losses_and_keeps_a_running_mean_of_their_squares():
+    """Of three bins and a network that puts out zeros: of gray images the loss is that of the noise alone."""
     sampling = weightings.Importance(bins=3, decay=0.8)
-    model = gz.build("flow_matching", (2, 2, 1), width=8, multipliers=(1,), time_sampling=sampling, learning_rate=1e-9, seed=0)
+    model = gz.build("flow_matching", (2, 2, 1), width=8, multipliers=(1,), time_sampling=sampling, learning_rate=1e-9, seed=5)
     model.compile(model.optimizer, run_eagerly=True)
-    gray = np.full((12, 2, 2, 1), 0.5, "float32")
-    model.evaluate(gray, verbose=0)
-    np.testing.assert_array_equal(sampling.squares, 1)  # validation changes nothing
-    copy = randomness.Stream(0, keras.Variable(0, dtype="int64", trainable=False))
-    loss, _, t = model.errors(tf.zeros((12, 2, 2, 1)), None, copy, training=True)
-    model.train_on_batch(gray)
-    bins = np.floor(3 * t.numpy()).astype(int)
-    squares = [np.mean(loss.numpy()[bins == index] ** 2) for index in range(3)]
-    np.testing.assert_allclose(sampling.squares, 0.8 + 0.2 * np.array(squares), rtol=1e-4)
+    gray, before = np.full((12, 2, 2, 1), 0.5, "float32"), np.array([1.0, 9.0, 4.0])
+    density = 3 * (0.99 * np.sqrt(before) / 6 + 0.01 / 3)
+    for training, seed in ((False, 6), (True, 5)):
+        sampling.squares.assign(before)
+        random = randomness.Stream(seed, keras.Variable(0, dtype="int64", trainable=False))
+        error, _, t = model.errors(tf.zeros((12, 2, 2, 1)), None, random, training)
+        bins = np.floor(3 * t.numpy()).astype(int)
+        assert len(set(bins)) == 3
+        loss = (model.train_on_batch if training else model.test_on_batch)(gray, return_dict=True)["loss"]
+        assert loss == pytest.approx(np.mean(error / density[bins]), rel=1e-4)
+        squares = np.array([np.mean(error.numpy()[bins == index] ** 2) for index in range(3)])
+        after = 0.8 * before + 0.2 * squares if training else before  # validation changes nothing
+        np.testing.assert_allclose(sampling.squares, after, rtol=1e-4)
 
 
 # Samplers

@@ -298,7 +298,7 @@ class Refused:
 
 @pytest.mark.parametrize("name", WIRED)
 def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name, images, monkeypatch):
-    model, data, modes = build(name, "eager", **WIRED[name]), batches(name, images, 8), []
+    model, data, modes = build(name, "eager", **WIRED[name]), batches(name, images[:8], 8), []
     if name == "latent_diffusion":  # whose autoencoder may draw too
         model.autoencoder.corruption = lambda x, random: x + 0.1 * random.normal(x.shape)
     functional = type(networks.mlp(2, 2, width=2))
@@ -333,3 +333,10 @@ def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name,
         model._counters["random_test"].assign(0)
         first, second = (model.test_on_batch(*next(iter(data)), return_dict=True) for _ in range(2))
         assert first != second
+    # The regularisers of what `optimizer` trains are in the loss, in validation as in training, and no others.
+    owned = {id(variable) for variable in model._variables_of(model.optimizers["optimizer"], "trainable_variables")}
+    for variable in model.trainable_variables:
+        size = 1e4 if id(variable) in owned else 1e7
+        variable.regularizer = lambda value, size=size: size + 0.0 * tf.reduce_sum(value)
+    for loss in (model.fit(data, verbose=0).history["loss"][0], model.evaluate(data, verbose=0, return_dict=True)["loss"]):
+        assert loss == pytest.approx(1e4 * len(owned), abs=5e3)

@@ -143,4 +143,4 @@ class LatentDiffusion(GenerativeModel):
             reconstruction = self._reconstruction_terms(x, self.random_test, False)
             return {**reconstruction, **self._diffusion_terms(x, labels, self.random_test, False)}
 
-        return self.track(self.measure(terms_of, self.averaged))
+        return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
