@@ -62,6 +62,20 @@ def test_mala_is_exact_at_another_temperature_and_reflects_at_its_bounds():
     np.testing.assert_allclose(settled.var(axis=0), 1 / 3, atol=0.03)  # of the uniform density
 
 
+def test_mala_refuses_by_chance_that_has_nothing_to_do_with_the_step():
+    """Of an energy that is even, and log 4 higher wherever it is asked again: a quarter is accepted, of steps of N(0, 0.2)."""
+    levels = iter([0.0, np.log(4)])
+    energy = lambda x: 0.0 * tf.reduce_sum(x, axis=-1) + next(levels)  # noqa: E731
+    chain = chains.MALA(0.1)
+    state = chain.init(tf.zeros((40_000, 1)), energy)
+    (x, *_), acceptance = chain.step(state, energy, tf.constant(0.0), randomness.make_key(0))
+    moved = x.numpy()[x.numpy() != 0]
+    assert len(moved) / 40_000 == pytest.approx(float(acceptance), abs=1e-3) and float(acceptance) == pytest.approx(
+        0.25, abs=0.01
+    )
+    assert moved.mean() == pytest.approx(0, abs=0.02) and moved.var() == pytest.approx(0.2, rel=0.05)
+
+
 @pytest.mark.parametrize("step_size", [0.01, 0.3, 20.0])
 def test_mala_between_bounds_has_the_density_of_an_energy_with_a_slope_there(step_size):
     """exp(-3 x) on [-1, 1], whose chains spend much of their time at the lower bound; steps from narrow to far wider than it."""
