@@ -13,6 +13,7 @@ from test_diffusion import SCHEDULES, gaussian_model
 
 import keras_genzoo as gz
 from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo.core import randomness
 from keras_genzoo.models import Diffusion
 
 TINY = {"width": 8, "multipliers": (1,), "steps": 2, "seed": 0}
@@ -239,6 +240,18 @@ def test_missing_pixels_are_drawn_given_the_known_ones():
     found = np.polyfit(known, missing, 1)[0]
     assert found == pytest.approx(slope, abs=0.03) and slope > 0.6  # of 0.9, which the method does not reach
     assert (missing - found * known).std() == pytest.approx(variance**0.5, rel=0.05)
+
+
+def test_the_noise_of_known_pixels_is_not_that_of_the_step():
+    class Walk(samplers.Sampler):
+        def step(self, state, denoise, schedule, t, t_next, key):
+            keys.append(tuple(key.numpy()))
+            return state
+
+    keys, times = [], tf.constant([1.0, 0.6, 0.3, 0.0])
+    after = lambda x, t, key: keys.append(tuple(key.numpy())) or x  # noqa: E731
+    samplers.solve(Walk(), None, schedules.RectifiedFlow(), tf.zeros((1, 1)), times, randomness.make_key(3), after)
+    assert len(set(keys)) == len(keys) == 2 * 3
 
 
 def test_in_painting_serves_conditional_models_and_clips_and_does_not_depend_on_the_batch(images):
