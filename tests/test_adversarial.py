@@ -551,7 +551,6 @@ class Halves(adversarial.Penalty):
         return 0.0
 
 
-@pytest.mark.parametrize("objective", ["hinge", "cramer", "mmd"])
 class Ledger(adversarial.Objective):
     """A loss of 2 for the critic and of 3 for the generator, and a list of the critic's outputs that they were asked of."""
 
@@ -602,6 +601,9 @@ def test_a_game_is_joined_as_its_parts_say():
         assert np.abs(np.corrcoef([real, again, fake, other]) - np.eye(4)).max() < 0.2  # each of noise of its own
 
 
+GAME_OF_CLASSES = (gz.networks.generator, (2, (8, 8, 1))), (gz.networks.critic, ((8, 8, 1),))
+
+
 class Labelled(gz.models.GAN):
     """Notes the classes of generated images and of the real ones that they are compared with."""
 
@@ -625,9 +627,7 @@ def test_the_images_of_each_step_of_the_critic_are_generated_of_its_own_labels(i
     assert model.classes[3] == model.classes[0]  # the generator's step has those of the first
 
 
-GAME_OF_CLASSES = (gz.networks.generator, (2, (8, 8, 1))), (gz.networks.critic, ((8, 8, 1),))
-
-
+@pytest.mark.parametrize("objective", ["hinge", "cramer", "mmd"])
 def test_penalties_of_two_batches_at_once_see_each_row_with_its_own_label_and_partner(objective, images):
     penalty = Halves(1.0)
     settings = dict(kind="dense", width=8, depth=1, latent_dim=2, num_classes=3, seed=0, run_eagerly=True)
