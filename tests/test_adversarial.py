@@ -137,6 +137,40 @@ def test_wasserstein_clipping_bounds_every_weight():
     assert free.numpy()[0] == 3
 
 
+class Counted(adversarial.Wasserstein):
+    """Counts what the step calls, and what with."""
+
+    def constrain(self, variables):
+        self.calls.append(len(list(variables)))
+        super().constrain(variables)
+
+    def update(self, real, fake):
+        self.calls.append((real.shape[0], fake.shape[0]))
+
+
+@pytest.mark.parametrize("family", ["gan", "wae"])
+def test_a_step_of_a_critic_is_followed_by_its_clipping_and_its_update(family, images):
+    objective = Counted(clip=0.02)
+    objective.calls, steps = [], 3 if family == "gan" else 1
+    if family == "gan":
+        networks = (
+            gz.networks.generator(2, (8, 8, 1), width=4, kind="dense"),
+            gz.networks.critic((8, 8, 1), width=4, kind="dense"),
+        )
+        model, critic = gz.models.GAN(*networks, objective, critic_steps=steps, seed=0), networks[1]
+    else:
+        encoder, decoder, critic = (gz.networks.mlp(*sizes, width=4) for sizes in (((8, 8, 1), 2), (2, (8, 8, 1)), (2, 1)))
+        model = gz.models.WAE(encoder, decoder, adversarial.LatentGame(critic, objective), seed=0)
+    model.compile(**{name: keras.optimizers.SGD(0.1) for name in model.optimizers}, run_eagerly=True)
+    model.fit(images, batch_size=8, verbose=0)
+    assert objective.calls == 2 * steps * [len(critic.trainable_variables), (8, 8)]
+    weights = np.concatenate([np.ravel(value) for value in critic.get_weights()])
+    assert np.abs(weights).max() == pytest.approx(0.02) and np.abs(weights).min() < 0.02
+    before = critic.get_weights()
+    model.evaluate(images, verbose=0)
+    assert all(map(np.array_equal, before, critic.get_weights())) and len(objective.calls) == 4 * steps
+
+
 def test_fisher_adds_the_multiplier_and_moves_it():
     objective = adversarial.Fisher(rho=0.1)
     objective.multiplier.assign(0.7)
@@ -239,6 +273,35 @@ def test_penalties_on_a_critic_of_one_slope_have_a_closed_form(name, expected, r
     for slope in (1.0, 0.5, 3.0):
         found = np.mean(penalty(linear(slope), *(tf.constant(each) for each in IMAGES), random))
         assert found == pytest.approx(expected(slope), rel=1e-3, abs=1e-4)
+
+
+class Dice:
+    """A stream that has fallen already."""
+
+    def __init__(self, normal, uniform):
+        self.normal, self.uniform = (lambda shape, value=value: tf.constant(value, tf.float32) for value in (normal, uniform))
+
+
+@pytest.mark.parametrize("step", [0.3, 10.0])
+def test_the_direction_of_alp_is_found_by_a_step_of_the_length_it_is_told(step):
+    """Of a quadratic score, by hand: the direction is that of the slope at the end of a step, and |r| is as drawn."""
+    curvature = np.array([3.0, 0.5, -1.0, 0.2]).reshape(2, 2, 1)
+    score = lambda x: 0.5 * (curvature * x**2).sum(axis=(1, 2, 3))  # noqa: E731
+    unit = lambda v: v / np.sqrt((v**2).sum(axis=(1, 2, 3), keepdims=True))  # noqa: E731
+    random = np.random.default_rng(0)
+    images, noise = random.normal(size=(6, 2, 2, 1)), random.normal(size=(6, 2, 2, 1))
+    chance = random.uniform(size=(6, 1, 1, 1))
+    found = adversarial.AdversarialLipschitz(weight=7.0, step=step, lengths=(0.5, 2.0))(
+        lambda x: tf.reduce_sum(0.5 * tf.constant(curvature, tf.float32) * x**2, axis=(1, 2, 3)),
+        *(tf.constant(each, tf.float32) for each in (images[:4], images[4:])),
+        Dice(noise, chance),
+    )
+    away = images + step * unit(noise)
+    sign = np.sign(score(away) - score(images)).reshape(-1, 1, 1, 1)
+    length = 0.5 + 1.5 * chance
+    there = images + length * unit(sign * curvature * away)
+    excess = np.maximum(np.abs(score(there) - score(images)) / length.ravel() - 1, 0)
+    assert (excess > 0).any() and float(found) == pytest.approx(7 * np.mean(excess**2), rel=1e-3)
 
 
 def test_slopes_are_taken_where_the_penalty_says(random):
@@ -477,11 +540,100 @@ def test_each_step_of_the_critic_sees_real_images_of_its_own(conditional):
     assert seen.steps == 3 * [list(range(12))] + 3 * [list(range(12, 24))]
 
 
-def test_penalties_of_two_batches_at_once_suit_a_witness_that_looks_at_pairs(images):
-    settings = dict(kind="dense", width=8, depth=1, latent_dim=2, objective="cramer", penalties=adversarial.get_penalty("alp"))
-    model = gz.build("gan", (8, 8, 1), seed=0, **settings)
+class Halves(adversarial.Penalty):
+    """Sees that the score of two batches at once is that of each: labels and witnesses go with their rows."""
+
+    def __call__(self, score, real, fake, random):
+        apart = np.concatenate([score(real), score(fake)])
+        np.testing.assert_allclose(score(tf.concat([real, fake], axis=0)), apart, rtol=1e-3, atol=1e-5)
+        assert np.ptp(apart) > 1e-3
+        self.seen = True
+        return 0.0
+
+
+class Ledger(adversarial.Objective):
+    """A loss of 2 for the critic and of 3 for the generator, and a list of the critic's outputs that they were asked of."""
+
+    relative = True
+
+    def critic_loss(self, real, fake, other=None):
+        self.critic.append((real.numpy().ravel(), fake.numpy().ravel()))
+        return 2.0 + 0.0 * fake
+
+    def generator_loss(self, real, fake, other=None):
+        self.generator.append((real.numpy().ravel(), fake.numpy().ravel()))
+        return 3.0 + 0.0 * fake
+
+
+class Constant(adversarial.Penalty):
+    """Its weight, or with `rows` numbers whose mean it is."""
+
+    def __init__(self, weight, rows=False, **kwargs):
+        super().__init__(weight, **kwargs)
+        self.rows = rows
+
+    def __call__(self, score, real, fake, random):
+        return self.weight * (tf.linspace(0.0, 2.0, len(real)) if self.rows else tf.constant(1.0))
+
+
+def test_a_game_is_joined_as_its_parts_say():
+    """Of images 0.1 z, a critic that adds up pixels, and white images of which cutout leaves 48 to 60 of 64 pixels."""
+    noise = keras.Input((64,))
+    layer = keras.layers.Dense(64, use_bias=False, kernel_initializer=keras.initializers.Identity(0.1))
+    generator, objective = keras.Model(noise, keras.layers.Reshape((8, 8, 1))(layer(noise))), Ledger()
+    penalties = [Constant(0.25), Constant(0.5, rows=True)]
+    model = gz.models.GAN(generator, flat_critic((8, 8, 1), 1.0), objective, penalties, augment="cutout", seed=0)
+    model.compile(keras.optimizers.SGD(0.0), critic_optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
+    white = np.ones((500, 8, 8, 1), "float32")
+    for training in (True, False):
+        objective.critic, objective.generator = [], []
+        act = model.train_on_batch if training else model.test_on_batch
+        terms = act(white, return_dict=True)
+        # What is logged as the loss is the generator's.
+        assert (terms["loss"], terms["critic_loss"]) == pytest.approx((3, 2))
+        assert terms.get("penalty_loss", 0.75) == pytest.approx(0.75) and ("penalty_loss" in terms) is training
+        # The mean distance of two normal numbers is 2 / sqrt(pi); of images in [0, 1] it is half of that in [-1, 1].
+        assert terms["diversity"] == pytest.approx(0.1 / np.sqrt(np.pi), rel=0.03)
+        for real, fake in (*objective.critic, *objective.generator):
+            assert 48 <= real.min() < real.max() <= 60 and set(real) <= set(range(65))
+            assert fake.std() == pytest.approx(0.1 * np.sqrt(real.mean()), rel=0.1)
+        (real, fake), (again, other) = objective.critic[0], objective.generator[0]
+        assert np.abs(np.corrcoef([real, again, fake, other]) - np.eye(4)).max() < 0.2  # each of noise of its own
+
+
+GAME_OF_CLASSES = (gz.networks.generator, (2, (8, 8, 1))), (gz.networks.critic, ((8, 8, 1),))
+
+
+class Labelled(gz.models.GAN):
+    """Notes the classes of generated images and of the real ones that they are compared with."""
+
+    def generated(self, n, labels, random, training):
+        self.classes.append(np.argmax(labels, axis=1).tolist())
+        return super().generated(n, labels, random, training)
+
+    def critic_terms(self, real, labels, fakes, random, training):
+        assert self.classes[-1] == np.argmax(labels, axis=1).tolist()
+        return super().critic_terms(real, labels, fakes, random, training)
+
+
+def test_the_images_of_each_step_of_the_critic_are_generated_of_its_own_labels(images):
+    networks = (make(*sizes, num_classes=3, kind="dense", width=4) for make, sizes in GAME_OF_CLASSES)
+    model = Labelled(*networks, "hinge", critic_steps=3, seed=0)
+    model.classes = []
     model.compile(run_eagerly=True)
-    assert np.isfinite(model.fit(images, batch_size=8, verbose=0).history["penalty_loss"]).all()
+    labels = np.array([0, 1, 2, 2, 2, 1, 0, 1, 1, 0, 0, 2])
+    model.fit(gz.data.load((images[:12], labels), batch_size=4, shuffle=False, **model.data_needs), verbose=0)
+    assert len(model.classes) == 4 and len(set(map(tuple, model.classes[:3]))) == 3
+    assert model.classes[3] == model.classes[0]  # the generator's step has those of the first
+
+
+@pytest.mark.parametrize("objective", ["hinge", "cramer", "mmd"])
+def test_penalties_of_two_batches_at_once_see_each_row_with_its_own_label_and_partner(objective, images):
+    penalty = Halves(1.0)
+    settings = dict(kind="dense", width=8, depth=1, latent_dim=2, num_classes=3, seed=0, run_eagerly=True)
+    model = gz.build("conditional_gan", (8, 8, 1), objective=objective, penalties=penalty, **settings)
+    model.fit(images, np.arange(16) % 3, batch_size=8, shuffle=False, verbose=0)
+    assert penalty.seen
 
 
 @pytest.mark.parametrize("objective", ["mmd", pytest.param("cramer", marks=pytest.mark.slow)])

@@ -81,6 +81,21 @@ def test_sliced_wasserstein_is_the_exact_distance_along_each_direction(random):
     assert found == pytest.approx(np.mean(exact), rel=1e-4)
 
 
+class Origin(priors.StandardNormal):
+    """Draws that are all at the origin."""
+
+    def sample(self, n, random, temperature=1.0):
+        return 0.0 * super().sample(n, random, temperature)
+
+
+def test_sliced_wasserstein_looks_along_unit_vectors_that_are_drawn_anew():
+    """From a point at a distance of 6, seen along a direction of D dimensions, the squared distance is 36 / D on average."""
+    divergence, random = divergences.SlicedWasserstein(directions=4000), stream()
+    codes = tf.tile(floats([[2.0, -4.0, 4.0, 0.0]]), (10, 1))
+    first, second = (float(divergence(codes, Origin(4), random)) for _ in range(2))
+    assert first != second and first == pytest.approx(9, rel=0.06) and second == pytest.approx(9, rel=0.06)
+
+
 @pytest.mark.parametrize("dimensions, error", [(1, 1e-5), (2, 1e-5), (3, 0.07), (8, 7e-3), (16, 1.4e-3)])
 def test_the_mean_over_directions_is_kummers_function(dimensions, error):
     s = np.geomspace(1e-3, 1e3, 50)
@@ -118,12 +133,13 @@ def test_a_divergence_falls_to_its_null_level_where_codes_are_the_priors_own(div
     assert null < 0.2 * far
 
 
-def test_gathered_rows_are_those_of_the_whole_batch(replicas, images):
-    """Cramer-Wold from N(0, I) draws nothing, so two replicas must step as one device does."""
+@pytest.mark.parametrize("recipe, term", [("cwae", "divergence_loss"), ("sparse_autoencoder", "sparsity_loss")])
+def test_gathered_rows_are_those_of_the_whole_batch(recipe, term, replicas, images):
+    """Cramer-Wold from N(0, I) draws nothing, nor does the sparsity, so two replicas must step as one device does."""
 
     def trained(scope):
         with scope:
-            model = gz.build("cwae", SHAPE, width=8, depth=1, latent_dim=3, normalization=None, seed=0, **QUICK)
+            model = gz.build(recipe, SHAPE, width=8, depth=1, latent_dim=3, normalization=None, seed=0, **QUICK)
             model.encoder.set_weights(
                 [np.random.default_rng(i).normal(0, 0.2, w.shape) for i, w in enumerate(model.encoder.weights)]
             )
@@ -132,7 +148,7 @@ def test_gathered_rows_are_those_of_the_whole_batch(replicas, images):
             )
             model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
         data = tf.data.Dataset.from_tensor_slices(images).batch(16)
-        losses = model.fit(data, epochs=2, verbose=0).history["divergence_loss"]
+        losses = model.fit(data, epochs=2, verbose=0).history[term]
         return losses, model.encoder.get_weights()
 
     one, two = trained(tf.distribute.get_strategy().scope()), trained(replicas.scope())
@@ -269,6 +285,23 @@ def test_terms_of_codes_and_of_the_decoder_are_their_formulas(images):
     assert np.mean(estimates) == pytest.approx(exact, rel=0.1)
 
 
+def test_the_loss_is_of_the_clean_image_and_adds_every_term_by_its_weight(images):
+    """With a corruption that leaves every image black, and an L1 distance."""
+    given = [regularizers.CodeNorm(0.5), regularizers.SparseL1(2.0), regularizers.DecoderDecay(0.01)]
+    model = autoencoder(given, activation=None, distance="l1", corruption=regularizers.Masking(1 - 1e-6))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model.encoder.layers[-1].bias.assign([0.5, -1.0, 0.2, 0.7])  # the code of black images
+    z = model.encoder(np.zeros((1, *SHAPE), "float32"))
+    made, z = model.decoder(z).numpy(), z.numpy()
+    expected = {"reconstruction_loss": np.abs(images / 255 - made).sum(axis=(1, 2, 3)).mean()}
+    expected |= {"code_loss": (z**2).sum() / 2, "sparsity_loss": np.abs(z).sum()}
+    expected["decay_loss"] = sum((value**2).sum() for value in model.decoder.get_weights() if value.ndim > 1)
+    weights = {"reconstruction_loss": 1, "code_loss": 0.5, "sparsity_loss": 2, "decay_loss": 0.01}
+    expected["loss"] = sum(weights[name] * value for name, value in expected.items())
+    for scores in (model.train_on_batch(images, return_dict=True), model.evaluate(images, verbose=0, return_dict=True)):
+        assert {name: float(value) for name, value in scores.items()} == pytest.approx(expected, rel=1e-4)
+
+
 def test_corruptions_change_the_share_of_pixels_they_say():
     x, random = tf.fill((200, *SHAPE), 0.5), stream()
     noisy = regularizers.GaussianNoise(0.2)(x, random).numpy()
@@ -340,6 +373,28 @@ def test_codes_are_drawn_to_the_prior(recipe, images):
     assert end["reconstruction_loss"] < start["reconstruction_loss"]
 
 
+@pytest.mark.parametrize("divergence", ["mmd", "game"])
+def test_the_loss_of_a_wasserstein_autoencoder_is_the_weighted_sum_of_its_terms(divergence, images):
+    encoder, decoder, critic = (networks.mlp(*sizes, width=8) for sizes in ((SHAPE, 2), (2, SHAPE), (2, 1)))
+    divergence = adversarial.LatentGame(critic) if divergence == "game" else divergence
+    settings = {"weight": 7.0, "distance": "l1", "regularizers": {"code_norm": 3.0}, "seed": 0}
+    model = WAE(encoder, decoder, divergence, **settings)
+    model.compile(**{name: keras.optimizers.SGD(0.0) for name in model.optimizers}, run_eagerly=True)
+    z = encoder(images / np.float32(255)).numpy()
+    reconstruction = np.abs(images / 255 - decoder(z)).sum(axis=(1, 2, 3)).mean()
+    for terms in (model.train_on_batch(images, return_dict=True), model.evaluate(images, verbose=0, return_dict=True)):
+        assert terms["reconstruction_loss"] == pytest.approx(reconstruction, rel=1e-4)
+        assert terms["code_loss"] == pytest.approx((z**2).sum(axis=1).mean() / 2, rel=1e-4)
+        expected = reconstruction + 3 * terms["code_loss"] + 7 * terms["divergence_loss"]
+        assert terms["loss"] == pytest.approx(expected, rel=1e-4)
+        if model.plays:  # -log D of the codes, and of the critic -log D of the draws and -log (1 - D) of the codes
+            scores = critic(z).numpy()
+            assert terms["divergence_loss"] == pytest.approx(np.log1p(np.exp(-scores)).mean(), rel=1e-4)
+            draws = critic(np.random.default_rng(0).normal(size=(2000, 2)).astype("float32")).numpy()
+            expected = np.log1p(np.exp(-draws)).mean() + np.log1p(np.exp(scores)).mean()
+            assert terms["critic_loss"] == pytest.approx(expected, abs=4 * draws.std() / 4)
+
+
 def test_a_gaussian_encoder_draws_its_codes_in_training_and_means_in_encode(images):
     model = gz.build("gaussian_wae_mmd", SHAPE, width=8, latent_dim=2, seed=0, **QUICK)
     x = model.images_of(images)
@@ -356,12 +411,21 @@ def test_a_game_of_codes_moves_the_multiplier_of_its_objective(images):
     assert float(model.divergence.objective.multiplier) != 0
 
 
-def test_a_last_batch_of_one_image_leaves_everything_finite(images):
-    for recipe in ("wae_mmd", "swae"):
-        model = gz.build(recipe, SHAPE, width=8, depth=1, latent_dim=2, seed=0, **QUICK)
-        history = model.fit(images, validation_data=images, batch_size=5, verbose=0).history
-        assert all(np.isfinite(values).all() for values in history.values()), history
-        assert all(np.isfinite(each).all() for each in model.get_weights())
+@pytest.mark.parametrize("divergence", divergences.DIVERGENCES)
+def test_a_step_of_one_image_is_that_of_an_autoencoder(divergence, images):
+    """Such as a last batch may be: it has no distribution, and its reconstruction counts alone."""
+
+    def trained(kind, *more):
+        keras.utils.set_random_seed(0)
+        model = kind(networks.mlp(SHAPE, 2, width=8), networks.mlp(2, SHAPE, width=8), *more, seed=0)
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        model.train_on_batch(images)  # a first batch has to have more
+        model.optimizer.learning_rate = 0.01
+        model.train_on_batch(images[3:4])
+        return [each.numpy() for each in model.trainable_variables]
+
+    for one, other in zip(trained(WAE, divergence), trained(Autoencoder), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_the_critic_of_codes_has_an_optimizer_of_its_own(images):
@@ -447,7 +511,7 @@ def test_the_vampprior_is_the_mean_of_posteriors_and_its_samples_agree(images):
     model.compile(jit_compile=False)
     model.fit(images, verbose=0)
     pseudo = scipy.special.expit(np.asarray(prior.logits))
-    start = 0.05 + 0.9 * images[:5] / 255  # where `prepare` began, but for a little noise and one step
+    start = 0.05 + 0.9 * images[[0, 3, 6, 9, 12]] / 255  # where `prepare` began, but for a little noise and one step
     np.testing.assert_allclose(pseudo, start, atol=0.1)
     mu, log_variance = (np.asarray(each, "float64") for each in encoder(floats(pseudo)))
     z = np.random.default_rng(0).normal(size=(7, 2))
@@ -492,6 +556,45 @@ def test_the_second_stage_learns_where_codes_lie(images):
     assert abs(codes.mean(axis=0)).max() > 3 * 0.4 * codes.std()  # N(0, I) would not have passed
 
 
+def test_samples_of_two_stages_have_the_noise_of_both():
+    """Codes N(W u + b, 0.7^2), with an image whose pixels are codes: the deviation of each is sqrt(0.7^2 + |W|^2)."""
+    encoder = networks.mlp((1, 2, 1), 2, width=4, heads=("mu", "log_variance"), name="encoder")
+    decoder = networks.mlp(2, (1, 2, 1), depth=0, name="decoder")
+    decoder.set_weights([0.05 * np.eye(2), np.array([0.5, 0.5])])
+    second = networks.mlp(2, 3, width=4, heads=("mu", "log_variance"), name="s"), networks.mlp(3, 2, depth=0, name="t")
+    kernel = np.array([[1.0, 0.0], [0.0, 2.0], [0.5, 0.0]])
+    second[1].get_layer("code").set_weights([kernel, np.array([1.0, -2.0])])
+    model = TwoStageVAE(encoder, decoder, *second, likelihoods.Gaussian(0.7), likelihood=likelihoods.Gaussian(0.1), seed=0)
+    pixels = model.sample(4000, seed=0, batch_size=4000).reshape(-1, 2)
+    # 0.5 on the cube is the level 127.5 of 255.
+    np.testing.assert_allclose(pixels.mean(axis=0), 0.5 + 0.05 * np.array([1.0, -2.0]), atol=0.01)
+    np.testing.assert_allclose(pixels.std(axis=0), 0.05 * np.sqrt(0.7**2 + (kernel**2).sum(axis=0)), rtol=0.04)
+
+
+def test_the_codes_and_the_bound_of_two_stages_are_of_noise_of_both():
+    class Watched(TwoStageVAE):
+        def second_terms(self, z, noise, training):
+            seen.append((np.asarray(z).ravel(), np.asarray(noise).ravel()))
+            return super().second_terms(z, noise, training)
+
+    def heads(shape, mu, log_variance, name):
+        network = networks.mlp(shape, 2, depth=0, heads=("mu", "log_variance"), name=name)
+        for layer, bias in zip(("mu", "log_variance"), (mu, log_variance), strict=True):
+            kernel, old = network.get_layer(layer).get_weights()
+            network.get_layer(layer).set_weights([0 * kernel, np.full_like(old, bias)])
+        return network
+
+    seen, second = [], heads(2, 1.0, np.log(4.0), "s")
+    decoder = networks.mlp(2, SHAPE, width=4, name="decoder")
+    model = Watched(heads(SHAPE, 0.0, 0.0, "encoder"), decoder, second, networks.mlp(2, 2, name="t"), seed=0)
+    images = np.zeros((500, *SHAPE), "uint8")
+    codes = model.codes_of(model.images_of(images), randomness.RowStream(0, 0)).numpy()
+    assert (codes.mean(), codes.std()) == pytest.approx((1, 2), rel=0.1)
+    model.log_prob(images, samples=2, batch_size=500)
+    draws = [each for pair in seen for each in pair]
+    assert len(draws) == 4 and np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.2  # of z, of u, and again
+
+
 def test_a_codebook_is_the_running_mean_of_what_is_nearest(random):
     book = Codebook(2, 1, decay=0.5)
     book.begin(np.array([[0.0], [10.0]]))
@@ -505,9 +608,9 @@ def test_a_codebook_is_the_running_mean_of_what_is_nearest(random):
     np.testing.assert_allclose(book.vectors, [[3.0 / 2.0], [9.5 / 1.0]], rtol=1e-6)
 
 
-def test_the_gradient_of_a_vector_quantised_code_goes_straight_through(images):
+def test_the_gradient_of_a_vector_quantised_code_goes_straight_through_and_draws_it_to_its_vector(images):
     encoder, decoder = networks.grid_encoder(SHAPE, 2, width=4), networks.grid_decoder(SHAPE, 2, width=4)
-    model = VQVAE(encoder, decoder, Codebook(8, 2), commitment=0.0, seed=0)
+    model = VQVAE(encoder, decoder, Codebook(8, 2), commitment=0.4, seed=0)
     x = model.images_of(images)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model.objective(x, model.random, False)["loss"])
@@ -516,12 +619,31 @@ def test_the_gradient_of_a_vector_quantised_code_goes_straight_through(images):
     with tf.GradientTape() as tape:
         e = model.snapped(z)
         tape.watch(e)
-        loss = tf.reduce_sum((x - decoder(e)) ** 2)
-    slope = tape.gradient(loss, e)
+        reconstruction = tf.reduce_sum((x - decoder(e)) ** 2)
+    slope = tape.gradient(reconstruction, e)
+    assert float(loss) == pytest.approx(float(reconstruction) + 0.4 * np.sum((z - e) ** 2), rel=1e-4)
     with tf.GradientTape() as tape:
-        along = tf.reduce_sum(encoder(x) * slope)
+        along = tf.reduce_sum(encoder(x) * (slope + 0.4 * 2 * (z - e)))
     for a, b in zip(found, tape.gradient(along, encoder.trainable_variables), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_dead_vectors_move_in_training_alone_and_by_noise_of_each_step(images):
+    class Watched(Codebook):
+        def update(self, z, index, key=None):
+            keys.append(key.numpy().tolist())
+            super().update(z, index, key)
+
+    keys, book = [], Watched(8, 2)
+    encoder, decoder = networks.grid_encoder(SHAPE, 2, width=4), networks.grid_decoder(SHAPE, 2, width=4)
+    model = VQVAE(encoder, decoder, book, seed=0)
+    model.compile(run_eagerly=True)
+    model.fit(images, batch_size=8, epochs=2, verbose=0)
+    assert len(set(map(tuple, keys))) == len(keys) == 4
+    vectors = book.vectors.numpy()
+    model.evaluate(images, verbose=0)
+    np.testing.assert_array_equal(book.vectors, vectors)
+    assert len(keys) == 4
 
 
 def test_a_weighted_distance_and_a_single_regularizer_are_loaded_again(images, tmp_path):

@@ -14,6 +14,7 @@ from test_case import batches, build
 from toy import build_toy
 
 import keras_genzoo as gz
+from keras_genzoo import augmentation
 from keras_genzoo.core import randomness
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.serialization import constructor_arguments
@@ -63,6 +64,8 @@ def test_replicas_draw_different_noise(replicas):
     assert np.abs(first - second).max() > 0.1
     third, fourth = replicas.experimental_local_results(tf.function(lambda: replicas.run(lambda: shared.normal((20,))))())
     assert min(np.abs(first - third).max(), np.abs(second - fourth).max()) > 0.1
+    keys = [replicas.experimental_local_results(replicas.run(shared.shared_key)) for _ in range(2)]
+    assert keys[0][0].numpy().tolist() == keys[0][1].numpy().tolist() != keys[1][0].numpy().tolist()
 
 
 @pytest.mark.parametrize("shape", ((), (3,), (5, 5, 3)))
@@ -79,6 +82,25 @@ def test_a_row_of_noise_depends_on_its_number_alone():
     whole = randomness.RowStream(7, 0).normal((100, 3)).numpy()
     np.testing.assert_array_equal(randomness.RowStream(7, 37).normal((20, 3)), whole[37:57])
     assert len(np.unique(whole)) == whole.size
+
+
+def test_no_two_draws_are_alike():
+    """Of one stream, of streams of two seeds, of the streams of a model, and of one key's children."""
+    model, rows = toy(seed=3), randomness.RowStream(3, 0)
+    again = augmentation._Again(randomness.make_key(13))
+    streams = model.random, model.random_test, stream(1), stream(2), again
+    draws = [source.uniform((40,)) for source in streams for _ in range(3)]
+    draws += [rows.uniform((40,)), rows.uniform((40,)), randomness.RowStream(4, 0).uniform((40,))]
+    draws += [randomness.uniform(rows.key(), (40,))]
+    for key in (randomness.make_key(9), randomness.row_key(0, 11)):
+        draws += [randomness.uniform(randomness.fold(key, *numbers), (40,)) for numbers in ((), (0,), (1,), (0, 1), (1, 0))]
+    draws += [randomness.uniform(model.random.shared_key(), (40,)) for _ in range(2)]
+    np.testing.assert_array_less(np.corrcoef(np.array(draws)) - np.eye(len(draws)), 0.75)
+    # A stream of noise goes on where the last one ended, for `normal`, `uniform` and `key` alike.
+    one, other = stream(5), stream(5)
+    one.uniform((1,)), one.key()
+    other.normal((2, 2)), other.normal(())
+    np.testing.assert_array_equal(one.normal((7,)), other.normal((7,)))
 
 
 def test_validation_repeats_its_noise_and_leaves_training_alone(images):
@@ -166,23 +188,28 @@ def test_float16_scales_the_loss_of_every_optimizer_and_trains(images):
     assert np.isfinite(history).all() and history[-1] < history[0]
 
 
-def test_kernel_regularisers_of_a_network_count_in_training_and_validation(images):
-    encoder = gz.networks.mlp(SHAPE, 2, width=4, depth=1, name="encoder")
-    decoder = gz.networks.mlp(2, SHAPE, width=4, depth=1, name="decoder")
-    plain = gz.models.Autoencoder(encoder, decoder)
-    plain.compile()
-    without = plain.evaluate(images, verbose=0, return_dict=True)
-    inputs = keras.Input(SHAPE)
-    layer = keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.1))
-    regularised = gz.models.Autoencoder(keras.Model(inputs, layer(keras.layers.Flatten()(inputs))), decoder)
-    regularised.compile(optimizer=keras.optimizers.SGD(0.0))
-    penalty = 0.1 * float(np.sum(np.square(layer.kernel.numpy())))
-    for scores in (
-        regularised.evaluate(images, verbose=0, return_dict=True),
-        regularised.train_on_batch(images, return_dict=True),
-    ):
+def test_kernel_regularisers_of_every_layer_count_in_training_and_validation(images):
+    """Of two layers of one network and one of the other, each with a weight of its own."""
+    l2, kernels = keras.regularizers.L2, []
+
+    def stack(shape, *layers):
+        kernels.extend((layer, float(layer.kernel_regularizer.l2)) for layer in layers if hasattr(layer, "kernel_regularizer"))
+        return keras.Sequential([keras.Input(shape), *layers])
+
+    dense = keras.layers.Dense
+    encoder = stack(SHAPE, keras.layers.Flatten(), dense(4, kernel_regularizer=l2(0.1)), dense(2, kernel_regularizer=l2(0.3)))
+    decoder = stack((2,), dense(64, kernel_regularizer=l2(0.7)), keras.layers.Reshape(SHAPE))
+    model = gz.models.Autoencoder(encoder, decoder)
+    model.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
+    penalty = sum(weight * float(np.sum(np.square(layer.kernel))) for layer, weight in kernels)
+    for scores in (model.evaluate(images, verbose=0, return_dict=True), model.train_on_batch(images, return_dict=True)):
         assert scores["loss"] - scores["reconstruction_loss"] == pytest.approx(penalty, rel=1e-4)
-    assert without["loss"] == pytest.approx(without["reconstruction_loss"])
+    # And their gradient is in the step: of weights that the reconstruction leaves alone it is 2 * 0.7 * kernel.
+    model.compile(optimizer=keras.optimizers.SGD(0.5), run_eagerly=True)
+    encoder.set_weights([np.zeros_like(value) for value in encoder.get_weights()])  # codes of zero
+    before = decoder.layers[0].kernel.numpy()
+    model.train_on_batch(images)
+    np.testing.assert_allclose(decoder.layers[0].kernel, (1 - 0.5 * 2 * 0.7) * before, atol=1e-6)
 
 
 @keras.saving.register_keras_serializable("tests")

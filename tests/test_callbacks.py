@@ -11,6 +11,7 @@ from PIL import Image
 import keras_genzoo as gz
 from keras_genzoo.callbacks import FrechetDistanceMonitor, SampleGrid, StopOnDivergence
 from keras_genzoo.metrics import features
+from keras_genzoo.testing import variables
 
 
 @pytest.fixture
@@ -172,6 +173,17 @@ def test_a_training_that_becomes_nan_is_stopped_with_every_bad_term_named(some_i
     for before, now in zip(start, model.get_weights()[: len(start)], strict=True):
         if before.ndim:  # of the scalars one says that training has begun
             np.testing.assert_array_equal(before, now)
+
+
+def test_both_optimizers_of_a_game_that_diverged_are_put_back(some_images):
+    model = gz.build("gan", (8, 8, 1), kind="dense", width=4, depth=1, latent_dim=2, penalties=(), seed=0, run_eagerly=True)
+    model.fit(some_images, batch_size=20, verbose=0)
+    model.optimizer.learning_rate = model.critic_optimizer.learning_rate = 1e30
+    start = [variable.numpy() for variable in variables(model)]
+    with pytest.warns(UserWarning, match="put back"):
+        model.fit(some_images, batch_size=20, verbose=0, callbacks=[StopOnDivergence(every=1)])
+    for before, now in zip(start, variables(model), strict=True):
+        np.testing.assert_array_equal(before, now, err_msg=now.path)
 
 
 def test_limits_may_be_given_and_a_healthy_training_goes_on(some_images):

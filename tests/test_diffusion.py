@@ -18,6 +18,13 @@ from keras_genzoo.models import Autoencoder, Diffusion
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "diffusion_reference.json").read_text())
 SCHEDULES = {**schedules.SCHEDULES, "zero_snr": lambda: schedules.ZeroTerminalSNR(schedules.Linear())}
+OTHERS = {  # arguments other than defaults
+    "linear/50": lambda: schedules.Linear(1e-3, 0.2, 50),
+    "cosine/0.9": lambda: schedules.Cosine(0.05, t_max=0.9),
+    "sigmoid/0.7": lambda: schedules.Sigmoid(-2.0, 4.0, temperature=0.7),
+    "edm/3": lambda: schedules.EDM(0.01, 5.0, rho=3.0),
+    "zero_snr/cosine": lambda: schedules.ZeroTerminalSNR(schedules.Cosine(t_max=0.95)),
+}
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -61,6 +68,8 @@ def test_signals_are_those_of_the_papers():
     np.testing.assert_allclose(numbers(schedules.Cosine(), t)[0] ** 2, f(t) / f(0), rtol=1e-4)
     s = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
     np.testing.assert_allclose(numbers(schedules.Sigmoid(), t)[0] ** 2, (s(3) - s(6 * t - 3)) / (s(3) - s(-3)), rtol=1e-4)
+    cool = (s(4 / 0.7) - s((6 * t - 2) / 0.7)) / (s(4 / 0.7) - s(-2 / 0.7))
+    np.testing.assert_allclose(numbers(OTHERS["sigmoid/0.7"](), t)[0] ** 2, cool, rtol=1e-3)
     root = np.sqrt(linear)
     shifted = (root - root[-1]) / (
         1 - root[-1]
@@ -73,17 +82,22 @@ def test_signals_are_those_of_the_papers():
     np.testing.assert_allclose(geometric.position(tf.constant([0.01, 0.5])), [0, np.log(50) / np.log(5000)], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", [*SCHEDULES, *OTHERS])
 def test_slopes_are_derivatives_and_variance_is_kept_where_it_should_be(name):
-    schedule = SCHEDULES[name]()
+    schedule = {**SCHEDULES, **OTHERS}[name]()
     t = tf.constant(schedule.at(np.linspace(0.05, 0.95, 9)) + 3e-4, tf.float32)
     for value, slope in ((schedule.signal, schedule.signal_slope), (schedule.noise, schedule.noise_slope)):
         with tf.GradientTape() as tape:
             tape.watch(t)
             y = value(t)
         np.testing.assert_allclose(slope(t), tape.gradient(y, t, unconnected_gradients="zero"), rtol=2e-3, atol=1e-5)
-    if name not in ("edm", "geometric", "rectified_flow"):
+    if name not in ("edm", "edm/3", "geometric", "rectified_flow"):
         np.testing.assert_allclose(schedule.signal(t) ** 2 + schedule.noise(t) ** 2, 1, atol=1e-5)
+    for value, slope in ((schedule.log_snr, schedule.log_snr_slope), (schedule.position, schedule.position_slope)):
+        with tf.GradientTape() as tape:
+            tape.watch(t)
+            y = value(t)
+        np.testing.assert_allclose(slope(t), tape.gradient(y, t), rtol=5e-3)
     np.testing.assert_allclose(schedule.at(schedule.position(t)), t, rtol=1e-4)
     first, last = numbers(schedule, [schedule.t_min, schedule.t_max])
     assert first[0] > 0.99 and last[1] > 0.99 * first[1]  # the image at one end, noise at the other
@@ -140,6 +154,9 @@ def test_a_prediction_that_does_not_tell_the_image_is_refused():
 # Weights and times
 
 
+TANGENT = 2 * np.pi * 0.989  # the slope of -2 log tan(pi t / 2) is 2 pi / sin(pi t), and the density of times 1 / 0.989
+
+
 def test_weights_are_those_of_the_papers_in_units_of_the_output():
     t = tf.constant([0.1, 0.4, 0.8])
     snr = lambda model: np.exp(model.schedule.log_snr(t).numpy())  # noqa: E731
@@ -149,8 +166,11 @@ def test_weights_are_those_of_the_papers_in_units_of_the_output():
         ("linear", "epsilon", "min_snr", lambda snr: np.minimum(snr, 5) / snr),  # Hang et al., section 3.4
         ("linear", "v", "min_snr", lambda snr: np.minimum(snr, 5) / (snr + 1)),
         ("edm", "edm", "edm", lambda snr: np.ones(3)),  # lambda c_out^2 = 1 (Karras et al., table 1)
+        ("linear", "epsilon", weightings.MinSNR(0.5), lambda snr: np.minimum(snr, 0.5) / snr),
+        ("edm", "epsilon", weightings.EDMWeight(0.8), lambda snr: (snr + 0.8**-2) / snr),
+        ("tangent", "epsilon", weightings.SigmoidWeight(-1), lambda snr: sigmoid(-1 - np.log(snr)) * TANGENT / np.sin(np.pi * t)),
         # Of uniform times, whose log SNR is -2 log tan(pi t / 2), with the slope -2 pi / sin(pi t), divided by their density.
-        ("tangent", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr)) * 2 * np.pi / np.sin(np.pi * t) * 0.989),
+        ("tangent", "epsilon", "sigmoid", lambda snr: sigmoid(2 - np.log(snr)) * TANGENT / np.sin(np.pi * t)),
     ]:
         schedule = schedules.Cosine(offset=0.0, t_max=0.99) if schedule == "tangent" else schedule
         model = gaussian_model(schedule, prediction, loss_weight=weight)
@@ -178,6 +198,26 @@ def test_importance_draws_where_losses_are_large_and_stays_unbiased():
     assert np.mean(t < 0.2) == pytest.approx(0.99 * 6 / 14 + 0.01 * 0.2, abs=1e-3)  # root mean squares, a hundredth even
     for power in (0, 1, 3):
         assert np.mean(factor * t**power) == pytest.approx(1 / (power + 1), rel=1e-3)
+
+
+def test_importance_weighs_losses_and_keeps_a_running_mean_of_their_squares():
+    """Of three bins and a network that puts out zeros: of gray images the loss is that of the noise alone."""
+    sampling = weightings.Importance(bins=3, decay=0.8)
+    model = gz.build("flow_matching", (2, 2, 1), width=8, multipliers=(1,), time_sampling=sampling, learning_rate=1e-9, seed=5)
+    model.compile(model.optimizer, run_eagerly=True)
+    gray, before = np.full((12, 2, 2, 1), 0.5, "float32"), np.array([1.0, 9.0, 4.0])
+    density = 3 * (0.99 * np.sqrt(before) / 6 + 0.01 / 3)
+    for training, seed in ((False, 6), (True, 5)):
+        sampling.squares.assign(before)
+        random = randomness.Stream(seed, keras.Variable(0, dtype="int64", trainable=False))
+        error, _, t = model.errors(tf.zeros((12, 2, 2, 1)), None, random, training)
+        bins = np.floor(3 * t.numpy()).astype(int)
+        assert len(set(bins)) == 3
+        loss = (model.train_on_batch if training else model.test_on_batch)(gray, return_dict=True)["loss"]
+        assert loss == pytest.approx(np.mean(error / density[bins]), rel=1e-4)
+        squares = np.array([np.mean(error.numpy()[bins == index] ** 2) for index in range(3)])
+        after = 0.8 * before + 0.2 * squares if training else before  # validation changes nothing
+        np.testing.assert_allclose(sampling.squares, after, rtol=1e-4)
 
 
 # Samplers
@@ -288,6 +328,34 @@ def test_stochastic_samplers_have_the_exact_mean_and_covariance():
     # And of data N(0, 1), whose steps are kept by the larger variance.
     model = gaussian_model("linear", "epsilon", std=1.0)
     assert walk(model, samplers.Ancestral("large"), times[:-1], x).var() == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("schedule", ["rectified_flow", "linear", "edm"])
+def test_the_last_step_is_to_the_image_that_is_seen_and_adds_no_noise(schedule):
+    """Of a network that sees the same image everywhere, every sampler ends in it, whatever the key."""
+    schedule = SCHEDULES[schedule]()
+    image = tf.constant(np.random.default_rng(0).uniform(-1, 1, (3, 2, 2, 1)), tf.float32)
+    denoise = lambda x, t: (image, (x - schedule.signal(t) * image) / schedule.noise(t))  # noqa: E731
+    others = {"eta": samplers.DDIM(0.6), "repeats": samplers.AnnealedLangevin(2, 0.3), "churn": samplers.Heun(5.0)}
+    for name, sampler in {**{name: make() for name, make in samplers.SAMPLERS.items()}, **others}.items():
+        if (sampler.needs_edm and not schedule.time_is_noise) or (schedule.steep and name in ("euler", "heun")):
+            continue  # of a steep schedule a straight step to the end ends elsewhere
+        for seed in (0, 1):
+            x = randomness.normal(randomness.make_key(seed, 5), image.shape)
+            times = tf.constant([schedule.at(0.4), schedule.at(0.2), 0.0], tf.float32)
+            found = samplers.solve(sampler, denoise, schedule, x, times, randomness.make_key(seed))
+            np.testing.assert_allclose(found, image, atol=2e-5, err_msg=f"{name} of seed {seed}")
+
+
+def test_an_image_that_is_clipped_comes_with_the_noise_that_fits_it():
+    model = gaussian_model("cosine", std=3.0, shape=(2, 2, 1), clip=True)
+    x, t = 4.0 * tf.random.stateless_normal((50, 2, 2, 1), (0, 1)), tf.constant(0.3)
+    image, noise = model.denoiser(clip=True)(x, t)
+    free, other = model.denoiser()(x, t)
+    np.testing.assert_allclose(image, np.clip(free, -1, 1), atol=1e-6)
+    assert (np.abs(free) > 1).mean() > 0.5 and np.abs(noise - other).max() > 0.1
+    (signal,), (sigma,) = numbers(model.schedule, [0.3])
+    np.testing.assert_allclose(signal * image + sigma * noise, x, atol=1e-4)
 
 
 def test_churn_adds_the_noise_of_the_paper():
@@ -499,6 +567,21 @@ def test_the_u_net_takes_any_size_and_a_fresh_one_puts_out_nothing(shape, kind):
     assert output.shape == (2, *shape) and not np.any(output)
 
 
+@pytest.mark.parametrize("kind", ["ddpm", "ddpm++"])
+def test_a_fresh_block_is_its_shortcut(kind):
+    """So that a network begins as a plain one: what each block and each attention adds is zero."""
+    network = gz.networks.unet((8, 8, 1), width=8, multipliers=(1, 2), attention=(1,), num_classes=3, kind=kind)
+    changes = [layer.output for layer in network.layers if layer.name.endswith(("_conv2", "_attention_pixels"))]
+    # Two blocks on the way down, two in the middle and four on the way up; attention at level 1; DDPM++ has two for the sides.
+    assert len(changes) == (10 + 3 if kind == "ddpm++" else 8 + 4)
+    inputs = [np.random.default_rng(0).normal(size=(2, 8, 8, 1)), np.array([0.1, 0.7]), np.eye(3)[:2]]
+    assert not any(np.any(each) for each in keras.Model(network.inputs, changes)(inputs))
+
+
+def test_a_fresh_dense_denoiser_puts_out_nothing():
+    assert not np.any(gz.networks.dense_denoiser((1, 1, 5), 8, 2)([np.ones((2, 1, 1, 5)), np.array([0.1, 0.7])]))
+
+
 def test_bad_arguments_get_one_sentence():
     for call, sentence in [
         (lambda: gaussian_model("linear", schedule_name=1), "schedule_name"),
@@ -561,10 +644,25 @@ def test_codes_are_made_standard_and_come_back_with_their_own_mean_and_spread(im
     np.testing.assert_allclose(model.normalize.moving_variance, codes.var(axis=0), atol=1e-4)
 
 
-def test_latent_diffusion_draws_by_class(images):
+def test_latent_diffusion_draws_by_class_and_is_guided_as_its_diffusion(images):
     model = latent(num_classes=3)
     model.fit(images, np.arange(16) % 3, verbose=0)
-    assert model.sample(4, seed=0, labels=[0, 1, 2, 0], guidance=2.0, steps=2).shape == (4, 8, 8, 1)
+    for index, variable in enumerate(model.diffusion.network.trainable_variables):  # what begins at zero heeds no label
+        variable.assign(np.random.default_rng(index).normal(0, 0.3, variable.shape))
+    sample = lambda labels, guidance=None: model.sample(4, 0, labels=labels, guidance=guidance, steps=2)  # noqa: E731
+    labels, others = [0, 1, 2, 0], [1, 1, 2, 0]
+    changed = np.abs(sample(labels) - sample(others)).max(axis=(1, 2, 3))
+    assert changed[0] > 1e-3 and changed[1:].max() < 1e-5  # of the image whose label is another
+    np.testing.assert_allclose(sample(labels, 1.0), sample(labels), atol=1e-5)
+    np.testing.assert_allclose(sample(labels, 0.0), sample(others, 0.0), atol=1e-5)
+    assert np.abs(sample(labels, 3.0) - sample(labels)).max() > 1e-3
+    # What is decoded are the codes of the walk with the mean and deviation that the running averages hold.
+    model.normalize.moving_mean.assign([1.0, -2.0, 0.5])
+    model.normalize.moving_variance.assign([4.0, 0.25, 1.0])
+    latents = model.draw_latents(4, randomness.RowStream(0, 0)), tf.one_hot(labels, 3)
+    codes = model.diffusion.walk(latents)[:, 0, 0].numpy()
+    expected = model.autoencoder.decode((codes * [2.0, 0.5, 1.0] + [1.0, -2.0, 0.5]).astype("float32"))
+    np.testing.assert_allclose(model.generate(latents), expected, atol=1e-3)
 
 
 def test_latent_diffusion_refuses_parts_that_do_not_fit():

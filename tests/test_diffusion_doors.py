@@ -13,6 +13,7 @@ from test_diffusion import SCHEDULES, gaussian_model
 
 import keras_genzoo as gz
 from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo.core import randomness
 from keras_genzoo.models import Diffusion
 
 TINY = {"width": 8, "multipliers": (1,), "steps": 2, "seed": 0}
@@ -156,6 +157,51 @@ def test_codes_and_likelihoods_are_those_of_the_labels(images):
         gaussian_model("linear").encode(np.zeros((1, 1, 1, 1)), labels=[0])
 
 
+@keras.saving.register_keras_serializable("tests")
+class Silent(keras.layers.Layer):
+    """Puts out zeros, and keeps the labels that it is told."""
+
+    def build(self, *shapes):
+        self.told = []
+
+    def call(self, x, t, labels=None):
+        self.told.append(labels)
+        return 0.0 * x
+
+
+def silent(shape, **settings):
+    """A model of four classes whose network puts out zeros, and the layer that keeps labels; compiled, and not to learn."""
+    inputs, layer = (keras.Input(shape), keras.Input(()), keras.Input((4,))), Silent()
+    model = Diffusion(keras.Model(inputs, layer(*inputs)), seed=0, **settings)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    layer.told.clear()
+    return model, layer
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_the_loss_of_a_silent_network_is_that_of_its_target_and_labels_are_dropped_in_training_alone(latent):
+    """Of the velocity epsilon - x the mean over pixels is 1 + x^2: 2 of white images, and of codes that were made standard."""
+    n, shape = 4000, (1, 1, 6) if latent else (4, 4, 3)
+    model, layer = silent(shape, label_dropout=0.3)
+    images = np.ones((n, 4, 4, 3), "float32")
+    if latent:
+        encoder, decoder = gz.networks.mlp((4, 4, 3), 6, depth=0), gz.networks.mlp(6, (4, 4, 3), width=4)
+        model = gz.models.LatentDiffusion(gz.models.Autoencoder(encoder, decoder), model, train_autoencoder=False, seed=0)
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        images = np.random.default_rng(0).random(images.shape).astype("float32")
+    labels = np.arange(n) % 4
+    assert model.train_on_batch(images, labels, return_dict=True)["loss"] == pytest.approx(2, abs=0.03)
+    told = np.asarray(layer.told.pop())
+    kept = told.any(axis=1)
+    assert kept.mean() == pytest.approx(0.7, abs=0.03)
+    np.testing.assert_array_equal(told, kept[:, None] * np.eye(4)[labels])
+    if latent:
+        model.normalize.moving_mean.assign(np.mean(model.encode(images), axis=0))
+        model.normalize.moving_variance.assign(np.var(model.encode(images), axis=0))
+    assert model.test_on_batch(images, labels, return_dict=True)["loss"] == pytest.approx(2, abs=0.03)
+    np.testing.assert_array_equal(layer.told.pop(), np.eye(4)[labels])
+
+
 # Missing pixels
 
 
@@ -194,6 +240,18 @@ def test_missing_pixels_are_drawn_given_the_known_ones():
     found = np.polyfit(known, missing, 1)[0]
     assert found == pytest.approx(slope, abs=0.03) and slope > 0.6  # of 0.9, which the method does not reach
     assert (missing - found * known).std() == pytest.approx(variance**0.5, rel=0.05)
+
+
+def test_the_noise_of_known_pixels_is_not_that_of_the_step():
+    class Walk(samplers.Sampler):
+        def step(self, state, denoise, schedule, t, t_next, key):
+            keys.append(tuple(key.numpy()))
+            return state
+
+    keys, times = [], tf.constant([1.0, 0.6, 0.3, 0.0])
+    after = lambda x, t, key: keys.append(tuple(key.numpy())) or x  # noqa: E731
+    samplers.solve(Walk(), None, schedules.RectifiedFlow(), tf.zeros((1, 1)), times, randomness.make_key(3), after)
+    assert len(set(keys)) == len(keys) == 2 * 3
 
 
 def test_in_painting_serves_conditional_models_and_clips_and_does_not_depend_on_the_batch(images):

@@ -14,6 +14,7 @@ from keras_genzoo.callbacks import StopOnDivergence
 from keras_genzoo.core import randomness
 from keras_genzoo.models import RBM, EnergyModel, machines
 from keras_genzoo.replay import ReplayBuffer
+from keras_genzoo.testing import variables
 
 SHAPE = (8, 8, 1)
 
@@ -59,6 +60,20 @@ def test_mala_is_exact_at_another_temperature_and_reflects_at_its_bounds():
     settled = positions[300:].reshape(-1, 2)
     assert np.abs(settled).max() <= 1
     np.testing.assert_allclose(settled.var(axis=0), 1 / 3, atol=0.03)  # of the uniform density
+
+
+def test_mala_refuses_by_chance_that_has_nothing_to_do_with_the_step():
+    """Of an energy that is even, and log 4 higher wherever it is asked again: a quarter is accepted, of steps of N(0, 0.2)."""
+    levels = iter([0.0, np.log(4)])
+    energy = lambda x: 0.0 * tf.reduce_sum(x, axis=-1) + next(levels)  # noqa: E731
+    chain = chains.MALA(0.1)
+    state = chain.init(tf.zeros((40_000, 1)), energy)
+    (x, *_), acceptance = chain.step(state, energy, tf.constant(0.0), randomness.make_key(0))
+    moved = x.numpy()[x.numpy() != 0]
+    assert len(moved) / 40_000 == pytest.approx(float(acceptance), abs=1e-3) and float(acceptance) == pytest.approx(
+        0.25, abs=0.01
+    )
+    assert moved.mean() == pytest.approx(0, abs=0.02) and moved.var() == pytest.approx(0.2, rel=0.05)
 
 
 @pytest.mark.parametrize("step_size", [0.01, 0.3, 20.0])
@@ -186,6 +201,19 @@ def test_annealing_brings_chains_to_both_of_two_far_modes():
     assert np.std(free[-1, :, 1]) == pytest.approx(0.3, abs=0.03)  # at the end the temperature is 1
 
 
+@pytest.mark.parametrize("chain", [chains.Langevin, chains.MALA])
+def test_annealing_goes_geometrically_from_its_first_to_its_last_step(chain):
+    """Seen where the energy is even: a step is noise of variance 2 step_size temperature, which falls from 2 * 0.5 * 8 to 2 *
+    0.1 * 2."""
+    even = lambda x: 0.0 * tf.reduce_sum(x, axis=-1)  # noqa: E731
+    settings = {"step_size": 0.1, "temperature": 2.0, "start": 8.0, "start_step_size": 0.5}
+    positions, _ = history(chain(**settings), even, 20_000, 3, start=tf.zeros((20_000, 2)))
+    steps = np.diff(positions, axis=0, prepend=0).var(axis=(1, 2))
+    np.testing.assert_allclose(steps, [8.0, np.sqrt(8.0 * 0.4), 0.4], rtol=0.03)
+    positions, _ = history(chain(**settings), even, 20_000, 1, start=tf.zeros((20_000, 2)))
+    assert positions.var() == pytest.approx(8.0, rel=0.03)  # of one step, the first
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
 def test_the_effective_sample_size_of_an_autoregressive_chain_is_the_closed_form(rho):
     """n (1 - rho) / (1 + rho) for x' = rho x + noise."""
@@ -215,6 +243,10 @@ def test_bad_arguments_of_a_chain_are_named(arguments):
 
 
 # Boltzmann machines
+
+
+def floats(x):
+    return tf.constant(x, tf.float32)
 
 
 def all_states(n):
@@ -259,6 +291,27 @@ def test_a_gaussian_machine_is_the_mixture_of_gaussians_over_its_hidden_states()
     expected = logsumexp(np.array(each) + log_weights[:, None], axis=0)
     found = -made.free_energy(tf.constant(points, tf.float32)) - made.exact_log_partition()
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", machines.MACHINES)
+@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+def test_units_are_drawn_with_the_moments_that_they_have_given_the_others(kind, beta):
+    made, n = machine(kind, (1, 3, 1), hidden=4), 40_000
+    kernel, c, b = (np.float64(value.numpy()) for value in (made.kernel, made.hidden_bias, made.visible_bias))
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
+    h, v = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.0])
+    visible = made.draw_visible(tf.tile(floats(h)[None], (n, 1)), randomness.make_key(0), beta).numpy()
+    hidden = made.draw_hidden(tf.tile(floats(v)[None], (n, 1)), randomness.make_key(1), beta).numpy()
+    if kind == "gaussian":
+        s = np.float64(made.scale())
+        mean, deviation, seen = b + s * beta * (kernel @ h), s, (v - b) / s
+    else:
+        mean, seen = sigmoid(b + beta * (kernel @ h)), v
+        deviation = np.sqrt(mean * (1 - mean))
+    np.testing.assert_allclose(visible.mean(axis=0), mean, atol=0.015)
+    np.testing.assert_allclose(visible.std(axis=0), deviation, rtol=0.02, atol=0.005)
+    np.testing.assert_allclose(hidden.mean(axis=0), sigmoid(beta * (seen @ kernel + c)), atol=0.015)
+    assert set(np.unique(hidden)) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("kind, hidden", [*((kind, 12) for kind in machines.MACHINES), ("bernoulli", 20)])
@@ -455,6 +508,93 @@ def test_denoising_score_matching_finds_the_score_of_noisy_data():
     assert loss < 0.3  # the least is s^2 / (s^2 + sigma^2) = 0.1
 
 
+class Watched(EnergyModel):
+    """An energy that is the same everywhere, and notes what it is asked about: the images of the data and those of the chains."""
+
+    def energies(self, x, training=False):
+        return 2.0 + 0.0 * super().energies(x, training)
+
+    def contrast(self, real, samples, training):
+        self.seen = real.numpy(), samples.numpy()
+        return super().contrast(real, samples, training)
+
+
+def test_an_energy_sees_data_with_noise_and_chains_that_begin_anew_and_move():
+    """Of an even energy, whose chains walk at random: sqrt(2 * 5 * 0.02) further; a share of 0.3 of them from N(0, 1)."""
+    n, shape = 2000, (2, 2, 1)
+    settings = {"steps": 5, "buffer_size": n, "restart": 0.3, "data_noise": 0.25, "energy_weight": 0.5, "seed": 0}
+    model = Watched(networks.critic(shape, width=4, depth=1), sampler=chains.Langevin(0.02), **settings)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model._buffer.chains.assign(np.full((n, *shape), 10.0))
+    gray = np.full((n, *shape), 0.75, "float32")  # 0.5 in [-1, 1]
+    terms = model.train_on_batch(gray, return_dict=True)
+    real, samples = model.seen
+    assert real.mean() == pytest.approx(0.5, abs=0.02) and real.std() == pytest.approx(0.25, rel=0.03)
+    fresh = np.abs(samples).max(axis=(1, 2, 3)) < 8
+    assert fresh.mean() == pytest.approx(0.3, abs=0.04)
+    assert samples[~fresh].std() == pytest.approx(0.2**0.5, rel=0.03) and samples[~fresh].mean() == pytest.approx(10, abs=0.05)
+    assert samples[fresh].std() == pytest.approx(1.2**0.5, rel=0.05)
+    np.testing.assert_array_equal(model._buffer.chains, samples)
+    # Energies of 2: none apart, their squares 4 + 4, and half of these in the loss.
+    for scores in (terms, model.evaluate(gray, batch_size=n, verbose=0, return_dict=True)):
+        expected = {"loss": 4.0, "contrastive_loss": 0.0, "energy_loss": 8.0, "real_energy": 2.0, "sample_energy": 2.0}
+        assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_array_equal(model.seen[1], samples)  # validation looks at the chains and leaves them
+    assert model.seen[0].std() == pytest.approx(0.25, rel=0.03) and np.abs(model.seen[0] - real).max() > 0.1
+
+
+def test_the_loss_of_an_even_energy_by_its_score_is_that_of_the_noise():
+    """E |0 - epsilon|^2, a mean over pixels: 1."""
+    model = Watched(networks.critic((4, 4, 3), width=4, depth=1), "score", noise_levels=(0.5, 4.0), seed=0)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    images = np.random.default_rng(0).random((500, 4, 4, 3)).astype("float32")
+    for scores in (model.train_on_batch(images, return_dict=True), model.evaluate(images, verbose=0, return_dict=True)):
+        assert scores["loss"] == pytest.approx(1, abs=0.03) and scores["real_energy"] == pytest.approx(2)
+
+
+class Still(chains.Chain):
+    """A chain that stays where it begins."""
+
+    def step(self, state, energy, progress, key):
+        return state, tf.constant(1.0)
+
+
+@pytest.mark.parametrize("objective, first, last", [("contrastive", 1.0, 1.0), ("score", 2.0, 1 - 0.25)])
+def test_chains_begin_at_the_largest_noise_and_a_score_ends_at_the_image_that_is_seen(objective, first, last):
+    """Of E = |x|^2 / 2 the image seen in noise of 0.25 is x - 0.25 x."""
+
+    class Square(EnergyModel):
+        def energies(self, x, training=False):
+            return 0.5 * tf.reduce_sum(tf.square(x), axis=(1, 2, 3))
+
+    model = Square(networks.critic(SHAPE, width=4), objective, Still(), noise_levels=(0.25, 2.0), buffer_size=4, seed=0)
+    x = first * last * model.draw_latents(6, randomness.RowStream(5, 0)).numpy()
+    np.testing.assert_allclose(model.sample(6, seed=5, steps=3), np.clip((x + 1) / 2, 0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("chains", [None, 40])
+def test_the_terms_of_a_machine_without_a_kernel_are_their_closed_forms(chains):
+    """Hidden units are independent then: F(v) = -b v - 3 log 2, and a pass gives sigmoid(b) of everything."""
+    made = machines.BernoulliMachine((2, 2, 1), 3)
+    b = np.array([0.5, -1.0, 2.0, 0.0])
+    for variable, value in ((made.kernel, np.zeros((4, 3))), (made.visible_bias, b)):
+        variable.assign(value)
+    model = RBM(made, k=2, chains=chains, seed=0)
+    model._prepared.assign(1)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    x = np.random.default_rng(0).integers(0, 2, (40, 2, 2, 1)).astype("float32")
+    v, p = x.reshape(40, 4), 1 / (1 + np.exp(-b))
+    expected = {"real_energy": (-v @ b).mean() - 3 * np.log(2), "reconstruction_loss": ((v - p) ** 2).sum(axis=1).mean()}
+    for act in (model.train_on_batch, model.test_on_batch):
+        terms = act(x, return_dict=True)
+        assert {name: terms[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+        assert terms["loss"] == pytest.approx(terms["real_energy"] - terms["sample_energy"], abs=1e-4)
+        # Two sweeps forget where the chains began: 40 draws of units with the chances p.
+        error = np.sqrt((b**2 * p * (1 - p)).sum() / 40)
+        if chains is None or act == model.train_on_batch:
+            assert terms["sample_energy"] == pytest.approx(-p @ b - 3 * np.log(2), abs=4 * error)
+
+
 def replay(replicas, count):
     """A buffer of the chains 0 to 5, and a step in which each replica takes `count(replica)` of them, and adds 10, 20."""
     with replicas.scope():
@@ -512,7 +652,7 @@ def test_a_run_that_diverges_is_stopped_with_its_term_named_and_its_last_good_we
 
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
-                good.extend(v.numpy() for v in model.weights)
+                good.extend(v.numpy() for v in variables(model))
                 model.optimizer.learning_rate = 10.0
 
     guard = StopOnDivergence(every=2)
@@ -520,8 +660,9 @@ def test_a_run_that_diverges_is_stopped_with_its_term_named_and_its_last_good_we
         history = model.fit(images, batch_size=4, epochs=20, verbose=0, callbacks=[Spoil(), guard]).history
     assert len(history["loss"]) < 20
     assert "the end of epoch 2 put back" in guard.reason and any(name in guard.reason for name in model.limits)
-    for kept, now in zip(good, model.weights, strict=True):
-        np.testing.assert_array_equal(kept, now)
+    # Of the optimizer too: its moments, its step, and the learning rate that it had.
+    for kept, now in zip(good, variables(model), strict=True):
+        np.testing.assert_array_equal(kept, now, err_msg=now.path)
 
 
 def test_spectral_norm_bounds_the_slope_of_the_energy(images):

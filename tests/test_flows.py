@@ -230,11 +230,13 @@ def test_an_autoregressive_layer_of_other_layers_comes_back():
     np.testing.assert_allclose(layer.inverse(layer.forward(tf.constant(x))[0]), x, atol=1e-5)
 
 
-def test_planar_is_finite_where_it_is_nearly_flat():
+def test_planar_knows_its_slope_where_it_is_nearly_flat():
     layer = bijectors.Planar(2)
     layer.values.assign([-30.0, 0.0, 1.0, 0.0, 0.0])  # u, w, b: w u = -30 before it is made allowed
-    y, log_det = layer.forward(tf.constant([[0.0, 1.0], [1e-5, 1.0]]))
-    assert np.isfinite(y).all() and np.isfinite(log_det).all()
+    y, log_det = layer.forward(tf.constant([[0.0, 1.0], [1e-5, 1.0], [0.5, -2.0]]))
+    above = np.log1p(np.exp(-30.0) * (np.e - 1))  # 1 + w u, the slope at 0; u is about (-1, 0) then
+    np.testing.assert_allclose(y, [[0.0, 1.0], [0.0, 1.0], [0.5 - np.tanh(0.5), -2.0]], atol=1e-6)
+    np.testing.assert_allclose(log_det, np.log(np.tanh([0.0, 1e-5, 0.5]) ** 2 + above), rtol=1e-3)
 
 
 def test_splines_of_narrow_bins_are_finite_in_float32_wherever_they_are_asked():

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from test_case import batches, build
 
 import keras_genzoo as gz
 from keras_genzoo import bijectors, divergences, likelihoods, networks, priors
 from keras_genzoo.core import randomness
-from keras_genzoo.models import VAE, Autoencoder
+from keras_genzoo.models import VAE, Autoencoder, BetaTCVAE, InfoVAE, TwoStageVAE
 
 SHAPE = (8, 8, 1)
 
@@ -69,6 +70,37 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_exact_marginal_likelihood()
         np.testing.assert_allclose(bound, exact, atol=2e-3)
 
 
+def test_the_bound_of_two_linear_gaussian_stages_is_their_exact_marginal_likelihood():
+    """z = c + S u + 0.6 e and x = b + A z + 0.3 e', with A's columns orthogonal and S diagonal, and both posteriors exact."""
+    random, sigma, scale = np.random.default_rng(0), 0.3, 0.6
+    directions, _ = np.linalg.qr(random.normal(size=(64, 2)))
+    weights, offset, spread, centre = directions * [2.0, 0.7], 0.1 * random.normal(size=64), np.array([1.5, 0.4]), [0.5, -1.0]
+    variance = spread**2 + scale**2  # of z
+    first = linear_gaussian_vae(weights, offset, sigma)
+    # Of z given x the precision is |a|^2 / sigma^2 + 1 / variance, and the mean that of both.
+    precision = np.sum(weights**2, axis=0) / sigma**2 + 1 / variance
+    mu, log_variance = (first.encoder.get_layer(name) for name in ("mu", "log_variance"))
+    mu.set_weights([weights / sigma**2 / precision, (centre / variance - weights.T @ offset / sigma**2) / precision])
+    log_variance.set_weights([np.zeros((64, 2)), -np.log(precision)])
+    inputs = keras.Input((2,))
+    heads = [keras.layers.Dense(2, name=name) for name in ("second_mu", "second_log_variance")]
+    second_encoder = keras.Model(inputs, [head(inputs) for head in heads])
+    gain = spread / variance
+    heads[0].set_weights([np.diag(gain), -gain * centre])
+    heads[1].set_weights([np.zeros((2, 2)), np.log(scale**2 / variance)])
+    second_decoder = networks.mlp(2, 2, depth=0)
+    second_decoder.layers[-1].set_weights([np.diag(spread), np.array(centre)])
+    model = TwoStageVAE(
+        first.encoder, first.decoder, second_encoder, second_decoder, likelihoods.Gaussian(scale), likelihood=first.likelihood
+    )
+    x = random.normal(size=(20, 64)).astype("float32")
+    covariance = weights * variance @ weights.T + sigma**2 * np.eye(64)
+    exact = scipy.stats.multivariate_normal.logpdf(x, offset + weights @ centre, covariance)
+    images = tf.constant(x.reshape(20, *SHAPE))
+    for samples in (1, 8):
+        np.testing.assert_allclose(model.importance_weighted_bound(images, images, samples, seed=0), exact, rtol=1e-4, atol=5e-3)
+
+
 def test_more_draws_tighten_the_bound_of_a_loose_posterior():
     random = np.random.default_rng(0)
     directions, _ = np.linalg.qr(random.normal(size=(64, 3)))
@@ -106,18 +138,32 @@ def test_a_posterior_flow_changes_the_code_and_its_density():
     np.testing.assert_allclose(flowing.encode(x), 2 * plain.encode(x), atol=1e-6)
 
 
-def test_beta_warms_up_in_training_and_not_in_validation(images):
-    def history(**kwargs):
-        model = gz.build("vae", SHAPE, width=8, latent_dim=2, scale=1.0, seed=0, steps_per_execution=1, jit_compile=False)
-        slow = VAE(model.encoder, model.decoder, likelihood=likelihoods.Gaussian(1.0), seed=0, **kwargs)
-        slow.compile(keras.optimizers.SGD(0.0))
-        return slow.fit(images, batch_size=16, epochs=4, validation_data=images, verbose=0).history
+def warmed(kind):
+    """A model whose beta of 2 warms up over 4 steps; and its loss by hand, of the terms that it prints and of beta."""
+    encoder = networks.mlp(SHAPE, 2, width=8, heads=("mu", "log_variance"), name="encoder")
+    decoder, settings = networks.mlp(2, SHAPE, width=8, name="decoder"), {"likelihood": likelihoods.Gaussian(1.0)}
+    settings |= {"beta": 2.0, "beta_warmup": 4, "seed": 0}
+    if kind == "vae":
+        return VAE(encoder, decoder, **settings), lambda beta, rec, kl: rec + beta * kl
+    if kind == "beta_tc":  # all but the reconstruction warms up, and of the total correlation there is one in the KL already
+        model = BetaTCVAE(encoder, decoder, dataset_size=50, **settings)
+        return model, lambda beta, rec, kl, tc: rec + beta / 2 * (kl + (2 - 1) * tc)
+    if kind == "info":
+        model = InfoVAE(encoder, decoder, alpha=0.25, weight=3.0, **settings)
+        return model, lambda beta, rec, kl, divergence: rec + 0.75 * beta * kl + (0.25 + 3 - 1) * divergence
+    second = networks.mlp(2, 3, heads=("mu", "log_variance"), name="second"), networks.mlp(3, 2, name="codes")
+    return TwoStageVAE(encoder, decoder, *second, **settings), lambda beta, rec, kl, second: rec + beta * kl
 
-    warm = history(beta=2.0, beta_warmup=4)
-    weights = (np.array(warm["loss"]) - warm["reconstruction_loss"]) / warm["kl_loss"]
-    np.testing.assert_allclose(weights, [0.5, 1.0, 1.5, 2.0], rtol=1e-3)
-    final = (np.array(warm["val_loss"]) - warm["val_reconstruction_loss"]) / warm["val_kl_loss"]
-    np.testing.assert_allclose(final, 2.0, rtol=1e-3)
+
+@pytest.mark.parametrize("kind", ["vae", "beta_tc", "info", "two_stage"])
+def test_beta_warms_up_in_training_and_not_in_validation(kind, images):
+    model, loss = warmed(kind)
+    model.compile(**{name: keras.optimizers.SGD(0.0) for name in model.optimizers}, run_eagerly=True)
+    log = model.fit(images, batch_size=16, epochs=5, validation_data=images, verbose=0).history
+    terms = lambda prefix: (np.array(log[prefix + name]) for name in model.terms)  # noqa: E731
+    np.testing.assert_allclose(log["loss"], loss(np.array([0.5, 1, 1.5, 2, 2]), *terms("")), rtol=1e-5)
+    np.testing.assert_allclose(log["val_loss"], loss(2.0, *terms("val_")), rtol=1e-5)
+    assert np.abs(log["loss"][0] - loss(2.0, *terms(""))[0]) > 1e-2  # the terms are not all about 0
 
 
 @pytest.mark.parametrize("likelihood", likelihoods.NAMED)
@@ -200,9 +246,10 @@ def test_every_recipe_takes_any_image_shape(name, shape, tmp_path):
 
 def test_total_steps_brings_the_learning_rate_down_to_zero():
     model = gz.build("vae", SHAPE, total_steps=100, learning_rate=0.01, width=8, warmup=0.3)
-    schedule = model.optimizer._learning_rate
-    rates = [float(schedule(step)) for step in (0, 5, 50, 100)]
-    assert rates[0] == pytest.approx(0.001) and rates[1] == pytest.approx(0.01) and rates[3] == pytest.approx(0, abs=1e-8)
+    rates = [float(model.optimizer._learning_rate(step)) for step in range(101)]
+    np.testing.assert_allclose(rates[:6], np.linspace(0.001, 0.01, 6), rtol=1e-5)  # a twentieth of the steps
+    cosine = 0.005 * (1 + np.cos(np.pi * np.arange(96) / 95))
+    np.testing.assert_allclose(rates[5:], cosine, rtol=1e-3, atol=1e-9)  # 0 after the last step, and not before
     assert model.beta_warmup == 30
     assert float(gz.build("vae", SHAPE, width=8, learning_rate=0.003).optimizer.learning_rate) == pytest.approx(0.003)
 
@@ -211,3 +258,85 @@ def test_a_policy_given_to_build_reaches_every_network_and_nothing_else():
     model = gz.build("vae", SHAPE, dtype="mixed_bfloat16", width=8)
     assert {"bfloat16", "float32"} == {layer.compute_dtype for layer in model.encoder.layers}
     assert keras.config.dtype_policy().name == "float32"
+
+
+# What joins the parts: streams of noise, and the mode that networks compute in
+
+# A recipe of each way to step, and what makes its networks heed the mode.
+NORMED = {"normalization": "batch"}
+WIRED = {
+    "autoencoder": {},
+    "denoising_autoencoder": {},
+    "smooth_autoencoder": {},
+    "vae": NORMED,
+    "beta_tc_vae": {"dataset_size": 16},
+    "info_vae": {},
+    "planar_vae": {},
+    "two_stage_vae": {},
+    "vqvae": {},
+    "wae_mmd": {},
+    "wae_gan": {},
+    "wgan_gp": {"critic_steps": 2},
+    "conditional_gan": {},
+    "conditional_diffusion": {},
+    "latent_diffusion": {},
+    "glow": {},
+    "rbm": {},
+    "ebm": {},
+    "score_ebm": {},
+}
+SILENT = {"autoencoder", "smooth_autoencoder", "vqvae"}  # their validation draws nothing
+WITHOUT = {"rbm", "planar_vae"}  # the machine is no network
+
+
+class Refused:
+    """A stream that nobody may draw from."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"validation asks the stream of training for {name}")
+
+
+@pytest.mark.parametrize("name", WIRED)
+def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name, images, monkeypatch):
+    model, data, modes = build(name, "eager", **WIRED[name]), batches(name, images[:8], 8), []
+    if name == "latent_diffusion":  # whose autoencoder may draw too
+        model.autoencoder.corruption = lambda x, random: x + 0.1 * random.normal(x.shape)
+    functional = type(networks.mlp(2, 2, width=2))
+    call = functional.call
+
+    def spy(self, inputs, training=None, mask=None, **kwargs):
+        modes.append((self, bool(training)))
+        return call(self, inputs, training=training, mask=mask, **kwargs)
+
+    monkeypatch.setattr(functional, "call", spy)
+    model.fit(data, verbose=0)
+    trained = {id(network) for network, training in modes if training}
+    parts = {id(part) for part in model._flatten_layers() if isinstance(part, functional) and part.trainable_variables}
+    assert trained == parts & {id(network) for network, _ in modes} or name in WITHOUT
+    modes.clear()
+    # What is trained is averaged, but for critics, which sampling does not ask.
+    assert {part for parts in model.optimizers.values() for part in parts} - {"critic", "divergence"} <= set(model.averaged)
+    counters = [variable for variable in model.weights if variable.name == "random"]
+    before = [int(variable) for variable in counters]
+    with monkeypatch.context() as patch:
+        for part in model._flatten_layers():
+            if isinstance(part, gz.GenerativeModel):
+                patch.setitem(part.__dict__, "random", Refused())
+        scores = [model.evaluate(data, verbose=0, return_dict=True) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert not any(training for _, training in modes) and (modes or name == "rbm")
+    assert [int(variable) for variable in counters] == before
+    drawn = [int(variable) for variable in model.weights if variable.name == "random_test"]
+    assert (max(drawn) > 0) is (name not in SILENT)
+    # Batches of the same images are of other noise: the stream moves on between steps.
+    if name not in SILENT:
+        model._counters["random_test"].assign(0)
+        first, second = (model.test_on_batch(*next(iter(data)), return_dict=True) for _ in range(2))
+        assert first != second
+    # The regularisers of what `optimizer` trains are in the loss, in validation as in training, and no others.
+    owned = {id(variable) for variable in model._variables_of(model.optimizers["optimizer"], "trainable_variables")}
+    for variable in model.trainable_variables:
+        size = 1e4 if id(variable) in owned else 1e7
+        variable.regularizer = lambda value, size=size: size + 0.0 * tf.reduce_sum(value)
+    for loss in (model.fit(data, verbose=0).history["loss"][0], model.evaluate(data, verbose=0, return_dict=True)["loss"]):
+        assert loss == pytest.approx(1e4 * len(owned), abs=5e3)

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from keras_genzoo import layers as own_layers
 from keras_genzoo import networks
-from keras_genzoo.layers import ChannelNormalization, SoftBound
+from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
+from keras_genzoo.networks.adversarial import KINDS
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
 ENCODERS = {
@@ -77,6 +78,14 @@ def test_channel_normalisation_standardises_a_whole_image():
     np.testing.assert_allclose(y.std(axis=(1, 2, 3)), 1, atol=1e-3)
 
 
+def test_times_are_told_by_sines_and_cosines_of_geometric_frequencies():
+    t = np.array([0.0, 0.3, 1.0])
+    angles = 20.0 * t[:, None] * 10000.0 ** -np.array([0, 0.5, 1])
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    for dim in (5, 6):
+        np.testing.assert_allclose(TimeEmbedding(dim, scale=20.0)(t), expected[:, :dim], atol=1e-5)
+
+
 def test_a_network_of_no_hidden_layers_is_linear():
     network = networks.mlp((4, 4, 1), 2, depth=0)
     x = np.random.default_rng(0).random((5, 4, 4, 1)).astype("float32")
@@ -109,6 +118,67 @@ def test_channel_normalisation_is_over_an_image_and_reads_the_config_of_earlier_
     expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 0.01)
     np.testing.assert_allclose(layer(x.astype("float32")), expected, atol=1e-5)
     assert [weight.shape for weight in layer.weights] == [shape[-1:], shape[-1:]]
+
+
+# What the parts of a network are told, and what bends them
+
+WITH_INPUTS = {
+    "unet": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3),
+    "unet without classes": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,)),
+    "unet of DDPM++": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3, kind="ddpm++", patch=2),
+    "dense_denoiser": lambda: networks.dense_denoiser((1, 1, 4), 8, 2, num_classes=3),
+    "dense_denoiser without classes": lambda: networks.dense_denoiser((1, 1, 4), 8, 2),
+    **{f"generator, {kind}": lambda kind=kind: networks.generator(3, (4, 4, 1), 3, kind, width=4) for kind in KINDS},
+    **{f"critic, {kind}": lambda kind=kind: networks.critic((4, 4, 1), 2, 3, kind, width=4) for kind in KINDS},
+    "spectral critic": lambda: networks.critic((4, 4, 1), 1, 3, width=4, spectral=True),
+    "conv_coupling": lambda: networks.conv_coupling((4, 4, 2), 3, 4, context=2),
+    "residual_coupling": lambda: networks.residual_coupling((4, 4, 2), 3, 4, 2, context=2),
+    "dense_coupling": lambda: networks.dense_coupling(4, 3, 8, context=2),
+    "made": lambda: networks.made(4, 2, 8, context=2),
+}
+
+
+@pytest.mark.parametrize("name", WITH_INPUTS)
+def test_every_input_of_a_network_acts_on_its_output(name):
+    network, random = WITH_INPUTS[name](), np.random.default_rng(0)
+    for variable in network.trainable_variables:  # what begins at zero lets nothing through
+        variable.assign(variable + random.normal(0, 0.3, variable.shape))
+    inputs = [random.normal(size=(2, *each.shape[1:])) for each in network.inputs]
+    output = np.asarray(network(inputs))
+    for index, each in enumerate(inputs):
+        changed = [*inputs[:index], each + 0.5 * random.normal(size=each.shape), *inputs[index + 1 :]]
+        assert np.abs(network(changed) - output).max() > 1e-3, network.inputs[index].name
+
+
+HIDDEN = {  # how often the activation is called, counted by hand: by a network of depth 3 behind every layer but the last
+    "mlp": (3, lambda act: networks.mlp(5, 2, width=4, depth=3, activation=act)),
+    "mlp to images": (3, lambda act: networks.mlp(2, (4, 4, 1), width=(4, 5, 6), depth=3, activation=act, normalization="layer")),
+    "conv_encoder": (3 + 1, lambda act: networks.conv_encoder((9, 9, 1), 2, 4, 3, act, hidden=5)),
+    "conv_decoder": (1 + 1 + 2, lambda act: networks.conv_decoder(2, (9, 9, 1), 4, 3, act, None, hidden=5)),
+    "skip_decoder": (1 + 1 + 3, lambda act: networks.skip_decoder(2, (9, 9, 1), 4, 3, act, hidden=5)),
+    "grid_encoder": (3, lambda act: networks.grid_encoder((9, 9, 1), 2, 4, 3, act)),
+    "grid_decoder": (1 + 2, lambda act: networks.grid_decoder((9, 9, 1), 2, 4, 3, act)),
+    "residual_encoder": (3 * 2 * 2 + 1, lambda act: networks.residual_encoder((9, 9, 1), 2, 4, 3, 2, act)),
+    "residual_decoder": (3 * 2 * 2 + 1, lambda act: networks.residual_decoder(2, (9, 9, 1), 4, 3, 2, act)),
+    "critic with classes": (3 + 1, lambda act: networks.critic((9, 9, 1), 2, 3, width=4, depth=3, activation=act)),
+    "generator with classes": (3, lambda act: networks.generator(2, (9, 9, 1), 3, width=4, depth=3, activation=act)),
+    "conv_coupling": (3, lambda act: networks.conv_coupling((4, 4, 1), 2, 4, (3, 1, 1, 3), act)),
+    "residual_coupling": (3 * 2 + 1, lambda act: networks.residual_coupling((4, 4, 1), 2, 4, 3, act)),
+    "dense_coupling": (3, lambda act: networks.dense_coupling(4, 2, 4, 3, act)),
+    "made": (3, lambda act: networks.made(4, 2, 4, 3, act, context=2)),
+    # Two a block, of which there are 8, and in DDPM++ two more that change the sides; time, condition and the last.
+    "unet": (2 * 8 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2))),
+    "unet of DDPM++": (2 * 10 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2), kind="ddpm++")),
+    "dense_denoiser": (1 + 3 + 1, lambda act: networks.dense_denoiser((1, 1, 4), 8, 3)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_no_hidden_layer_goes_without_its_activation(name):
+    count, make = HIDDEN[name]
+    act = lambda x: keras.activations.silu(x)  # noqa: E731
+    found = [getattr(layer, "activation", None) for layer in make(act)._flatten_layers()]
+    assert sum(each in (act, keras.activations.silu) for each in found) == count
 
 
 NUMPY = np.int64(2)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 from keras_genzoo import samplers, schedules
-from keras_genzoo.core import codes
+from keras_genzoo.core import codes, randomness
 from keras_genzoo.models import Diffusion
 
 SCHEDULES = {**schedules.SCHEDULES, "zero_snr": lambda: schedules.ZeroTerminalSNR(schedules.Linear())}
@@ -138,6 +138,21 @@ def test_stochastic_samplers_are_within_three_standard_errors_at_1000_calls(sche
     for edge in (-0.5, -0.2, 0.1, 0.3, 0.5):
         share = scipy.stats.norm.cdf((edge - MEANS) / STDS) @ WEIGHTS
         assert abs(np.mean(mixture < edge) - share) < 3 * np.sqrt(share * (1 - share) / n), edge
+
+
+def test_steps_are_the_most_that_so_many_evaluations_suffice_for():
+    for sampler in (*(make() for make in samplers.SAMPLERS.values()), samplers.AnnealedLangevin(3)):
+        for calls in range(6, 30):
+            steps = sampler.steps(calls)
+            assert sampler.evaluations(steps) <= calls < sampler.evaluations(steps + 1), type(sampler)
+    # And they are the calls that are made: one by one, as the loop runs in Python.
+    schedule, image = schedules.EDM(), tf.zeros((1, 1, 1, 1))
+    for sampler in (samplers.Heun(), samplers.AnnealedLangevin(3), samplers.DPMSolver()):
+        calls = []
+        denoise = lambda x, t: calls.append(1) or (image, x / t)  # noqa: B023, E731
+        times = tf.constant(sampler.times(schedule, 4), tf.float32)
+        samplers.solve(sampler, denoise, schedule, image, times, randomness.make_key(0))
+        assert len(calls) == sampler.evaluations(4)
 
 
 # Spacings

@@ -91,11 +91,17 @@ class Stream:
 
     def key(self):
         """A fresh key for the pure functions of this module."""
+        context = tf.distribute.get_replica_context()
+        return make_key(self.seed, self._next(), 0 if context is None else context.replica_id_in_sync_group)
+
+    def shared_key(self):
+        """A fresh key that is the same on every replica, for what they draw of all of their rows together."""
+        return make_key(self.seed, self._next(), -1)
+
+    def _next(self):
         count = tf.identity(tf.convert_to_tensor(self.counter))
         self.counter.assign(count + 1)
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return make_key(self.seed, count, replica)
+        return count
 
     def normal(self, shape):
         return normal(self.key(), shape)

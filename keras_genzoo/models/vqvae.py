@@ -15,7 +15,6 @@ from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
 
-DEAD = 5  # number of the stream of noise by which dead vectors move
 MOST_ROWS = 20_000  # that k-means++ looks at
 
 
@@ -215,6 +214,5 @@ class VQVAE(Autoencoder):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
         terms = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer)
         # Of a key that replicas share, as they do the codebook.
-        key = randomness.make_key(self.seed, self.random.counter, DEAD)
-        self.codebook.update(*terms["codes"], key)
+        self.codebook.update(*terms["codes"], self.random.shared_key())
         return self.track(terms)
