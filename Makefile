@@ -48,9 +48,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# XLA without optimisation: of networks this small the compilation takes far longer than the steps. `test-all` has it as users do.
+# Graphs and XLA without optimisation: of networks this small it takes far longer than the steps. `test-all` has it as users do.
 test: install data lint
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
+	UNOPTIMIZED=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
 
 # A share of the slow tests, for a limited time.
 test-slow: install data

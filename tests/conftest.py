@@ -18,6 +18,8 @@ tf.config.set_logical_device_configuration(
 )
 # A worker holds the graphs of hundreds of tests, which the collector would go through again and again.
 gc.set_threshold(100_000, 50, 100)
+if "UNOPTIMIZED" in os.environ:  # `make test`: to optimise graphs of networks this small takes longer than to run them
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 if "PYTEST_XDIST_WORKER" in os.environ:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

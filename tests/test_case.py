@@ -74,7 +74,14 @@ def batches(name, images, batch_size=4, drop_remainder=True):
 
 # The lean pass of `make test`: all but variants of the families that take longest, whose code another recipe runs.
 SLOW = {"edm", "ncsn", "ddpm", "conditional_diffusion", "realnvp", "spline_flow", "gaussian_rbm", "score_ebm"}
-SLOW |= {"lsgan", "wgan", "r3gan", "sngan_hinge"}  # their objectives and penalties are held against numbers by themselves
+SLOW |= {
+    "lsgan",
+    "wgan",
+    "wgan_gp",
+    "dcgan",
+    "r3gan",
+    "sngan_hinge",
+}  # their objectives and penalties are held against numbers by themselves
 # Variants of autoencoders, VAEs and WAEs differ by a term of the loss, which tests of its own see act.
 SLOW |= {name for family in ("autoencoder", "vae", "wae") for name in gz.recipes.names()[family]} - {
     *("autoencoder", "dense_autoencoder", "vae", "iaf_vae", "vqvae", "wae_gan"),
@@ -88,7 +95,8 @@ def in_make_test(names):
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in marks], scope="module")
 
 
-every, full = in_make_test(LEAN), in_make_test(FULL)
+# How a step is compiled and shared out concerns all families alike: `make test` tries three of them in every mode.
+every, full, three = in_make_test(LEAN), in_make_test(FULL), in_make_test(("toy", "vae", "gan"))
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +151,19 @@ def test_the_seed_fixes_the_initial_weights_and_global_generators_stay(name):
     assert not all(map(np.array_equal, weights[0], weights[2]))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["graph", "eager"])
 @full
+def test_fit_works_in_graphs_and_without(name, mode, images, request):
+    check_fit(name, mode, images, request)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("graph", "eager")])
+@three
 def test_fit_works_in_every_mode(name, mode, images, request):
+    check_fit(name, mode, images, request)
+
+
+def check_fit(name, mode, images, request):
     if mode == "replicas":
         with request.getfixturevalue("replicas").scope():
             model = build(name, mode)

@@ -59,7 +59,14 @@ def recipes(monkeypatch):
     monkeypatch.setattr(gz.recipes.registry, "RECIPES", dict(gz.recipes.RECIPES))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+# The model test itself runs in tests/test_doors.py, and for every recipe in tests/test_case.py.
+SLOW = {"keras_genzoo.testing.check_model"}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(each, id=each.name, marks=pytest.mark.slow if each.name in SLOW else ()) for each in EXAMPLES],
+)
 def test_the_example_runs(example, names):
     example.globs = {**vars(importlib.import_module(example.globs["__name__"])), **names}
     runner = doctest.DocTestRunner(Checker(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False)

@@ -130,6 +130,7 @@ def test_the_benchmark_runs_and_reports_the_example(data, tmp_path):
     assert "MADE: every pixel of a binary image" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_tuner_searches_the_example(data, tmp_path):
     out = tmp_path / "tune"
     given = [
