@@ -63,12 +63,6 @@ class Holding(keras.Model):
         return self.layer(x)
 
 
-def without_config():
-    network = Holding(encoder())
-    network(np.zeros((1, *SHAPE)))
-    return network
-
-
 def fitted_late():
     model = vae()
     model.fit(GOOD, sample_weight=np.ones(8), verbose=0)
@@ -144,7 +138,6 @@ BAD = {
     ),
     "a layer without inputs": (lambda: Autoencoder(keras.layers.Dense(2), decoder()), "encoder is not built", "call it once"),
     "no network": (lambda: VAE("conv", decoder()), "encoder is 'conv'", "keras.Model"),
-    "a network without a config": (lambda: Autoencoder(without_config(), decoder()), "Holding", "get_config"),
     "images of any size": (lambda: Autoencoder(flat("z", shape=(None, None, 1)), decoder()), "(None, None, 1)", "keras.Input("),
     "a dict of outputs": (
         lambda: VAE(flat("mu", "log_variance", named=True), decoder()),

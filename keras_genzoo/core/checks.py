@@ -210,13 +210,6 @@ def check_network(network, name):
     if isinstance(network, keras.Model):
         check_built(network, name)
     for layer in network._flatten_layers():
-        try:
-            layer.get_config() if _foreign(layer) else None
-        except NotImplementedError:
-            raise ValueError(
-                f"{name} holds a {type(layer).__name__}, which has no get_config and could not be saved; write one with the "
-                f"arguments of its constructor."
-            ) from None
         if isinstance(layer, keras.layers.Lambda):
             raise ValueError(
                 f"{name} holds the Lambda layer {layer.name!r}, which cannot be saved and loaded safely; "
@@ -232,10 +225,6 @@ def check_precision(part, name):
                 f"the weights of {name} are in {variable.dtype}, where small steps are rounded away; take the dtype policy "
                 f"'mixed_{variable.dtype}', which computes in it and keeps weights in float32."
             )
-
-
-def _foreign(layer):
-    return type(layer).__module__.partition(".")[0] not in ("keras", "keras_genzoo")
 
 
 def check_unshared(parts):
