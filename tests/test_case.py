@@ -74,14 +74,8 @@ def batches(name, images, batch_size=4, drop_remainder=True):
 
 # The lean pass of `make test`: all but variants of the families that take longest, whose code another recipe runs.
 SLOW = {"edm", "ncsn", "ddpm", "conditional_diffusion", "realnvp", "spline_flow", "gaussian_rbm", "score_ebm"}
-SLOW |= {
-    "lsgan",
-    "wgan",
-    "wgan_gp",
-    "dcgan",
-    "r3gan",
-    "sngan_hinge",
-}  # their objectives and penalties are held against numbers by themselves
+# Objectives and penalties are held against numbers by themselves.
+SLOW |= {"lsgan", "wgan", "wgan_gp", "dcgan", "r3gan", "sngan_hinge"}
 # Variants of autoencoders, VAEs and WAEs differ by a term of the loss, which tests of its own see act.
 SLOW |= {name for family in ("autoencoder", "vae", "wae") for name in gz.recipes.names()[family]} - {
     *("autoencoder", "dense_autoencoder", "vae", "iaf_vae", "vqvae", "wae_gan"),
