@@ -783,7 +783,7 @@ def steady(scope, objective, normalization=None, penalties=()):
         ("mmd", {}),
         pytest.param("mmd", {"penalties": adversarial.SlopePenalty(1.0, at="real", target=0.0)}, marks=pytest.mark.slow),
         pytest.param("fisher", {}, marks=pytest.mark.slow),
-        ("wasserstein", {"normalization": "synchronized_batch"}),
+        pytest.param("wasserstein", {"normalization": "synchronized_batch"}, marks=pytest.mark.slow),
     ],
 )
 def test_two_replicas_play_as_one_device_does_with_the_whole_batch(objective, settings, images, replicas):

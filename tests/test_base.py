@@ -160,7 +160,9 @@ def test_normalisation_statistics_are_averaged_too():
 # The gradient step
 
 
-@pytest.mark.parametrize("clip", [{}, {"global_clipnorm": 0.5}, {"clipvalue": 0.01}])
+@pytest.mark.parametrize(
+    "clip", [{"global_clipnorm": 0.5}, *(pytest.param(clip, marks=pytest.mark.slow) for clip in ({}, {"clipvalue": 0.01}))]
+)
 def test_two_replicas_step_as_one_device_does_on_the_whole_batch(clip, images, replicas):
     def train():
         model = toy(ema=0.9)

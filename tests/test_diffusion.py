@@ -235,7 +235,9 @@ def walk(model, sampler, times, x):
     return walker(model, sampler)(times, x)
 
 
-@pytest.mark.parametrize("schedule", ["rectified_flow", "cosine", "edm"])
+@pytest.mark.parametrize(
+    "schedule", ["edm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rectified_flow", "cosine"))]
+)
 @pytest.mark.parametrize("name, order", [("euler", 1), ("ddim", 1), ("heun", 2), ("dpm_solver", 2)])
 def test_deterministic_samplers_have_the_order_they_claim(schedule, name, order):
     model = gaussian_model(schedule, std=0.3)
@@ -523,6 +525,7 @@ def test_the_gap_of_the_bound_is_the_sum_of_the_steps_and_shrinks_with_their_num
     assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.35)
 
 
+@pytest.mark.slow
 def test_the_estimate_of_the_bound_is_unbiased_and_knows_its_error(images):
     model = gz.build("ddpm", (8, 8, 1), width=8, multipliers=(1,), seed=0, schedule=schedules.Linear(1e-3, 0.2, 50), timesteps=50)
     model.compile(run_eagerly=True)  # the five steps take less than their graph

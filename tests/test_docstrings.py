@@ -61,6 +61,9 @@ def recipes(monkeypatch):
 
 # The model test itself runs in tests/test_doors.py, and for every recipe in tests/test_case.py.
 SLOW = {"keras_genzoo.testing.check_model"}
+# Nor do those of the larger families show more than the tests of these.
+SLOW |= {f"keras_genzoo.models.{name}" for name in ("diffusion.Diffusion", "latent_diffusion.LatentDiffusion", "flow.Flow")}
+SLOW |= {f"keras_genzoo.models.{name}" for name in ("wae.WAE", "rbm.RBM", "vqvae.VQVAE", "energy.EnergyModel")}
 
 
 @pytest.mark.parametrize(

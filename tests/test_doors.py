@@ -105,6 +105,7 @@ def test_a_saved_model_asks_for_the_file_that_it_was_made_with(trained, tmp_path
     assert "holds a MADE, a class that is not known here" in " ".join(said.split()) and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_module_is_stored_and_found_again(data, tmp_path):
     shutil.copy(EXAMPLE, tmp_path / "my_recipes.py")
     given = ["--data", data, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 8, *SMALL]
@@ -113,6 +114,7 @@ def test_a_module_is_stored_and_found_again(data, tmp_path):
     assert '"log_prob"' in said
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_and_reports_the_example(data, tmp_path):
     out = tmp_path / "bench"
     given = ["--data", data, "--steps", 4, "--batch-size", 8, "--features", "fashion-cnn", "--device", "cpu", "--out", out]

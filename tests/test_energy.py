@@ -314,7 +314,10 @@ def test_units_are_drawn_with_the_moments_that_they_have_given_the_others(kind, 
     assert set(np.unique(hidden)) <= {0.0, 1.0}
 
 
-@pytest.mark.parametrize("kind, hidden", [*((kind, 12) for kind in machines.MACHINES), ("bernoulli", 20)])
+@pytest.mark.parametrize(
+    "kind, hidden",
+    [("gaussian", 12), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("bernoulli", 12), ("bernoulli", 20)))],
+)
 def test_annealed_importance_sampling_finds_the_enumerated_partition_function(kind, hidden):
     made = machine(kind, SHAPE, hidden=hidden, spread=0.3)
     model = RBM(made)

@@ -332,6 +332,7 @@ def test_planar_and_radial_stay_invertible_wherever_their_weights_go():
 
 @settings(max_examples=12, deadline=None)
 @given(st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 2)), st.integers(0, 2), st.sampled_from([(0,), (1, 2)]))
+@pytest.mark.slow
 def test_levels_take_images_of_any_size(shape, levels, checkerboard):
     sizes = {"levels": max(levels, 1), "steps": 1, "width": 4, "dense_width": 4}
     model = gz.build("glow", shape, seed=0, **sizes, checkerboard=checkerboard[: levels + 1])
@@ -435,8 +436,8 @@ def test_an_inverted_layer_knows_its_determinant_in_training_too():
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-4)
 
 
-@pytest.mark.parametrize("elementwise", ["affine", "spline"])
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("elementwise", ["affine", pytest.param("spline", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_a_masked_autoregressive_flow_samples_and_comes_back_in_16_bits(policy, elementwise, images):
     model = gz.build("maf", (8, 8, 1), seed=0, width=16, elementwise=elementwise, dtype=policy, run_eagerly=True)
     model.fit(images, epochs=2, batch_size=8, verbose=0)
@@ -539,6 +540,7 @@ def test_a_fresh_network_draws_even_noise():
     np.testing.assert_allclose(log_q, 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_drawn_noise_brings_the_bound_nearer_to_the_likelihood_of_a_level():
     # Points are normal about the middle of the level 100, with a deviation of a quarter of it.
     chain = [bijectors.Scale(1024.0, -4 * 100.5), bijectors.Flatten((1, 1, 1))]
@@ -562,7 +564,7 @@ RESIDUAL = {"width": 4, "steps": 2, "dense": 0, "blocks": 1, "growth": 2, "check
 @pytest.mark.parametrize(
     "recipe, sizes",
     [
-        pytest.param(recipe, sizes, marks=() if recipe in ("nice", "glow", "maf") else pytest.mark.slow)
+        pytest.param(recipe, sizes, marks=() if recipe in ("nice", "maf") else pytest.mark.slow)
         for recipe, sizes in [*SMALL.items(), ("realnvp", RESIDUAL)]
     ],
 )
@@ -572,7 +574,7 @@ def test_a_trained_flow_comes_back_within_a_thousandth_of_the_range(recipe, size
     np.testing.assert_allclose(model.reconstruct(images), images / 255, atol=1e-3)
 
 
-@pytest.mark.parametrize("recipe", ["glow", "spline_flow", "maf"])
+@pytest.mark.parametrize("recipe", ["glow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spline_flow", "maf"))])
 def test_after_training_the_log_determinant_is_that_of_the_jacobian(recipe):
     # Points of which many lie where the flow has little to say.
     random = np.random.default_rng(0)
@@ -667,7 +669,7 @@ def blobs(n):
 
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("kind", ["data set", "generator"])
-@pytest.mark.parametrize("recipe", ["nice", "maf"])
+@pytest.mark.parametrize("recipe", ["nice", pytest.param("maf", marks=pytest.mark.slow)])
 def test_a_flow_begins_soundly_whatever_its_first_batch(recipe, kind, first):
     x = blobs(1024)
     model = gz.build(recipe, (6, 6, 1), seed=0, width=16, learning_rate=1e-9, run_eagerly=True)

@@ -188,6 +188,7 @@ def test_a_gray_image_has_no_likelihood_under_a_binary_one(images):
     assert model.log_prob((images >= 128).astype("float32")).shape == (16,)
 
 
+@pytest.mark.slow
 def test_a_beta_vae_trades_divergence_for_reconstruction(images):
     results = {}
     for beta in (0.1, 10.0):

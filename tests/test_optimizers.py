@@ -101,7 +101,7 @@ class Halving(keras.callbacks.Callback):
     ),
     ids=("LearningRateScheduler", "ReduceLROnPlateau", "each batch"),
 )
-@pytest.mark.parametrize("name", ("toy", "gan"))
+@pytest.mark.parametrize("name", ("toy", pytest.param("gan", marks=pytest.mark.slow)))
 def test_callbacks_move_both_learning_rates(name, make, factor, batches):
     model = build(name)
     before = rates(model)

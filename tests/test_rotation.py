@@ -49,7 +49,7 @@ def test_last():
 """
 
 
-@pytest.fixture(params=["alone", "xdist"])
+@pytest.fixture(params=["alone", pytest.param("xdist", marks=pytest.mark.slow)])
 def run(request, pytester, monkeypatch):
     """Run pytest on a suite, with the plugin, in a process of its own."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)

@@ -53,7 +53,7 @@ def add_lora(model):
     model.compile(keras.optimizers.Adam(1e-1), jit_compile=False)
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("ema", [0.9, pytest.param(None, marks=pytest.mark.slow)])
 def test_samples_follow_low_rank_weights_and_files_keep_them(ema, images, tmp_path):
     model = vae(ema=ema)
     fit(model, images)
@@ -72,7 +72,7 @@ def test_samples_follow_low_rank_weights_and_files_keep_them(ema, images, tmp_pa
     assert np.isfinite(fit(again, images)["loss"]).all()  # Keras writes both weights as one: not as if never stopped
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("ema", [0.9, pytest.param(None, marks=pytest.mark.slow)])
 def test_samples_of_a_quantized_model_are_near_those_of_before_and_files_keep_it(ema, images, tmp_path):
     model = vae(ema=ema)
     fit(model, images, epochs=6)
@@ -139,7 +139,7 @@ def frozen_gan():
     return model
 
 
-@pytest.mark.parametrize("make", [frozen_vae, frozen_flow, frozen_gan])
+@pytest.mark.parametrize("make", [frozen_vae, frozen_flow, pytest.param(frozen_gan, marks=pytest.mark.slow)])
 def test_what_is_frozen_comes_back_frozen_with_the_state_of_the_optimizers(make, images, tmp_path, recwarn):
     model = make()
     model.compile(jit_compile=False)
@@ -236,8 +236,10 @@ def test_dropout_goes_on_after_loading_as_if_never_stopped(images, tmp_path):
     plain.load_weights(tmp_path / "model.weights.h5")  # of a model without dropout: weights are weights
 
 
-@pytest.mark.parametrize("recipe", ["vae", "gan", "nice"])
-@pytest.mark.parametrize("steps_per_execution", [1, 2])
+@pytest.mark.parametrize(
+    "recipe, steps_per_execution",
+    [("gan", 1), ("nice", 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("vae", 1), ("vae", 2), ("gan", 2)))],
+)
 def test_data_of_unknown_length_are_counted_by_the_steps_that_trained(recipe, steps_per_execution, images):
     model = build(recipe, steps_per_execution=steps_per_execution, **({} if recipe == "nice" else {"ema": 0.9}))
     signature = tf.TensorSpec((None, *SHAPE), tf.uint8)
@@ -252,7 +254,7 @@ def test_data_of_unknown_length_are_counted_by_the_steps_that_trained(recipe, st
 
 
 @keras.saving.register_keras_serializable("tests")
-class Own(VAE):
+class OwnNetworks(VAE):
     """Makes its networks by itself."""
 
     def __init__(self, width=8, ema=0.9, **kwargs):
@@ -261,14 +263,16 @@ class Own(VAE):
 
 
 @keras.saving.register_keras_serializable("tests")
-class Nearer(Own):
+class Nearer(OwnNetworks):
     """Sets an argument of its base's base."""
 
     def __init__(self, **kwargs):
         super().__init__(width=6, beta=0.5, **kwargs)
 
 
-@pytest.mark.parametrize("make", [lambda: Own(width=5, beta=2.0, seed=3), lambda: Own(5, 0.8), lambda: Nearer(seed=1)])
+@pytest.mark.parametrize(
+    "make", [lambda: OwnNetworks(width=5, beta=2.0, seed=3), lambda: OwnNetworks(5, 0.8), lambda: Nearer(seed=1)]
+)
 def test_a_class_that_makes_its_networks_itself_is_loaded_again(make, images, tmp_path):
     model = make()
     model.compile(jit_compile=False)
