@@ -69,7 +69,7 @@ def _inner(optimizer):
 
 
 def _number(rate):
-    return float(keras.ops.convert_to_numpy(rate))
+    return float(tf.convert_to_tensor(rate))  # NumPy deprecates how Keras hands over a variable
 
 
 def known_variables(optimizer):
