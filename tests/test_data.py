@@ -206,6 +206,37 @@ def test_archives_may_hold_one_set_of_images_and_labels(tmp_path):
     assert collect(tmp_path / "data.npz", labels=True)[1].shape == (24,)
 
 
+@pytest.mark.parametrize("given", [(), ("test",), ("validation",)], ids=["none", "test", "validation"])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_splits_that_are_cut_are_apart_and_hold_every_image_with_its_label(given, in_file, tmp_path):
+    """Every image is of one level, which names it and tells its label."""
+    levels = np.arange(40, dtype="uint8")  # sorted, as files by class are
+    own = {"train": levels, **{split: levels[:5] + 100 for split in given}}
+    images = {split: each[:, None, None, None] * np.ones((1, 3, 2, 1), "uint8") for split, each in own.items()}
+    labels = {split: each.astype(int) * 7 % 31 for split, each in own.items()}
+    source = {split: (images[split], labels[split]) for split in own}
+    if in_file:
+        arrays_ = {f"{split}_images": images[split] for split in own} | {f"{split}_labels": labels[split] for split in own}
+        np.savez(tmp_path / "cut.npz", **arrays_)
+        source = tmp_path / "cut.npz"
+    seen = {}
+    for split in ("train", "validation", "test"):
+        found, classes = collect(source, split, labels=True, batch_size=3)
+        seen[split] = found[:, 0, 0, 0].tolist()
+        assert classes.tolist() == [level * 7 % 31 for level in seen[split]]
+        np.testing.assert_array_equal(collect(source, split), found)
+    cut = [split for split in seen if split not in given]
+    assert [len(seen[split]) for split in cut] == [40 - 4 * (len(cut) - 1), *[4] * (len(cut) - 1)]
+    assert sorted(sum((seen[split] for split in cut), [])) == levels.tolist()
+    assert all(max(seen[split]) - min(seen[split]) > 10 for split in cut)  # from everywhere, not a piece of the sorted ones
+    assert all(seen[split] == own[split].tolist() for split in given)
+
+
+def test_many_images_are_converted_in_pieces_in_their_order():
+    levels = (np.arange(2100) % 251).astype("float32")[:, None, None, None] / 255
+    np.testing.assert_array_equal(collect(levels, image_size=2)[:, 0, 0, 0], np.arange(2100) % 251)
+
+
 def test_resizing_is_antialiased_and_keeps_the_aspect_ratio():
     board = np.indices((64, 64)).sum(0)[None, ..., None].astype(np.uint8) % 2 * 255
     resized = collect(board, image_size=16)  # without antialiasing it would stay black and white
