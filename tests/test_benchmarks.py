@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -439,7 +438,8 @@ def settings(tmp_path):
     """Of runs on images that are each of one level, which names it: from 0 for training, 100 for validation, 200 for test."""
     firsts, counts = {"train": 0, "validation": 100, "test": 200}, {"train": 48, "validation": 20, "test": 30}
     images = {
-        f"{split}_images": np.arange(first, first + counts[split], dtype="uint8")[:, None, None, None] * np.ones((4, 4, 1), "uint8")
+        f"{split}_images": np.arange(first, first + counts[split], dtype="uint8")[:, None, None, None]
+        * np.ones((4, 4, 1), "uint8")
         for split, first in firsts.items()
     }
     np.savez(tmp_path / "levels.npz", **images)
@@ -473,8 +473,8 @@ class Watched:
         self.seen["evaluate"].append(levels(batches))
         return {"loss": 4.0}
 
-    def fit_prior(self, images, images_=None, **kwargs):
-        self.seen["fit_prior"].append((levels(images), kwargs))
+    def fit_prior(self, dataset, images=None):
+        self.seen["fit_prior"].append((sorted(levels(dataset)), images))
 
     def count_params(self):
         return 5
@@ -486,18 +486,22 @@ class Watched:
 def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_images(settings, tmp_path, monkeypatch):
     from keras_genzoo.benchmark import worker
 
-    measured, orders, parts = [], [], {"train": list(range(48)), "validation": list(range(100, 120))}
-    monkeypatch.setattr(
-        worker,
-        "SampleDistance",
-        lambda images, *rest: measured.append((sorted(levels(images)), *rest)) or (lambda model: 6.0),
-    )
-    for kind in ("n",):
-        monkeypatch.setattr(worker.SampleDistance, kind, 20, raising=False)
+    measured, orders, said, parts = [], [], [], {"train": list(range(48)), "validation": list(range(100, 120))}
+
+    class Distance:
+        n = 20
+
+        def __init__(self, images, *rest):
+            measured.append((sorted(levels(images)), *rest))
+
+        def __call__(self, model):
+            return 6.0
+
+    monkeypatch.setattr(worker, "SampleDistance", Distance)
     data = worker.Data(settings)
     assert data.n == 12 and len(set(levels(data.test))) == 12 and set(levels(data.test)) <= set(range(200, 230))
     for seed in (3, 4):
-        model, built, scored, said = Watched(), [], [], []
+        model, built, scored = Watched(), [], []
         build = lambda *args, model=model, built=built, **kwargs: built.append((args, kwargs)) or model  # noqa: E731
         score = lambda *args, scored=scored, **kwargs: scored.append((args, kwargs)) or {"FD[x]": 1.0}  # noqa: E731
         monkeypatch.setattr(worker.gz, "build", build)
@@ -510,7 +514,8 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         assert sorted(model.seen["train"][:48]) == parts["train"] and len(model.seen["train"]) == 160
         assert model.seen["evaluate"] == [parts["validation"][:16]] * len(row["curve"])  # in full batches
         assert measured[-1] == (parts["validation"], "fashion-cnn", worker.CURVE_N)
-        assert [sorted(seen) for seen, _ in model.seen["fit_prior"]] == [parts["train"]] * (worker.CURVE_POINTS + 1)
+        few, all_ = ((parts["train"], images) for images in (worker.CURVE_CODES, None))
+        assert model.seen["fit_prior"] == [few] * worker.CURVE_POINTS + [all_]
         ((scored_model, images), asked) = scored[0]
         assert scored_model is model and levels(images) == levels(data.test)
         assert sorted(levels(asked.pop("train"))) == parts["train"] and asked == {"features": "fashion-cnn", "seed": seed}
@@ -525,7 +530,7 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
 def test_a_control_is_of_training_images_and_compared_with_test_images(settings, tmp_path, monkeypatch):
     from keras_genzoo.benchmark import worker
 
-    data, seen = worker.Data(settings), {}
+    data, seen, drawn = worker.Data(settings), {}, []
 
     class Metrics:
         def __init__(self, real, train, features):
@@ -541,8 +546,8 @@ def test_a_control_is_of_training_images_and_compared_with_test_images(settings,
         worker.run_control(run, settings, data, tmp_path, lambda **answer: None)
         assert seen["real"] == levels(data.test) and seen["features"] == "fashion-cnn"
         assert len(seen["images"]) == 12 and sorted(seen["images"] + seen["train"]) == list(range(48))
-        first = seen["images"] if seed == 0 else first
-    assert seen["images"] != first
+        drawn.append(seen["images"])
+    assert drawn[0] != drawn[1]
 
 
 def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, monkeypatch):
@@ -554,7 +559,15 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
     how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn"}
     out = {"data": settings["data"], "out": tmp_path / "out", "timeout": 7}
     folder = benchmark.run(["vae", "gan"], epochs=4, seeds=2, overrides={"gan": {"width": 6}}, **how, **out)
-    expected = {**how, "image_size": [6, 5], "data": settings["data"], "data_dir": None, "epochs": 4, "steps": None, "budget": None}
+    expected = {
+        **how,
+        "image_size": [6, 5],
+        "data": settings["data"],
+        "data_dir": None,
+        "epochs": 4,
+        "steps": None,
+        "budget": None,
+    }
     assert folder.settings == expected
     ((yardsticks, *each), timeout) = jobs[0]
     assert timeout == 7 and [run["recipe"] for run in yardsticks] == list(controls.CONTROLS)
@@ -563,7 +576,7 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
         *(("gan", seed, {"width": 6}) for seed in (0, 1)),
     ]
     other = benchmark.run("vae", data=settings["data"], out=tmp_path / "other", device="cpu")
-    assert other.settings["budget"] == 60 and other.settings["features"] == "fashion-cnn" or other.settings["features"]
+    assert (other.settings["budget"], other.settings["batch_size"], other.settings["n"]) == (60, 128, None)
 
 
 @pytest.fixture(scope="module")

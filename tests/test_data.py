@@ -227,7 +227,7 @@ def test_splits_that_are_cut_are_apart_and_hold_every_image_with_its_label(given
         np.testing.assert_array_equal(collect(source, split), found)
     cut = [split for split in seen if split not in given]
     assert [len(seen[split]) for split in cut] == [40 - 4 * (len(cut) - 1), *[4] * (len(cut) - 1)]
-    assert sorted(sum((seen[split] for split in cut), [])) == levels.tolist()
+    assert sorted(level for split in cut for level in seen[split]) == levels.tolist()
     assert all(max(seen[split]) - min(seen[split]) > 10 for split in cut)  # from everywhere, not a piece of the sorted ones
     assert all(seen[split] == own[split].tolist() for split in given)
 
