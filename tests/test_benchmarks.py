@@ -100,6 +100,7 @@ def test_copies_are_searched_among_what_they_were_copied_from():
     images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
     copies, others = controls.CONTROLS["copy of training images"](images, 30, 0)
     assert set(copies.ravel()) <= set(others.ravel()) and len(others) == 100
+    assert set(copies.ravel()) != set(controls.real_images(images, 30, 0)[0].ravel())  # no control is another one
 
 
 # Training for a budget
@@ -548,6 +549,59 @@ def test_a_control_is_of_training_images_and_compared_with_test_images(settings,
         assert len(seen["images"]) == 12 and sorted(seen["images"] + seen["train"]) == list(range(48))
         drawn.append(seen["images"])
     assert drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize(
+    "asked, further, each, executions",
+    [({"steps": 20}, 0, 3, 7), ({"epochs": 3}, 0, 1, 18), ({"epochs": 3}, 2, 1, 6), ({"epochs": 3}, 2, 4, 2)],
+)
+def test_epochs_are_counted_in_images_and_executions_in_steps(asked, further, each, executions, settings):
+    from keras_genzoo.benchmark import worker
+
+    model = Watched()
+    model.data_needs, model.steps_per_execution = {"further": further} if further else {}, each
+    settings = settings | {"steps": None} | asked
+    assert worker.planned_executions(model, None, settings, worker.Data(settings)) == executions
+
+
+def test_a_sweep_is_of_the_first_seed_by_its_own_noise_on_test_images(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import sweep
+
+    asked, folder = [], Folder.create(tmp_path / "out", {**settings, "device": "cpu"})
+    for seed in (5, 4):
+        folder.add(a_row("ddpm", seed))
+
+    class Model:
+        def sample(self, n, **given):
+            asked.append({"n": n, **given})
+            return n
+
+    class Distance:
+        def __init__(self, features):
+            self.features, self.n_real = features, 0
+
+        def set_real(self, images):
+            asked.append((levels(images), self.features))
+            self.n_real = len(images)
+
+        reset_generated = update_generated = lambda self, samples=None: None
+        result = lambda self: 2.5  # noqa: E731
+
+    monkeypatch.setattr(sweep.gz, "load", lambda path: asked.append(path) or Model())
+    monkeypatch.setattr(sweep, "Diffusion", Model)
+    monkeypatch.setattr(sweep, "trials", lambda model, evaluations: [("ddim", most - 1, most) for most in evaluations])
+    monkeypatch.setattr(sweep.gz.metrics, "FrechetDistance", Distance)
+    monkeypatch.setattr(sweep.devices, "choose", lambda name: name)
+    assert sweep.sweep(folder, [4, 6], 10) == 1
+    path, (real, features), *samples = asked
+    assert path == folder.files(a_row("ddpm", 4)) / "model.keras" and features == "fashion-cnn"
+    assert len(set(real)) == 10 and set(real) <= set(range(200, 230))
+    assert samples == [{"n": 10, "seed": 4, "sampler": "ddim", "steps": steps} for steps in (3, 5)]
+    found = {row["seed"]: row.get("sweep") for row in folder.rows()}
+    assert found[5] is None and [(point["steps"], point["evaluations"], point["distance"]) for point in found[4]] == [
+        (3, 4, 2.5),
+        (5, 6, 2.5),
+    ]
 
 
 def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, monkeypatch):

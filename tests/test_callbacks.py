@@ -186,6 +186,24 @@ def test_a_training_that_becomes_nan_is_stopped_with_every_bad_term_named(some_i
             np.testing.assert_array_equal(before, now)
 
 
+def test_the_weights_put_back_are_those_of_the_last_good_epoch(some_images):
+    model, good = vae(), []
+
+    def begin(epoch, logs=None):
+        if epoch == 2:
+            good.extend(variable.numpy() for variable in variables(model))
+            model.optimizer.learning_rate = 1e30
+
+    guard = StopOnDivergence(every=1)
+    callbacks = [guard, keras.callbacks.LambdaCallback(on_epoch_begin=begin)]
+    model.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    with pytest.warns(UserWarning, match="in epoch 3, at .*the weights of the end of epoch 2 put back"):
+        model.fit(some_images, epochs=5, batch_size=10, verbose=0, callbacks=callbacks)
+    for before, now in zip(good, variables(model), strict=True):
+        if "learning_rate" not in now.path:
+            np.testing.assert_array_equal(before, now, err_msg=now.path)
+
+
 def test_both_optimizers_of_a_game_that_diverged_are_put_back(some_images):
     model = gz.build("gan", (8, 8, 1), kind="dense", width=4, depth=1, latent_dim=2, penalties=(), seed=0, run_eagerly=True)
     model.fit(some_images, batch_size=20, verbose=0)

@@ -171,6 +171,23 @@ def test_further_images_come_with_each_and_every_image_comes_once(cache):
         gz.data.load(images, neighbours=1, further=2)
 
 
+def test_neighbours_come_with_the_image_and_the_label_that_they_are_of():
+    images = np.arange(0, 200, 5, dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
+    for first, extras in gz.data.load((images, np.arange(40)), batch_size=8, labels=True, neighbours=2):
+        own, near = first[:, 0, 0, 0].numpy().astype(int), extras["neighbours"][..., 0, 0, 0].numpy().astype(int)
+        np.testing.assert_array_equal(own, 5 * extras["labels"])
+        distances = np.sort(abs(near - own[:, None]), axis=1)
+        assert (distances == np.where(((own == 0) | (own == 195))[:, None], [5, 10], 5)).all()
+        np.testing.assert_allclose(tf.reduce_sum(extras["neighbour_weights"], axis=1), 1, rtol=1e-5)
+
+
+def test_batches_know_the_name_and_the_number_of_their_images():
+    shipped, own = gz.data.load("emoji32", "test", batch_size=50), gz.data.load(IMAGES, batch_size=8)
+    assert shipped.data_name == "emoji32" and shipped.images_count == gz.data.info("emoji32").counts["test"]
+    assert own.data_name is None and own.images_count == 30
+    assert gz.data.load(tf.data.Dataset.from_tensor_slices(IMAGES)).images_count is None
+
+
 def test_labels_may_be_a_column():
     np.testing.assert_array_equal(collect((IMAGES, LABELS[:, None]), labels=True)[1], LABELS)
 
@@ -279,6 +296,15 @@ def test_subfolders_are_classes_with_and_without_splits(tmp_path):
             assert [expected[image.tobytes()] for image in images] == labels.tolist()
     assert same_sets(collect(tmp_path / "splits", "test")) == same_sets(IMAGES[27:])
     assert gz.data.info(tmp_path / "splits").counts == {"train": 24, "validation": 3, "test": 3}
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "valid"])
+def test_a_folder_of_validation_images_has_several_names(name, tmp_path):
+    for index, part in enumerate(("train", name, "test")):
+        for image in IMAGES[10 * index : 10 * index + 2]:
+            write_image(tmp_path / part / f"{image.sum()}.png", image)
+    for index, split in enumerate(("train", "validation", "test")):
+        assert same_sets(collect(tmp_path, split)) == same_sets(IMAGES[10 * index : 10 * index + 2])
 
 
 def test_a_class_called_train_is_no_split(tmp_path):

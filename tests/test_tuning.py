@@ -466,7 +466,9 @@ def test_failures_in_a_row_do_not_end_a_search_and_a_seed_of_zero_is_one(data, t
     assert values[0] == values[1] != values[2]
 
 
-def test_the_largest_is_the_best_where_that_is_asked_for(data, tmp_path, answers):
+def test_the_largest_is_the_best_where_that_is_asked_for_and_is_confirmed_beside_the_default(
+    data, tmp_path, monkeypatch, answers
+):
     search = tuning.Search(tmp_path / "tune", hypermodel(), data, objective="max:fd", trials=5, epochs=1)
     best = search.run()
     values = {row["trial"]: row["results"]["fd"] for row in search.results()}
@@ -474,6 +476,16 @@ def test_the_largest_is_the_best_where_that_is_asked_for(data, tmp_path, answers
     assert best["hyperparameters"]["latent_dim"] == best["value"] and best["hyperparameters"]["width"] == 8
     (kept,) = (tmp_path / "tune").glob("trials/*/model.keras")
     assert values[kept.parent.name.removeprefix("trial_")] == best["value"]
+
+    jobs = []
+    monkeypatch.setattr(searches, "run_all", lambda folder, given, timeout: jobs.append((given, timeout)) or [])
+    folder, failed = searches.confirm(search, seeds=2, timeout=9)
+    expected = {"epochs": 1, "budget": None, "batch_size": 8, "data": data, "image_size": [8, 8], "channels": 1, "n": None}
+    assert not failed and folder.settings | expected | {"features": "fashion-cnn"} == folder.settings
+    ((runs, timeout),) = jobs
+    assert timeout == 9 and [(run["seed"], run["overrides"]) for (run,) in runs] == [
+        (seed, overrides) for seed in (0, 1) for overrides in (search.hypermodel.fixed, best["hyperparameters"])
+    ]
 
 
 def test_all_trials_failing_is_one_sentence(data, tmp_path, monkeypatch, answers):
