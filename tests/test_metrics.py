@@ -305,6 +305,8 @@ def test_sample_scores_are_those_of_each_function_with_the_settings_given(random
             **{"k_pr": 2, "k_dc": 4, "kd_subsets": 4, "kd_subset_size": 20, "n_real": 120, "n_generated": 90},
         }
         assert scores == {key: pytest.approx(value, rel=1e-6) for key, value in expected.items()}
+    for n in (29, 30):  # too few for the points of a line, and enough
+        assert ("FD_inf[some]" in metrics.sample_scores(real, generated[:n], features="some")) == (n == 30)
 
 
 def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monkeypatch):
