@@ -330,9 +330,15 @@ def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monke
 
 
 def test_the_distance_of_reconstructions_is_named_and_zero_for_the_images_themselves():
-    images = noise(40)
-    scores = metrics.SampleMetrics(images, features=PixelMeans()).of_reconstructions(images)
+    images, others = noise(40), noise(40, seed=1) // 2
+    measure = metrics.SampleMetrics(images, features=PixelMeans())
+    scores = measure.of_reconstructions(images)
     assert scores["rFD[rows]"] == pytest.approx(0, abs=1e-6) and scores["n_real"] == 40
+    moments = [
+        moment for each in map(PixelMeans(), (images, others)) for moment in (each.mean(axis=0), np.cov(each, rowvar=False))
+    ]
+    expected = metrics.frechet_distance(*moments)
+    assert measure.of_reconstructions(others)["rFD[rows]"] == pytest.approx(expected, rel=1e-4)
 
 
 # Extractors
