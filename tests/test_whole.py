@@ -100,6 +100,7 @@ def test_weights_saved_as_soon_as_low_rank_weights_are_there_hold_their_averages
         for layer in each.decoder.layers:
             if isinstance(layer, layers.Dense):
                 layer.enable_lora(2)
+                layer.lora_kernel_b.assign(layer.lora_kernel_b + (0.1 if each is model else 0.0))
     model.save_weights(tmp_path / "model.weights.h5")
     other.sample(4, seed=0)
     other.load_weights(tmp_path / "model.weights.h5")
