@@ -100,6 +100,7 @@ def test_copies_are_searched_among_what_they_were_copied_from():
     images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
     copies, others = controls.CONTROLS["copy of training images"](images, 30, 0)
     assert set(copies.ravel()) <= set(others.ravel()) and len(others) == 100
+    assert set(copies.ravel()) != set(controls.real_images(images, 30, 0)[0].ravel())  # no control is another one
 
 
 # Training for a budget
@@ -428,6 +429,208 @@ def test_a_signal_is_a_reason(code, reason, tmp_path):
 
 
 # Processes. The tests share one run, of two recipes, of which one cannot train.
+
+
+# What a run looks at
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Of runs on images that are each of one level, which names it: from 0 for training, 100 for validation, 200 for test."""
+    firsts, counts = {"train": 0, "validation": 100, "test": 200}, {"train": 48, "validation": 20, "test": 30}
+    images = {
+        f"{split}_images": np.arange(first, first + counts[split], dtype="uint8")[:, None, None, None]
+        * np.ones((4, 4, 1), "uint8")
+        for split, first in firsts.items()
+    }
+    np.savez(tmp_path / "levels.npz", **images)
+    given = {"data": str(tmp_path / "levels.npz"), "batch_size": 8, "n": 12, "steps": 20, "features": "fashion-cnn", "jit": True}
+    others = ("data_dir", "image_size", "channels", "budget", "epochs", "mixed_precision", "steps_per_execution")
+    return {**dict.fromkeys(others), **given}
+
+
+def levels(images):
+    import keras_genzoo as gz
+
+    return np.asarray(gz.data.as_array(images))[:, 0, 0, 0].tolist()
+
+
+class Watched:
+    """Stands for a model, and writes down what it is shown."""
+
+    data_needs, steps_per_execution, jit_compile = {}, 1, True
+
+    def __init__(self):
+        self.seen = {"fit_prior": [], "evaluate": []}
+
+    def fit(self, train, steps_per_epoch, epochs, callbacks, verbose):
+        clock = callbacks[-1]
+        self.seen |= {"train": levels(train.take(steps_per_epoch * epochs)), "steps": steps_per_epoch * epochs}
+        for segment in range(epochs):
+            clock.measure(segment, (segment + 1) * steps_per_epoch, 1.0, {"loss": 3.0})
+        clock.first, clock.laps, clock.executions = 1.5, [1.0] * epochs, steps_per_epoch * epochs
+
+    def evaluate(self, batches, verbose, return_dict):
+        self.seen["evaluate"].append(levels(batches))
+        return {"loss": 4.0}
+
+    def fit_prior(self, dataset, images=None):
+        self.seen["fit_prior"].append((sorted(levels(dataset)), images))
+
+    def count_params(self):
+        return 5
+
+    def save(self, path):
+        path.write_text("saved")
+
+
+def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_images(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import worker
+
+    measured, orders, said, parts = [], [], [], {"train": list(range(48)), "validation": list(range(100, 120))}
+
+    class Distance:
+        n = 20
+
+        def __init__(self, images, *rest):
+            measured.append((sorted(levels(images)), *rest))
+
+        def __call__(self, model):
+            return 6.0
+
+    monkeypatch.setattr(worker, "SampleDistance", Distance)
+    data = worker.Data(settings)
+    assert data.n == 12 and len(set(levels(data.test))) == 12 and set(levels(data.test)) <= set(range(200, 230))
+    for seed in (3, 4):
+        model, built, scored = Watched(), [], []
+        build = lambda *args, model=model, built=built, **kwargs: built.append((args, kwargs)) or model  # noqa: E731
+        score = lambda *args, scored=scored, **kwargs: scored.append((args, kwargs)) or {"FD[x]": 1.0}  # noqa: E731
+        monkeypatch.setattr(worker.gz, "build", build)
+        monkeypatch.setattr(worker.gz, "evaluate", score)
+        run = {"recipe": "vae", "seed": seed, "overrides": {"latent_dim": 3}}
+        (tmp_path / str(seed)).mkdir()
+        row = worker.run_recipe(run, settings, data, tmp_path / str(seed), lambda **answer: said.append(answer))
+        kwargs = {"jit_compile": True, "steps_per_execution": None, "dtype": None, "seed": seed, "latent_dim": 3}
+        assert built[-1] == (("vae", (4, 4, 1)), {"total_steps": 20, **kwargs})
+        assert sorted(model.seen["train"][:48]) == parts["train"] and len(model.seen["train"]) == 160
+        assert model.seen["evaluate"] == [parts["validation"][:16]] * len(row["curve"])  # in full batches
+        assert measured[-1] == (parts["validation"], "fashion-cnn", worker.CURVE_N)
+        few, all_ = ((parts["train"], images) for images in (worker.CURVE_CODES, None))
+        assert model.seen["fit_prior"] == [few] * worker.CURVE_POINTS + [all_]
+        ((scored_model, images), asked) = scored[0]
+        assert scored_model is model and levels(images) == levels(data.test)
+        assert sorted(levels(asked.pop("train"))) == parts["train"] and asked == {"features": "fashion-cnn", "seed": seed}
+        assert row["steps"] == model.seen["steps"] == 20 and row["curve"][-1]["val_loss"] == 4.0 and row["params"] == 5
+        assert [point["steps"] for point in row["curve"] if "distance" in point][-1] == 20
+        assert len([point for point in row["curve"] if "distance" in point]) == worker.CURVE_POINTS
+        assert row["scores"] == {"FD[x]": 1.0} and row["distance_name"] == "FD[x]"
+        orders.append(model.seen["train"])
+    assert orders[0] != orders[1]
+
+
+def test_a_control_is_of_training_images_and_compared_with_test_images(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import worker
+
+    data, seen, drawn = worker.Data(settings), {}, []
+
+    class Metrics:
+        def __init__(self, real, train, features):
+            seen.update(real=levels(real), train=levels(train), features=features)
+
+        def __call__(self, images):
+            seen["images"] = levels(images)
+            return {"FD[x]": 1.0}
+
+    monkeypatch.setattr(worker.gz.metrics, "SampleMetrics", Metrics)
+    for seed in (0, 1):
+        run = {"recipe": "real train images", "seed": seed}
+        worker.run_control(run, settings, data, tmp_path, lambda **answer: None)
+        assert seen["real"] == levels(data.test) and seen["features"] == "fashion-cnn"
+        assert len(seen["images"]) == 12 and sorted(seen["images"] + seen["train"]) == list(range(48))
+        drawn.append(seen["images"])
+    assert drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize(
+    "asked, further, each, executions",
+    [({"steps": 20}, 0, 3, 7), ({"epochs": 3}, 0, 1, 18), ({"epochs": 3}, 2, 1, 6), ({"epochs": 3}, 2, 4, 2)],
+)
+def test_epochs_are_counted_in_images_and_executions_in_steps(asked, further, each, executions, settings):
+    from keras_genzoo.benchmark import worker
+
+    model = Watched()
+    model.data_needs, model.steps_per_execution = {"further": further} if further else {}, each
+    settings = settings | {"steps": None} | asked
+    assert worker.planned_executions(model, None, settings, worker.Data(settings)) == executions
+
+
+def test_a_sweep_is_of_the_first_seed_by_its_own_noise_on_test_images(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import sweep
+
+    asked, folder = [], Folder.create(tmp_path / "out", {**settings, "device": "cpu"})
+    for seed in (5, 4):
+        folder.add(a_row("ddpm", seed))
+
+    class Model:
+        def sample(self, n, **given):
+            asked.append({"n": n, **given})
+            return n
+
+    class Distance:
+        def __init__(self, features):
+            self.features, self.n_real = features, 0
+
+        def set_real(self, images):
+            asked.append((levels(images), self.features))
+            self.n_real = len(images)
+
+        reset_generated = update_generated = lambda self, samples=None: None
+        result = lambda self: 2.5  # noqa: E731
+
+    monkeypatch.setattr(sweep.gz, "load", lambda path: asked.append(path) or Model())
+    monkeypatch.setattr(sweep, "Diffusion", Model)
+    monkeypatch.setattr(sweep, "trials", lambda model, evaluations: [("ddim", most - 1, most) for most in evaluations])
+    monkeypatch.setattr(sweep.gz.metrics, "FrechetDistance", Distance)
+    monkeypatch.setattr(sweep.devices, "choose", lambda name: name)
+    assert sweep.sweep(folder, [4, 6], 10) == 1
+    path, (real, features), *samples = asked
+    assert path == folder.files(a_row("ddpm", 4)) / "model.keras" and features == "fashion-cnn"
+    assert len(set(real)) == 10 and set(real) <= set(range(200, 230))
+    assert samples == [{"n": 10, "seed": 4, "sampler": "ddim", "steps": steps} for steps in (3, 5)]
+    found = {row["seed"]: row.get("sweep") for row in folder.rows()}
+    assert found[5] is None and [(point["steps"], point["evaluations"], point["distance"]) for point in found[4]] == [
+        (3, 4, 2.5),
+        (5, 6, 2.5),
+    ]
+
+
+def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, monkeypatch):
+    from keras_genzoo import benchmark
+
+    jobs = []
+    monkeypatch.setattr(benchmark.running, "run_all", lambda folder, given, timeout: jobs.append((given, timeout)) or [])
+    how = {"batch_size": 5, "n": 8, "image_size": (6, 5), "channels": 3, "jit": False, "steps_per_execution": 3, "device": "cpu"}
+    how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn"}
+    out = {"data": settings["data"], "out": tmp_path / "out", "timeout": 7}
+    folder = benchmark.run(["vae", "gan"], epochs=4, seeds=2, overrides={"gan": {"width": 6}}, **how, **out)
+    expected = {
+        **how,
+        "image_size": [6, 5],
+        "data": settings["data"],
+        "data_dir": None,
+        "epochs": 4,
+        "steps": None,
+        "budget": None,
+    }
+    assert folder.settings == expected
+    ((yardsticks, *each), timeout) = jobs[0]
+    assert timeout == 7 and [run["recipe"] for run in yardsticks] == list(controls.CONTROLS)
+    assert [(run["recipe"], run["seed"], run["overrides"]) for (run,) in each] == [
+        *(("vae", seed, {}) for seed in (0, 1)),
+        *(("gan", seed, {"width": 6}) for seed in (0, 1)),
+    ]
+    other = benchmark.run("vae", data=settings["data"], out=tmp_path / "other", device="cpu")
+    assert (other.settings["budget"], other.settings["batch_size"], other.settings["n"]) == (60, 128, None)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -146,3 +148,161 @@ def test_an_interrupt_keeps_the_model_trained_so_far(photos, tmp_path):
     finally:
         process.kill()
     assert gz.load(tmp_path / "model.keras").optimizer.iterations > 0
+
+
+# What the commands hand on
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A file of images that are each of one level, which names it: from 0 for training, 100 for validation, 200 for test."""
+    firsts, counts = {"train": 0, "validation": 100, "test": 200}, {"train": 48, "validation": 12, "test": 10}
+    images = {
+        f"{split}_images": np.arange(first, first + counts[split], dtype="uint8")[:, None, None, None]
+        * np.ones((8, 8, 1), "uint8")
+        for split, first in firsts.items()
+    }
+    np.savez(tmp_path / "named.npz", **images)
+    return tmp_path / "named.npz"
+
+
+def levels(images):
+    return np.asarray(gz.data.as_array(images))[:, 0, 0, 0].tolist()
+
+
+class Recorder:
+    """Stands for a model, and writes down what is done with it."""
+
+    data_needs, image_shape = {}, (8, 8, 1)
+
+    def __init__(self):
+        self.seen = {}
+
+    def fit(self, images, validation_data, epochs, callbacks):
+        self.seen |= {"train": levels(images), "batch": len(next(iter(images))), "validation": levels(validation_data)}
+        self.seen |= {"epochs": epochs, "callbacks": callbacks}
+
+    def fit_prior(self, images):
+        self.seen["prior"] = levels(images)
+
+    def reconstruct(self, images):
+        self.seen["shown"] = levels(images)
+        return np.zeros(images.shape, "float32")
+
+    def images_of(self, images):
+        return images / np.float32(255)
+
+    def sample(self, n, seed, batch_size=None):
+        self.seen["sample"] = n, seed, batch_size
+        return np.random.default_rng(seed).random((n, 8, 8, 1), dtype="float32")
+
+    def save(self, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("saved")
+
+
+def test_train_learns_from_training_images_and_watches_validation_images(named, tmp_path, monkeypatch):
+    orders = []
+    for seed in (3, 4):
+        keras.utils.set_random_seed(0)  # which the command before has set
+        model, built = Recorder(), []
+        monkeypatch.setattr(gz, "build", lambda *args, model=model, built=built, **kwargs: built.append((args, kwargs)) or model)
+        common = ["--data", named, "--epochs", 3, "--batch-size", 8, "--seed", seed, "--set", "latent_dim=5", "--jit"]
+        genzoo("train", "vae", *common, "--mixed-precision", "mixed_bfloat16", "--out", tmp_path / f"run{seed}")
+        expected = {"dtype": "mixed_bfloat16", "jit_compile": True, "seed": seed, "latent_dim": 5}
+        assert built == [(("vae", (8, 8, 1), 18), expected)]
+        seen = model.seen
+        assert sorted(seen["train"]) == sorted(seen["prior"]) == list(range(48))
+        assert seen["validation"] == seen["shown"] == list(range(100, 112))
+        assert (seen["batch"], seen["epochs"], seen["sample"]) == (8, 3, (64, seed, None))
+        (grid,) = (each for each in seen["callbacks"] if isinstance(each, gz.callbacks.SampleGrid))
+        assert levels(grid.images) == list(range(100, 112))
+        assert any(isinstance(each, gz.callbacks.StopOnDivergence) for each in seen["callbacks"])
+        orders.append(seen["train"])
+        gz.images.write_png(tmp_path / "expected.png", Recorder().sample(64, seed))
+        assert (tmp_path / f"run{seed}" / "samples.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    assert orders[0] != orders[1]
+
+
+def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_path, monkeypatch):
+    tuned = {"recipe": "vae", "hyperparameters": {"latent_dim": 7, "width": 9}, "batch_size": 6}
+    (tmp_path / "best.json").write_text(json.dumps(tuned))
+    given = {"tuned": [], "own": ["--batch-size", 12, "--set", "width=3"]}
+    for name, batch, width in (("tuned", 6, 9), ("own", 12, 3)):
+        model, built = Recorder(), []
+        monkeypatch.setattr(gz, "build", lambda *args, model=model, built=built, **kwargs: built.append(kwargs) or model)
+        command = ["train", "vae", "--data", named, "--config", tmp_path / "best.json", "--out", tmp_path / name]
+        genzoo(*command, *given[name])
+        assert model.seen["batch"] == batch and built[0]["latent_dim"] == 7 and built[0]["width"] == width
+
+
+def test_evaluate_and_sample_hand_on_what_they_are_told(named, tmp_path, monkeypatch):
+    asked, model = [], Recorder()
+    monkeypatch.setattr(gz, "load", lambda file: asked.append(file) or model)
+    evaluate = lambda model, images, **kwargs: asked.append((model, levels(images), kwargs)) or {"mse": 0.5}  # noqa: E731
+    monkeypatch.setattr(gz, "evaluate", evaluate)
+    for split, expected in (("train", range(48)), ("validation", range(100, 112)), ("test", range(200, 210))):
+        told = ["--features", "fashion-cnn", "-n", 9, "--seed", 4]
+        printed = genzoo("evaluate", tmp_path / "model.keras", "--data", named, "--split", split, *told)
+        assert asked[-2] == tmp_path / "model.keras"
+        assert asked[-1] == (model, list(expected), {"features": "fashion-cnn", "n": 9, "seed": 4})
+        scores = json.loads(printed[printed.index("{") :])
+        assert scores == {"file": str(tmp_path / "model.keras"), "data": str(named), "split": split, "mse": 0.5}
+    genzoo("evaluate", tmp_path / "model.keras", "--data", named)
+    assert asked[-1][1:] == (list(range(200, 210)), {"features": None, "n": None, "seed": 0})
+    genzoo("sample", tmp_path / "model.keras", "--out", tmp_path / "s.npz", "-n", 5, "--seed", 6, "--batch-size", 2)
+    assert model.seen["sample"] == (5, 6, 2)
+    expected = np.round(255 * np.random.default_rng(6).random((5, 8, 8, 1), dtype="float32"))
+    np.testing.assert_array_equal(np.load(tmp_path / "s.npz")["images"], expected)
+
+
+def test_tune_hands_on_what_it_is_told(named, tmp_path, monkeypatch):
+    pytest.importorskip("keras_tuner")
+    made = []
+
+    class Search:
+        def __init__(self, out, hypermodel, data, **settings):
+            made.append((out, hypermodel, data, settings))
+
+        def run(self, workers):
+            made.append(workers)
+            return {"objective": "fd", "value": 1.0, "hyperparameters": {}}
+
+    monkeypatch.setattr(gz.tuning, "Search", Search)
+    hyper = "--set depth=1 --range latent_dim=2:32 --range width= --image-size 4 --batch-size 24 --n 30 --seed 5"
+    how = "--objective val_loss --oracle bayesian --trials 7 --epochs 2 --workers 3 --no-stop-hopeless --weigh fd=2"
+    genzoo("tune", "vae", "--data", named, "--out", tmp_path / "t", *hyper.split(), *how.split(), "--features", "fashion-cnn")
+    (out, recipe, data, settings), workers = made
+    config = recipe.get_config()
+    assert (out, data, workers) == (tmp_path / "t", str(named), 3)
+    assert config | {"dtype": None} == {
+        **{"name": "vae", "image_shape": [4, 4, 1], "weights": {"fd": 2}, "n": 30, "features": "fashion-cnn"},
+        **{"batch_size": 24, "seed": 5, "dtype": None, "jit_compile": None, "depth": 1},
+    }
+    assert "width" not in recipe.space and (recipe.space["latent_dim"].low, recipe.space["latent_dim"].high) == (2, 32)
+    assert settings == {
+        **{"objective": "val_loss", "oracle": "bayesian", "trials": 7, "budget": None, "epochs": 2},
+        **{"stop_hopeless": False, "overwrite": False, "device": "auto", "imports": []},
+    }
+    for oracle, trials in (("random", 20), ("hyperband", None)):
+        made.clear()
+        genzoo("tune", "vae", "--data", named, "--out", tmp_path / "t", "--oracle", oracle)
+        assert made[0][3]["trials"] == trials and made[0][3]["budget"] == 60 and made[0][3]["stop_hopeless"] is True
+
+
+def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
+    from keras_genzoo import benchmark
+
+    asked = []
+    monkeypatch.setattr(benchmark, "run", lambda **given: asked.append(given) or types.SimpleNamespace(failed=[], tried=[]))
+    what = "--recipes vae,gan --image-size 9x7 --channels 3 --seeds 2 --batch-size 5 --n 8 --features inception --device cpu"
+    how = "--steps 30 --set vae.width=4 --set vae.depth=2 --set gan.width=6 --steps-per-execution 3 --timeout 9 --no-jit"
+    genzoo("benchmark", "run", "--out", tmp_path, "--data", "some", *what.split(), *how.split())
+    assert asked == [
+        {
+            **{"recipes": "vae,gan", "data": "some", "data_dir": None, "image_size": [9, 7], "channels": 3, "seeds": 2},
+            **{"batch_size": 5, "n": 8, "features": "inception", "device": "cpu", "budget": None, "epochs": None, "steps": 30},
+            **{"overrides": {"vae": {"width": 4, "depth": 2}, "gan": {"width": 6}}, "steps_per_execution": 3, "timeout": 9.0},
+            **{"jit": False, "mixed_precision": None, "imports": [], "out": tmp_path},
+        }
+    ]

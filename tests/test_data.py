@@ -171,6 +171,23 @@ def test_further_images_come_with_each_and_every_image_comes_once(cache):
         gz.data.load(images, neighbours=1, further=2)
 
 
+def test_neighbours_come_with_the_image_and_the_label_that_they_are_of():
+    images = np.arange(0, 200, 5, dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
+    for first, extras in gz.data.load((images, np.arange(40)), batch_size=8, labels=True, neighbours=2):
+        own, near = first[:, 0, 0, 0].numpy().astype(int), extras["neighbours"][..., 0, 0, 0].numpy().astype(int)
+        np.testing.assert_array_equal(own, 5 * extras["labels"])
+        distances = np.sort(abs(near - own[:, None]), axis=1)
+        assert (distances == np.where(((own == 0) | (own == 195))[:, None], [5, 10], 5)).all()
+        np.testing.assert_allclose(tf.reduce_sum(extras["neighbour_weights"], axis=1), 1, rtol=1e-5)
+
+
+def test_batches_know_the_name_and_the_number_of_their_images():
+    shipped, own = gz.data.load("emoji32", "test", batch_size=50), gz.data.load(IMAGES, batch_size=8)
+    assert shipped.data_name == "emoji32" and shipped.images_count == gz.data.info("emoji32").counts["test"]
+    assert own.data_name is None and own.images_count == 30
+    assert gz.data.load(tf.data.Dataset.from_tensor_slices(IMAGES)).images_count is None
+
+
 def test_labels_may_be_a_column():
     np.testing.assert_array_equal(collect((IMAGES, LABELS[:, None]), labels=True)[1], LABELS)
 
@@ -204,6 +221,37 @@ def test_archives_may_hold_one_set_of_images_and_labels(tmp_path):
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS)
     assert gz.data.info(tmp_path / "data.npz").counts == {"train": 24, "validation": 3, "test": 3}
     assert collect(tmp_path / "data.npz", labels=True)[1].shape == (24,)
+
+
+@pytest.mark.parametrize("given", [(), ("test",), ("validation",)], ids=["none", "test", "validation"])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_splits_that_are_cut_are_apart_and_hold_every_image_with_its_label(given, in_file, tmp_path):
+    """Every image is of one level, which names it and tells its label."""
+    levels = np.arange(40, dtype="uint8")  # sorted, as files by class are
+    own = {"train": levels, **{split: levels[:5] + 100 for split in given}}
+    images = {split: each[:, None, None, None] * np.ones((1, 3, 2, 1), "uint8") for split, each in own.items()}
+    labels = {split: each.astype(int) * 7 % 31 for split, each in own.items()}
+    source = {split: (images[split], labels[split]) for split in own}
+    if in_file:
+        arrays_ = {f"{split}_images": images[split] for split in own} | {f"{split}_labels": labels[split] for split in own}
+        np.savez(tmp_path / "cut.npz", **arrays_)
+        source = tmp_path / "cut.npz"
+    seen = {}
+    for split in ("train", "validation", "test"):
+        found, classes = collect(source, split, labels=True, batch_size=3)
+        seen[split] = found[:, 0, 0, 0].tolist()
+        assert classes.tolist() == [level * 7 % 31 for level in seen[split]]
+        np.testing.assert_array_equal(collect(source, split), found)
+    cut = [split for split in seen if split not in given]
+    assert [len(seen[split]) for split in cut] == [40 - 4 * (len(cut) - 1), *[4] * (len(cut) - 1)]
+    assert sorted(level for split in cut for level in seen[split]) == levels.tolist()
+    assert all(max(seen[split]) - min(seen[split]) > 10 for split in cut)  # from everywhere, not a piece of the sorted ones
+    assert all(seen[split] == own[split].tolist() for split in given)
+
+
+def test_many_images_are_converted_in_pieces_in_their_order():
+    levels = (np.arange(2100) % 251).astype("float32")[:, None, None, None] / 255
+    np.testing.assert_array_equal(collect(levels, image_size=2)[:, 0, 0, 0], np.arange(2100) % 251)
 
 
 def test_resizing_is_antialiased_and_keeps_the_aspect_ratio():
@@ -248,6 +296,15 @@ def test_subfolders_are_classes_with_and_without_splits(tmp_path):
             assert [expected[image.tobytes()] for image in images] == labels.tolist()
     assert same_sets(collect(tmp_path / "splits", "test")) == same_sets(IMAGES[27:])
     assert gz.data.info(tmp_path / "splits").counts == {"train": 24, "validation": 3, "test": 3}
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "valid"])
+def test_a_folder_of_validation_images_has_several_names(name, tmp_path):
+    for index, part in enumerate(("train", name, "test")):
+        for image in IMAGES[10 * index : 10 * index + 2]:
+            write_image(tmp_path / part / f"{image.sum()}.png", image)
+    for index, split in enumerate(("train", "validation", "test")):
+        assert same_sets(collect(tmp_path, split)) == same_sets(IMAGES[10 * index : 10 * index + 2])
 
 
 def test_a_class_called_train_is_no_split(tmp_path):

@@ -288,6 +288,27 @@ def test_sample_scores_carry_all_that_a_table_stores():
     assert not {"KD[fashion-cnn]", "kd_low", "IS[fashion-cnn]", "FD_inf[fashion-cnn]"} & set(fewest)
 
 
+def test_sample_scores_are_those_of_each_function_with_the_settings_given(random):
+    real, generated = random.normal(size=(120, 3)), 0.3 + 0.6 * random.normal(size=(90, 3))
+    kernel = {"subsets": 4, "subset_size": 20, "seed": 3}
+    moments = [moment for each in (real, generated) for moment in (each.mean(axis=0), np.cov(each, rowvar=False))]
+    for normalise, name in ((False, "KD[some]"), (True, "KD_normalised[some]")):
+        scores = metrics.sample_scores(real, generated, features="some", k_pr=2, k_dc=4, normalise=normalise, **kernel)
+        _, low, high = metrics.kernel_interval(real, generated, 10, normalise=normalise)
+        infinity = metrics.frechet_infinity(real, generated)
+        expected = {
+            "FD[some]": metrics.frechet_distance(*moments),
+            name: metrics.kernel_distance(real, generated, normalise=normalise, **kernel),
+            **dict(zip(("precision", "recall"), metrics.precision_recall(real, generated, 2), strict=True)),
+            **dict(zip(("density", "coverage"), metrics.density_coverage(real, generated, 4), strict=True)),
+            **{"kd_low": low, "kd_high": high, "FD_inf[some]": infinity.intercept, "fd_inf_r2": infinity.r_squared},
+            **{"k_pr": 2, "k_dc": 4, "kd_subsets": 4, "kd_subset_size": 20, "n_real": 120, "n_generated": 90},
+        }
+        assert scores == {key: pytest.approx(value, rel=1e-6) for key, value in expected.items()}
+    for n in (29, 30):  # too few for the points of a line, and enough
+        assert ("FD_inf[some]" in metrics.sample_scores(real, generated[:n], features="some")) == (n == 30)
+
+
 def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monkeypatch):
     fashion = metrics.get("fashion-cnn")
     calls = []
@@ -309,9 +330,15 @@ def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monke
 
 
 def test_the_distance_of_reconstructions_is_named_and_zero_for_the_images_themselves():
-    images = noise(40)
-    scores = metrics.SampleMetrics(images, features=PixelMeans()).of_reconstructions(images)
+    images, others = noise(40), noise(40, seed=1) // 2
+    measure = metrics.SampleMetrics(images, features=PixelMeans())
+    scores = measure.of_reconstructions(images)
     assert scores["rFD[rows]"] == pytest.approx(0, abs=1e-6) and scores["n_real"] == 40
+    moments = [
+        moment for each in map(PixelMeans(), (images, others)) for moment in (each.mean(axis=0), np.cov(each, rowvar=False))
+    ]
+    expected = metrics.frechet_distance(*moments)
+    assert measure.of_reconstructions(others)["rFD[rows]"] == pytest.approx(expected, rel=1e-4)
 
 
 # Extractors

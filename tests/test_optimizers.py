@@ -116,6 +116,30 @@ def test_learning_rates_set_by_hand_are_each_its_own_and_callbacks_keep_their_ra
     np.testing.assert_allclose(rates(model), [1e-5, 5e-5], rtol=1e-5)
 
 
+def test_a_rate_set_by_hand_in_training_is_the_ratio_from_there_on(batches):
+    class Own(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.critic_optimizer.learning_rate = 0.08
+            if epoch == 2:
+                self.model.optimizer.learning_rate = 0.0005
+
+    model = build_toy(SHAPE)
+    model.compile(keras.optimizers.SGD(0.001), critic_optimizer=keras.optimizers.SGD(0.002))
+    model.fit(batches, epochs=3, callbacks=[Own()], verbose=0)
+    np.testing.assert_allclose(rates(model), [0.0005, 0.04], rtol=1e-5)
+
+
+def test_the_ratio_to_a_schedule_is_kept_in_files(batches, tmp_path):
+    model = build_toy(SHAPE)
+    ratio = rates(model)[1] / rates(model)[0]
+    assert ratio != 1
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(1e-3, 1, 0.5)))
+    model.fit(batches, verbose=0)
+    model.save(tmp_path / "toy.keras")
+    np.testing.assert_allclose(rates(gz.load(tmp_path / "toy.keras")), [1e-3 / 8, ratio * 1e-3 / 8], rtol=1e-5)
+
+
 # Averages
 
 

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -313,6 +314,109 @@ def test_a_killed_worker_does_not_stop_the_search(data, tmp_path):
     assert (folder / "best.json").exists()
 
 
+class Watched:
+    """A model that writes down what it is shown: of images that are each of one level, the levels."""
+
+    data_needs, steps_per_execution, metrics = {}, 1, []
+
+    def __init__(self):
+        self.optimizer, self.seen = types.SimpleNamespace(iterations=0), {}
+
+    def fit(self, train, steps_per_epoch, **kwargs):
+        self.optimizer.iterations += steps_per_epoch
+        self.seen["fit"] = levels(train.take(steps_per_epoch))
+        return types.SimpleNamespace(history={"loss": [9.0, 3.0]})
+
+    def evaluate(self, validation, verbose, return_dict):
+        self.seen["evaluate"] = levels(validation)
+        return {"loss": 4.0}
+
+    def fit_prior(self, train):
+        self.seen["fit_prior"] = levels(train.take(6))
+
+    def count_params(self):
+        return 5
+
+    def sample(self, n, seed):
+        return np.zeros((n, *SHAPE), "float32")
+
+
+def levels(batches):
+    return gz.data.as_array(batches)[:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("source", ["file", "dict", "two"])
+def test_trials_learn_from_training_images_and_are_measured_on_validation_images(source, tmp_path, monkeypatch):
+    """Test images are never looked at, and order, weights and samples follow from the seed."""
+    firsts, lengths = {"train": 0, "validation": 100, "test": 200}, {"train": 48, "validation": 16, "test": 16}
+    names = {split: np.arange(first, first + lengths[split], dtype="uint8") for split, first in firsts.items()}
+    images = {split: each[:, None, None, None] * np.ones((1, *SHAPE), "uint8") for split, each in names.items()}
+    np.savez(tmp_path / "levels.npz", **{f"{split}_images": each for split, each in images.items()})
+    data = {"file": str(tmp_path / "levels.npz"), "dict": images, "two": images["train"]}[source]
+    validation = images["validation"] if source == "two" else None
+    built, distances = [], []
+    monkeypatch.setattr(tuning.hypermodel.recipes, "build", lambda *args, **kwargs: built.append((args, kwargs)) or Watched())
+    monkeypatch.setattr(
+        tuning.hypermodel, "SampleDistance", lambda *args: distances.append((levels(args[0]), *args[1:])) or (lambda model: 7.0)
+    )
+    orders = []
+    for seed in (3, 4):
+        recipe, hp = hypermodel(seed=seed, n=11, activation="tanh"), keras_tuner.HyperParameters()
+        results = recipe.fit(hp, recipe.build(hp), data, validation_data=validation, epochs=2)
+        (name, shape, steps), settings = built[-1]
+        assert (name, shape, steps) == ("vae", SHAPE, 12) and settings["seed"] == seed and settings["activation"] == "tanh"
+        seen = recipe.model.seen
+        assert sorted(seen["fit"]) == sorted(2 * names["train"].tolist())
+        assert sorted(seen["fit_prior"]) == names["train"].tolist()
+        assert seen["evaluate"] == distances[-1][0] == names["validation"].tolist()
+        assert distances[-1][1:] == ("fashion-cnn", 11)
+        assert results | {"sample_seconds": 0.0} == {
+            **{"loss": 3.0, "val_loss": 4.0, "parameters": 5.0, "fd": 7.0},
+            **{"sample_seconds": 0.0, "steps": 12.0, "train_seconds": 0.0},
+        }
+        orders.append(seen["fit"])
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("objective, sign", [("fd", 1), ("val_psnr", -1)])
+def test_a_trial_is_hopeless_where_it_is_worse_than_the_median_of_those_that_ended(objective, sign, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning.trials, "end_with_stdin", lambda: None)
+
+    def judged(value, stop_hopeless=True, others=(1, 2, 9)):
+        for index, other in enumerate(others):
+            (tmp_path / "trials" / f"trial_{index}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "trials" / f"trial_{index}" / "rung.json").write_text(json.dumps({objective: sign * other}))
+            (tmp_path / "trials" / f"trial_{index}" / "result.json").write_text("{}")
+        for running in ("trial_8", "trial_9"):  # the one that is judged, and one that has not ended
+            (tmp_path / "trials" / running).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "trials" / "trial_8" / "rung.json").write_text(json.dumps({objective: sign * 100}))
+        (tmp_path / "trials" / "trial_9" / "result.json").unlink(missing_ok=True)
+        found = []
+
+        class Recipe:
+            model = types.SimpleNamespace(save=lambda path: None)
+            build = staticmethod(lambda hp: None)
+
+            def fit(self, hp, model, data, rung, budget, epochs):
+                found.append((rung and rung({objective: sign * value}), data, budget, epochs))
+                return {objective: sign * value}
+
+        settings = {"objective": objective, "stop_hopeless": stop_hopeless, "data": "some"}
+        search = types.SimpleNamespace(folder=tmp_path, settings=settings, hypermodel=Recipe())
+        order = {"hyperparameters": {"space": [], "values": {}}, "budget": 5.0, "epochs": None}
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(order) + "\n"))
+        tuning.trials.run_trial(search, "9")
+        ((hopeless, *rest),) = found
+        assert rest == ["some", 5.0, None]
+        told = json.loads((tmp_path / "trials" / "trial_9" / "result.json").read_text())
+        assert told == {"results": {objective: sign * value}}
+        return hopeless
+
+    assert judged(50, others=(1, 2)) is False  # of two there is no telling
+    assert [judged(value) for value in (-5, 2, 2.5, 50)] == [False, False, True, True]
+    assert judged(50, stop_hopeless=False) is None
+
+
 class Answers(io.StringIO):
     """Stands for the process of a trial: answers at once, and nothing is trained."""
 
@@ -329,6 +433,7 @@ class Answers(io.StringIO):
         good = {"results": {"fd": float(order["hyperparameters"]["values"]["latent_dim"]), "steps": 1.0}}
         answer = good if len(self.orders) > self.failing else {"failed": "it broke"}
         (self.place / "result.json").write_text(json.dumps(answer))
+        (self.place / "model.keras").touch()
 
 
 @pytest.fixture
@@ -351,14 +456,36 @@ def test_memory_stays_flat_over_fifty_trials(data, tmp_path, monkeypatch, answer
 def test_failures_in_a_row_do_not_end_a_search_and_a_seed_of_zero_is_one(data, tmp_path, monkeypatch, answers):
     monkeypatch.setattr(answers, "failing", 4)
     values = []
-    for name in "ab":
-        search = tuning.Search(tmp_path / name, hypermodel(seed=0), data, trials=6, epochs=1)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        search = tuning.Search(tmp_path / name, hypermodel(seed=seed), data, trials=6, epochs=1)
         search.run()
         values.append([row["hyperparameters"] for row in search.results()])
         if name == "a":
             assert [row["status"] for row in search.results()] == ["failed"] * 4 + ["completed"] * 2
             assert search.results()[0]["reason"] == "it broke"
-    assert values[0] == values[1]
+    assert values[0] == values[1] != values[2]
+
+
+def test_the_largest_is_the_best_where_that_is_asked_for_and_is_confirmed_beside_the_default(
+    data, tmp_path, monkeypatch, answers
+):
+    search = tuning.Search(tmp_path / "tune", hypermodel(), data, objective="max:fd", trials=5, epochs=1)
+    best = search.run()
+    values = {row["trial"]: row["results"]["fd"] for row in search.results()}
+    assert best["value"] == values[best["trial"]] == max(values.values()) > min(values.values())
+    assert best["hyperparameters"]["latent_dim"] == best["value"] and best["hyperparameters"]["width"] == 8
+    (kept,) = (tmp_path / "tune").glob("trials/*/model.keras")
+    assert values[kept.parent.name.removeprefix("trial_")] == best["value"]
+
+    jobs = []
+    monkeypatch.setattr(searches, "run_all", lambda folder, given, timeout: jobs.append((given, timeout)) or [])
+    folder, failed = searches.confirm(search, seeds=2, timeout=9)
+    expected = {"epochs": 1, "budget": None, "batch_size": 8, "data": data, "image_size": [8, 8], "channels": 1, "n": None}
+    assert not failed and folder.settings | expected | {"features": "fashion-cnn"} == folder.settings
+    ((runs, timeout),) = jobs
+    assert timeout == 9 and [(run["seed"], run["overrides"]) for (run,) in runs] == [
+        (seed, overrides) for seed in (0, 1) for overrides in (search.hypermodel.fixed, best["hyperparameters"])
+    ]
 
 
 def test_all_trials_failing_is_one_sentence(data, tmp_path, monkeypatch, answers):

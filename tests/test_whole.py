@@ -85,6 +85,28 @@ def test_samples_of_a_quantized_model_are_near_those_of_before_and_files_keep_it
     np.testing.assert_array_equal(gz.load(tmp_path / "model.keras").sample(4, seed=0), samples)
 
 
+def test_weights_that_were_given_and_never_trained_are_those_that_are_quantized():
+    model = vae(ema=0.9)
+    model.decoder.set_weights([0.1 + weights for weights in model.decoder.get_weights()])
+    before = model.sample(4, seed=0)
+    model.quantize("int8")
+    assert 0 < np.abs(model.sample(4, seed=0) - before).max() < 0.03
+
+
+def test_weights_saved_as_soon_as_low_rank_weights_are_there_hold_their_averages(images, tmp_path):
+    model, other = vae(ema=0.9), vae(ema=0.9)
+    fit(model, images)
+    for each in (model, other):
+        for layer in each.decoder.layers:
+            if isinstance(layer, layers.Dense):
+                layer.enable_lora(2)
+                layer.lora_kernel_b.assign(layer.lora_kernel_b + (0.1 if each is model else 0.0))
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.sample(4, seed=0)
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(other.sample(4, seed=0), model.sample(4, seed=0), atol=1e-5)
+
+
 def test_a_part_that_is_quantized_without_its_averages_is_refused(images, tmp_path):
     model = vae(ema=0.9)
     fit(model, images)

@@ -8,6 +8,8 @@ import numpy as np
 from keras_genzoo.metrics.features import CHUNK, check_features
 from keras_genzoo.metrics.frechet import GaussianStatistics, statistics_distance
 
+POINTS = 15  # of the line, unless told otherwise
+
 
 @dataclasses.dataclass(frozen=True)
 class Extrapolation:
@@ -28,7 +30,7 @@ class Extrapolation:
     distances: tuple
 
 
-def frechet_infinity(real, generated, points=15, seed=0):
+def frechet_infinity(real, generated, points=POINTS, seed=0):
     """FD_inf: Frechet distances at several numbers n of generated features, extrapolated to 1 / n = 0.
 
         FD(n) = FD_inf + slope / n + ...

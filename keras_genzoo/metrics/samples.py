@@ -7,7 +7,7 @@ import numpy as np
 from keras_genzoo.core.cache import remembered
 from keras_genzoo.core.images import check_images
 from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
-from keras_genzoo.metrics.extrapolation import frechet_infinity
+from keras_genzoo.metrics.extrapolation import POINTS, frechet_infinity
 from keras_genzoo.metrics.features import check_pair, extract, get, score_name, settings_of
 from keras_genzoo.metrics.frechet import GaussianStatistics, statistics_distance
 from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
@@ -44,8 +44,8 @@ def sample_scores(
 
     Returns:
         dict. With X standing for the name of the features, and FID, KID, IS for Inception's:
-            `FD[X]`, and with four times as many generated images as features `FD_inf[X]` and `fd_inf_r2`: the distance, its
-            extrapolation and how well a line fits that.
+            `FD[X]`, and with 30 generated images, at least four times as many as features, `FD_inf[X]` and `fd_inf_r2`: the
+            distance, its extrapolation and how well a line fits that.
             `KD[X]` (`KD_normalised[X]`), `kd_subsets`, `kd_subset_size`, and with 20 images `kd_low`, `kd_high`: the distance
             and the 95 % interval of its mean over disjoint blocks.
             `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`, `n_generated`.
@@ -84,7 +84,7 @@ def sample_scores(
     n = min(len(real), len(generated))
     if n >= 2 * BLOCKS:
         _, scores["kd_low"], scores["kd_high"] = kernel_interval(real, generated, BLOCKS, normalise=normalise)
-    if len(generated) >= 4 * generated.shape[1] and len(real) >= real.shape[1]:  # else it would be biased, see there
+    if len(generated) >= max(4 * generated.shape[1], 2 * POINTS) and len(real) >= real.shape[1]:  # else biased, see there
         infinity = frechet_infinity(gaussians[0], generated)
         scores |= {name("FD_inf"): infinity.intercept, "fd_inf_r2": infinity.r_squared}
     if getattr(features, "logits", None) is not None:
