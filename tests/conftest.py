@@ -52,6 +52,12 @@ def same_seed():
 
 
 @pytest.fixture
+def no_collection(monkeypatch):
+    """For tests that quantize: Keras collects garbage with every weight that goes, among the graphs of hundreds of tests."""
+    monkeypatch.setattr(gc, "collect", lambda *generation: 0)
+
+
+@pytest.fixture
 def images():
     """16 smooth gray images of 8x8, uint8: blobs at random places."""
     random = np.random.default_rng(0)

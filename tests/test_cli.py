@@ -36,6 +36,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_to_zero_though_batches_hold_images_for_each_step_of_the_critic(photos, tmp_path):
     arguments = ["--data", photos, "--image-size", 12, "--epochs", 2, "--batch-size", 2, "--set", "kind='dense'"]
     genzoo("train", "wgan_gp", *arguments, *SMALL, "--out", tmp_path)

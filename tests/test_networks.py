@@ -282,7 +282,7 @@ def test_lora_acts_gets_gradients_and_is_saved(make, shape, tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda: own_layers.SpectralDense(4), lambda: own_layers.MaskedDense(4, [1, 2], [1, 2, 2, 2])])
-def test_a_layer_that_makes_its_kernel_anew_is_not_quantised(make):
+def test_a_layer_that_makes_its_kernel_anew_is_not_quantised(make, no_collection):
     layer = make()
     network = keras.Sequential([keras.Input((2,)), layer, keras.layers.Dense(3)])
     x = np.random.default_rng(0).random((5, 2)).astype("float32")

@@ -73,7 +73,7 @@ def test_samples_follow_low_rank_weights_and_files_keep_them(ema, images, tmp_pa
 
 
 @pytest.mark.parametrize("ema", [0.9, pytest.param(None, marks=pytest.mark.slow)])
-def test_samples_of_a_quantized_model_are_near_those_of_before_and_files_keep_it(ema, images, tmp_path):
+def test_samples_of_a_quantized_model_are_near_those_of_before_and_files_keep_it(ema, images, tmp_path, no_collection):
     model = vae(ema=ema)
     fit(model, images, epochs=6)
     before = model.sample(4, seed=0)
@@ -85,7 +85,7 @@ def test_samples_of_a_quantized_model_are_near_those_of_before_and_files_keep_it
     np.testing.assert_array_equal(gz.load(tmp_path / "model.keras").sample(4, seed=0), samples)
 
 
-def test_weights_that_were_given_and_never_trained_are_those_that_are_quantized():
+def test_weights_that_were_given_and_never_trained_are_those_that_are_quantized(no_collection):
     model = vae(ema=0.9)
     model.decoder.set_weights([0.1 + weights for weights in model.decoder.get_weights()])
     before = model.sample(4, seed=0)
@@ -107,7 +107,7 @@ def test_weights_saved_as_soon_as_low_rank_weights_are_there_hold_their_averages
     np.testing.assert_allclose(other.sample(4, seed=0), model.sample(4, seed=0), atol=1e-5)
 
 
-def test_a_part_that_is_quantized_without_its_averages_is_refused(images, tmp_path):
+def test_a_part_that_is_quantized_without_its_averages_is_refused(images, tmp_path, no_collection):
     model = vae(ema=0.9)
     fit(model, images)
     model.decoder.quantize("int8")
