@@ -67,6 +67,20 @@ def images():
     return (255 * blobs[..., None]).astype("uint8")
 
 
+@pytest.fixture
+def levels_file(tmp_path):
+    """Writes a file of images of one level each, which names them: from 0 for training, 100 for validation, 200 for test."""
+
+    def write(side, validation, test):
+        path, splits = tmp_path / "levels.npz", {"train": (0, 48), "validation": (100, validation), "test": (200, test)}
+        ones = np.ones((side, side, 1), "uint8")
+        images = {name: np.arange(first, first + n, dtype="uint8")[:, None, None, None] for name, (first, n) in splits.items()}
+        np.savez(path, **{f"{name}_images": levels * ones for name, levels in images.items()})
+        return path
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def replicas():
     """A strategy of two replicas. One for all tests: TensorFlow's second on the same devices repeats the first's keys."""

@@ -435,16 +435,10 @@ def test_a_signal_is_a_reason(code, reason, tmp_path):
 
 
 @pytest.fixture
-def settings(tmp_path):
-    """Of runs on images that are each of one level, which names it: from 0 for training, 100 for validation, 200 for test."""
-    firsts, counts = {"train": 0, "validation": 100, "test": 200}, {"train": 48, "validation": 20, "test": 30}
-    images = {
-        f"{split}_images": np.arange(first, first + counts[split], dtype="uint8")[:, None, None, None]
-        * np.ones((4, 4, 1), "uint8")
-        for split, first in firsts.items()
-    }
-    np.savez(tmp_path / "levels.npz", **images)
-    given = {"data": str(tmp_path / "levels.npz"), "batch_size": 8, "n": 12, "steps": 20, "features": "fashion-cnn", "jit": True}
+def settings(levels_file):
+    """Of runs on images that are each of one level, which names it."""
+    data = str(levels_file(4, validation=20, test=30))
+    given = {"data": data, "batch_size": 8, "n": 12, "steps": 20, "features": "fashion-cnn", "jit": True}
     others = ("data_dir", "image_size", "channels", "budget", "epochs", "mixed_precision", "steps_per_execution")
     return {**dict.fromkeys(others), **given}
 

@@ -155,16 +155,8 @@ def test_an_interrupt_keeps_the_model_trained_so_far(photos, tmp_path):
 
 
 @pytest.fixture
-def named(tmp_path):
-    """A file of images that are each of one level, which names it: from 0 for training, 100 for validation, 200 for test."""
-    firsts, counts = {"train": 0, "validation": 100, "test": 200}, {"train": 48, "validation": 12, "test": 10}
-    images = {
-        f"{split}_images": np.arange(first, first + counts[split], dtype="uint8")[:, None, None, None]
-        * np.ones((8, 8, 1), "uint8")
-        for split, first in firsts.items()
-    }
-    np.savez(tmp_path / "named.npz", **images)
-    return tmp_path / "named.npz"
+def named(levels_file):
+    return levels_file(8, validation=12, test=10)
 
 
 def levels(images):

@@ -235,9 +235,10 @@ def test_callbacks_know_which_way_is_better(make, monitor, mode, images):
     assert all(each.monitor_op is expected for each in watching)
 
 
-def test_the_loss_of_a_game_has_no_better_way(images):
+@pytest.mark.parametrize("recipe, monitor", [("gan", "critic_loss"), ("wae_gan", "critic_loss"), ("wae_gan", "divergence_loss")])
+def test_the_loss_of_a_game_has_no_better_way(recipe, monitor, images):
     with pytest.raises(ValueError, match="mode"):
-        build("gan").fit(images, batch_size=8, verbose=0, callbacks=[keras.callbacks.EarlyStopping("critic_loss")])
+        build(recipe).fit(images, batch_size=8, verbose=0, callbacks=[keras.callbacks.EarlyStopping(monitor)])
 
 
 # Going on
