@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -42,12 +43,19 @@ def own_cache(tmp_path_factory):
         yield
 
 
+def _grown(limit=5e9):
+    """Whether this process holds so many bytes that the kernels of the graphs before have to go."""
+    pages = Path("/proc/self/statm")
+    return pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > limit
+
+
 @pytest.fixture(autouse=True)
 def same_seed():
     """Every test starts from the same global seed."""
     with pytest.MonkeyPatch.context() as patch:
-        # With a new seed TensorFlow would forget the kernels of all graphs, and make them anew for each test that shares one.
-        patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda handle: None)
+        if not _grown():
+            # With a new seed TensorFlow would forget the kernels of all graphs, and make them anew for each test that shares one.
+            patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda handle: None)
         keras.utils.set_random_seed(0)
 
 

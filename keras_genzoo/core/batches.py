@@ -47,7 +47,8 @@ def first_batch(x, y, batch_size):
     if isinstance(x, keras.utils.PyDataset):
         return x[0], x
     if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
-        first = next(iter(x), None)
+        # Of shuffled streams there is a look that does not fill the buffer.
+        first = next(iter(getattr(x, "looked_at", x)), None)
         return tf.nest.map_structure(_local, first), x
     if isinstance(x, types.GeneratorType):
         first = next(x, None)

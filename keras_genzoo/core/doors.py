@@ -1,5 +1,6 @@
 """The doors of a model beside `fit`: each looks at its images as `fit` does, and misses no state that `fit` sets."""
 
+import contextlib
 import functools
 
 import tensorflow as tf
@@ -7,14 +8,15 @@ import tensorflow as tf
 from keras_genzoo.core.batches import check_batch, check_rows, first_batch
 
 
-def _of_a_batch(step):
+def _of_a_batch(step, counts):
     """A step no part of which runs before its batch is there: at the end of data of unknown length TensorFlow would count one
     more."""
 
     @functools.wraps(step)
     def awaited(self, data):
         with tf.control_dependencies([part for part in tf.nest.flatten(data) if tf.is_tensor(part)]):
-            return step(self, data)
+            with self._place.step() if counts else contextlib.nullcontext():
+                return step(self, data)
 
     return awaited
 
@@ -25,7 +27,7 @@ class Doors:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         for name in {"train_step", "test_step"} & set(vars(cls)):
-            setattr(cls, name, _of_a_batch(vars(cls)[name]))
+            setattr(cls, name, _of_a_batch(vars(cls)[name], counts=name == "train_step"))
 
     def train_on_batch(self, x, y=None, **kwargs):
         """`keras.Model.train_on_batch`, which checks the batch as `fit` does; the first of a model's life goes to `prepare`."""

@@ -6,16 +6,17 @@ import types
 import keras
 import tensorflow as tf
 
-from keras_genzoo.core import averages, optimizers, randomness
+from keras_genzoo.core import averages, optimizers, progress, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import check_batch, check_labels, check_rows, extra, first_batch, one_hot, unpack
+from keras_genzoo.core.batches import extra, one_hot, unpack
 from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes
 from keras_genzoo.core.doors import Doors
+from keras_genzoo.core.fitting import Fitting
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 from keras_genzoo.core.shares import share
 from keras_genzoo.core.stored import Stored
-from keras_genzoo.core.tracking import added, counted, point
+from keras_genzoo.core.tracking import added, counted
 
 
 class _Default:
@@ -28,7 +29,7 @@ class _Default:
         return self if instance is None else self.compute(instance)
 
 
-class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
+class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,
@@ -109,6 +110,7 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
         # Another seed than training's, so that validation neither disturbs nor repeats training's noise.
         self.random_test = randomness.Stream(self.seed + 1, self._counters["random_test"])
         self._prepared = randomness.counter(self, "prepared")
+        self._place = progress.Place(self)
         self.validation_data = None
         self._as_trained = False  # whether the averages are left out for now
 
@@ -325,41 +327,6 @@ class GenerativeModel(Inference, Doors, Stored, Configured, keras.Model):
     @property
     def metrics(self):
         return [metric for metric in super().metrics if metric is not self._loss_tracker]  # Keras's own, which nothing feeds
-
-    def fit(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.fit` after one look at the first batch: range, shape, `survey`, `prepare`.
-
-        Raises:
-            ValueError: the first batch of `x` or of `validation_data` is not what the model takes; sample or class weights.
-        """
-        if args:
-            raise TypeError("fit() takes x and y by position and everything else by keyword.")
-        for name in ("sample_weight", "class_weight"):
-            if kwargs.get(name) is not None:
-                raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
-        first, x = first_batch(x, y, kwargs.get("batch_size"))
-        check_batch(self, first, "images")
-        if not isinstance(x, tf.distribute.DistributedDataset):  # of which the first batch is a replica's share
-            check_rows(self, first, "images")
-        if y is not None and self.conditional:
-            check_labels(self, y, "the labels")  # all of them, while they are at hand
-        validation = kwargs.get("validation_data")
-        if validation is not None and not isinstance(validation, types.GeneratorType):
-            batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
-            check_batch(self, batch, "validation images")
-            check_rows(self, batch, "validation images")
-        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
-            kwargs.setdefault("shuffle", False)  # Keras warns that its default, True, cannot be kept
-        self.survey(first, x)
-        self._prepare_once(first, x)
-        self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
-        point(self, kwargs.get("callbacks"))
-        if self.compiled and len(self.optimizers) > 1:
-            kwargs["callbacks"] = optimizers.with_following(kwargs.get("callbacks"))
-        try:
-            return super().fit(x, y, **kwargs)
-        finally:
-            self.validation_data = None
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Everything is built already, and under a strategy Keras would average a batch of images over the replicas to

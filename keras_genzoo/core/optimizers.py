@@ -125,15 +125,6 @@ class Following(keras.callbacks.Callback):
             follow(self.model)
 
 
-def with_following(callbacks):
-    """The callbacks of `fit`, and `Following`."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(Following(callbacks.callbacks))
-        return callbacks
-    others = list(callbacks) if isinstance(callbacks, (list, tuple)) else [] if callbacks is None else [callbacks]
-    return [*others, Following(others)]
-
-
 def follow(model):
     """Move the other learning rates with that of `model.optimizer`, if it alone has changed since the last look."""
     now, before = rates(model), model._rates

@@ -6,6 +6,7 @@ import keras
 
 from keras_genzoo.core import averages
 from keras_genzoo.core.files import write_whole
+from keras_genzoo.core.progress import NAMES
 from keras_genzoo.core.serialization import constructor_arguments, layers_of
 
 SEEDS = "seed_generator"  # names of the states of Keras's generators, as of dropout
@@ -14,7 +15,7 @@ SEEDS = "seed_generator"  # names of the states of Keras's generators, as of dro
 class Stored:
     """The part of `GenerativeModel` that writes files and reads them."""
 
-    later = spare = (SEEDS,)
+    later, spare = (SEEDS, *NAMES), (SEEDS,)
 
     def save(self, filepath, overwrite=True, **kwargs):
         """`keras.Model.save`; a crash leaves the old file or the new one.

@@ -45,29 +45,23 @@ class Folder(Source):
         return (*self._first[1], self._channels)
 
     def arrays(self, split, image_size, channels, labels):
-        files, classes = self._examples(split, labels)
-        read = functools.partial(self._read, image_size=image_size, channels=channels)
-        with ThreadPoolExecutor() as pool:
-            images = pool.map(read, files)
-            first = next(images)
-            result = np.empty((len(files), *first.shape), np.uint8)
-            result[0] = first
-            for index, image in enumerate(images, 1):
-                result[index] = image
-        return result, classes
+        (read, _), classes = self.rows(split, image_size, channels, labels)
+        return read(np.arange(len(self._chosen(split)))), classes
 
-    def stream(self, split, image_size, channels, labels):
+    def rows(self, split, image_size, channels, labels):
+        """The images of a split as a column of `order.taken`, and their labels, int64 `(n,)`, or None."""
         files, classes = self._examples(split, labels)
         shape = (*(image_size or self._first[1]), channels or self._channels)
 
-        def read(file):
-            image = tf.numpy_function(
-                lambda file: self._read(Path(file.decode()), image_size, channels), [file], tf.uint8, stateful=False
-            )
-            return tf.ensure_shape(image, shape)
+        def read(chosen):
+            result = np.empty((len(chosen), *shape), np.uint8)
+            with ThreadPoolExecutor() as pool:
+                found = pool.map(lambda index: self._read(files[index], image_size, channels), chosen)
+                for index, image in enumerate(found):
+                    result[index] = image
+            return result
 
-        images = tf.data.Dataset.from_tensor_slices([str(file) for file in files]).map(read, tf.data.AUTOTUNE)
-        return tf.data.Dataset.zip(images, tf.data.Dataset.from_tensor_slices(classes)) if labels else images
+        return (read, tf.TensorSpec(shape, tf.uint8)), classes
 
     def _chosen(self, split):
         """Files of a split, relative to the folder of the split that holds them."""

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core.checks import whole
+from keras_genzoo.core.order import Order, Passes, column, taken
 from keras_genzoo.data import arrays
 from keras_genzoo.data.folders import Folder
 from keras_genzoo.data.neighbours import nearest_neighbours
@@ -101,20 +102,19 @@ def load(
     shuffle = split == "train" if shuffle is None else shuffle
     cache = not isinstance(source, Pipeline) if cache is None else cache
 
-    count = None
+    settings = {"batch_size": batch_size, "shuffled": shuffle, "seed": seed, "drop_remainder": drop_remainder, "row": 1 + further}
     if cache or source.in_memory:
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
-        batches = _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder, further)
-        count = len(images)
+        batches = _from_rows(len(images), column(images), classes, settings, found)
     elif neighbours:
         raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
+    elif hasattr(source, "rows"):
+        images, classes = source.rows(split, image_size, channels, labels)
+        batches = _from_rows(source.counts()[split], images, classes, settings, parallel=tf.data.AUTOTUNE)
     else:
-        stream = source.stream(split, image_size, channels, labels)
-        batches = _from_stream(stream, batch_size, shuffle, seed, drop_remainder, further)
-    batches = batches.prefetch(tf.data.AUTOTUNE)
+        batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
     batches.data_name = name if isinstance(name, str) else None
-    batches.images_count = count
     return batches
 
 
@@ -123,31 +123,37 @@ def name_of(data):
     return getattr(data, "data_name", None)
 
 
-def _from_memory(images, classes, found, batch_size, shuffle, seed, drop_remainder, further):
-    n = len(images)
-    with tf.device("CPU:0"):  # not on the GPU, where a tensor goes by default
-        tensors = tuple(tf.convert_to_tensor(array) for array in (images, classes, *(found or ())) if array is not None)
-    indices = tf.data.Dataset.range(n)
-    if shuffle:
-        indices = indices.shuffle(n, seed=seed)
-    if drop_remainder is None:
-        drop_remainder = shuffle and n // (1 + further) >= batch_size
+def _from_rows(count, images, classes, settings, found=None, parallel=None):
+    """Batches of images that can be had by their number: a column of `order.taken`."""
+    further = settings["row"] > 1
+    if settings["drop_remainder"] is None:
+        settings["drop_remainder"] = settings["shuffled"] and count // settings["row"] >= settings["batch_size"]
+    columns = [images, *([] if classes is None else [column(classes)])]
+    if found is not None:
+        (rows, spec), (near, weights) = images, found
+        shape = (near.shape[1], *spec.shape)
+        columns += [(lambda chosen: rows(near[chosen].reshape(-1)).reshape(-1, *shape), tf.TensorSpec(shape, spec.dtype))]
+        columns += [column(weights)]
 
-    def gather(chosen):
-        batch = tuple(tf.gather(tensor, chosen) for tensor in tensors)
+    def combine(*batch):
         if further:
             return _with_further(*batch)
         if found is not None:
-            *batch, indices, weights = batch
-            extras = {"neighbours": tf.gather(tensors[0], indices), "neighbour_weights": weights}
+            *batch, neighbours, weights = batch
+            extras = {"neighbours": neighbours, "neighbour_weights": weights}
             return batch[0], {**extras, **({"labels": batch[1]} if len(batch) > 1 else {})}
         return batch if len(batch) > 1 else batch[0]
 
-    # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    indices = indices.batch(1 + further, drop_remainder=True) if further else indices
-    return indices.batch(batch_size, drop_remainder).map(gather).with_options(options)
+    order = Order(count, **settings)
+    batches = taken(order.dataset(), columns, combine, parallel)
+    if parallel is None:
+        # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        batches = batches.with_options(options)
+    batches = batches.prefetch(tf.data.AUTOTUNE)
+    batches.images_count, batches.order = count, order
+    return batches
 
 
 def _with_further(images, labels=None):
@@ -158,17 +164,30 @@ def _with_further(images, labels=None):
     return images[:, 0], extras
 
 
-def _from_stream(stream, batch_size, shuffle, seed, drop_remainder, further):
+def _from_stream(stream, settings):
+    """Batches of images that come one after the other, shuffled in a buffer."""
+    size, row, drop_remainder = settings["batch_size"], settings["row"], settings["drop_remainder"]
+    count = int(stream.cardinality())
     if drop_remainder is None:
-        full = batch_size * (1 + further)
-        drop_remainder = shuffle and sum(1 for _ in stream.take(full)) == full
-    if shuffle:
+        enough = count >= size * row if count >= 0 else sum(1 for _ in stream.take(size * row)) == size * row
+        drop_remainder = settings["shuffled"] and enough
+
+    def batched(images):
+        if row > 1:
+            return images.batch(row, drop_remainder=True).batch(size, drop_remainder).map(_with_further)
+        return images.batch(size, drop_remainder)
+
+    looked, order = batched(stream), None
+    if settings["shuffled"]:
         spec = stream.element_spec
-        size = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
-        stream = stream.shuffle(min(BUFFER_IMAGES, max(1, BUFFER_BYTES // size)), seed=seed)
-    if further:
-        return stream.batch(1 + further, drop_remainder=True).batch(batch_size, drop_remainder).map(_with_further)
-    return stream.batch(batch_size, drop_remainder)
+        numbers = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
+        buffer = min(BUFFER_IMAGES, max(1, BUFFER_BYTES // numbers))
+        rows = count // row
+        order = Passes((rows // size if drop_remainder else -(-rows // size)) if count >= 0 else None, (count, *settings.values()))
+        stream = order.shuffled(stream, buffer, settings["seed"])
+    batches = batched(stream).prefetch(tf.data.AUTOTUNE)
+    batches.images_count, batches.order, batches.looked_at = None, order, looked
+    return batches
 
 
 def find(source, data_dir=None):

@@ -1,0 +1,165 @@
+"""In which order images come: a pure function of a seed, the number of the pass, and the position in it.
+
+A training that was stopped sees the images that it would have seen, since nothing but these numbers has to be known.
+"""
+
+import functools
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genzoo.core.randomness import make_key
+
+
+class Passes:
+    """Which pass over the data an iteration of a data set is: the next one, each time, from a variable that `fit` sets.
+
+    Args:
+        batches: int or None. Batches of a pass, where that is known.
+        mark: anything with a `repr`. By which orders are told apart.
+
+    Attributes:
+        rotates: bool. Whether a pass can begin in the middle by itself.
+    """
+
+    rotates = False
+
+    def __init__(self, batches, mark):
+        self.batches, self.mark = batches, zlib.crc32(repr(mark).encode())
+        with tf.device("CPU:0"):
+            self._pass, self._skip = (tf.Variable(0, dtype=tf.int64, trainable=False) for _ in range(2))
+
+    def start(self, number, skip=0):
+        """Let the next iteration be this pass. Where it `rotates`, it begins so many batches later, and those come at its end."""
+        self._pass.assign(number)
+        self._skip.assign(skip)
+
+    def _next(self):
+        """Number of this pass, and batches to leave out, int64 `(2,)`."""
+        state = tf.stack([self._pass.read_value(), self._skip.read_value()])
+        with tf.control_dependencies([state]):
+            changed = self._pass.assign_add(1), self._skip.assign(0)
+        with tf.control_dependencies(changed):
+            return tf.identity(state)
+
+    def shuffled(self, stream, buffer, seed):
+        """The elements of a data set, shuffled in a buffer, in an order that follows from a seed and the pass."""
+
+        def one_pass(number):
+            # `Dataset.shuffle` takes no seed that is known only then.
+            pair = make_key(seed, number)
+            variant = tf.raw_ops.ShuffleDataset(
+                input_dataset=tf.data.experimental.to_variant(stream),
+                buffer_size=tf.constant(buffer, tf.int64),
+                seed=pair[0],
+                seed2=pair[1],
+                output_types=[spec.dtype for spec in tf.nest.flatten(stream.element_spec)],
+                output_shapes=[spec.shape for spec in tf.nest.flatten(stream.element_spec)],
+                reshuffle_each_iteration=False,
+            )
+            return tf.data.experimental.from_variant(variant, stream.element_spec)
+
+        passes = tf.data.Dataset.from_tensors(0).map(lambda _: self._next()[0]).flat_map(one_pass)
+        count = int(stream.cardinality())
+        return passes.apply(tf.data.experimental.assert_cardinality(count)) if count >= 0 else passes
+
+
+class Order(Passes):
+    """The batches of indices of `count` images, pass after pass.
+
+    Args:
+        count: int. Number of images.
+        batch_size: int. Rows of a batch.
+        shuffled: bool. Whether each pass has an order of its own; else they come as they are.
+        seed: int.
+        drop_remainder: bool. Whether to leave out a last batch that is not full.
+        row: int. Images of a row; the last images, too few for a row, are left out. Defaults to 1.
+    """
+
+    rotates = True
+
+    def __init__(self, count, batch_size, shuffled, seed, drop_remainder, row=1):
+        self.count, self.shuffled, self.seed, self.row = count, shuffled, seed, row
+        self.used, self.size = count // row * row, batch_size * row  # images of a pass and of a batch
+        self.full = self.used % self.size == 0 or drop_remainder  # whether all batches are
+        batches = self.used // self.size if self.full else -(-self.used // self.size)
+        super().__init__(batches, (count, batch_size, shuffled, seed, batches, row))
+        self._of = functools.lru_cache(2)(self._of)  # a pass and the one that is fetched ahead
+
+    def dataset(self):
+        """`tf.data.Dataset` of int64 indices `(batch,)`, or `(batch, row)` where there are several images a row."""
+        # Of batches, so that their number and size are known to TensorFlow, which shares them out among replicas.
+        positions = tf.data.Dataset.range(self.used).batch(self.size, drop_remainder=self.full)
+        return positions.scan(tf.constant([-1, 0], tf.int64), self._begun).map(self._indices)
+
+    def _begun(self, state, positions):
+        """Which pass an iteration is, asked with its first batch."""
+        state = tf.cond(state[0] < 0, self._next, lambda: state)
+        return state, (positions, state)
+
+    def _indices(self, positions, state):
+        first = (positions[0] // self.size + state[1]) % self.batches * self.size
+        chosen = lambda number, first: self._of(int(number))[first : first + self.size]  # noqa: E731
+        indices = tf.numpy_function(chosen, [state[0], first], tf.int64)
+        shape = (self.size if self.full else None,)
+        if self.row > 1:
+            indices, shape = tf.reshape(indices, (-1, self.row)), (shape[0] and shape[0] // self.row, self.row)
+        return tf.ensure_shape(indices, shape)
+
+    def _of(self, number):
+        """The indices of a pass, int64. TensorFlow's own function of this kind, `index_shuffle`, is far from even."""
+        if not self.shuffled:
+            return np.arange(self.used)
+        # Raw bits, which stay the same with any version of NumPy.
+        bits = np.random.PCG64(np.random.SeedSequence([self.seed % 2**64, number])).random_raw(self.count)
+        return np.argsort(bits, kind="stable")[: self.used]
+
+
+def taken(dataset, columns, combine, parallel=None):
+    """Batches of rows by the indices of a data set. Nothing is copied but the rows.
+
+    Args:
+        dataset: as `Order.dataset` gives it.
+        columns: list of pairs of a function of indices `(n,)` to rows `(n, ...)`, and a `tf.TensorSpec` of a row.
+        combine: function of the rows of each, in order, to the batch.
+        parallel: int. Batches that are read at a time. Defaults to one.
+
+    Returns:
+        `tf.data.Dataset`.
+    """
+
+    def read(indices):
+        return [rows(indices.reshape(-1)).reshape(*indices.shape, *spec.shape) for rows, spec in columns]
+
+    def batch(indices):
+        found = tf.numpy_function(read, [indices], [spec.dtype for _, spec in columns], stateful=False)
+        shapes = [(*indices.shape, *spec.shape) for _, spec in columns]
+        return combine(*(tf.ensure_shape(rows, shape) for rows, shape in zip(found, shapes, strict=True)))
+
+    return dataset.map(batch, parallel)
+
+
+def column(array):
+    """The rows of an array, for `taken`."""
+    return array.__getitem__, tf.TensorSpec(array.shape[1:], array.dtype)
+
+
+def from_arrays(images, labels, batch_size, shuffled, seed):
+    """What `fit` takes of arrays: batches in an `Order`, of images or of pairs with labels."""
+    order = Order(len(images), batch_size, shuffled, seed, drop_remainder=False)
+    columns = [column(np.asarray(each)) for each in (images, labels) if each is not None]
+    dataset = taken(order.dataset(), columns, lambda *batch: batch if len(batch) > 1 else batch[0])
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    dataset.order, dataset.images_count = order, len(images)
+    return dataset
+
+
+def of(dataset):
+    """The `Passes` of a data set, or of what it was made from; None where there is none."""
+    while isinstance(dataset, tf.data.Dataset):
+        if getattr(dataset, "order", None) is not None:
+            return dataset.order
+        inputs = dataset._inputs()
+        dataset = inputs[0] if len(inputs) == 1 else None
+    return None

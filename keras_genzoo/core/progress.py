@@ -1,0 +1,218 @@
+"""How far a training is: in its data, and in the loop of `fit`; and how a loop begins in the middle."""
+
+import contextlib
+import functools
+import threading
+import warnings
+
+import keras
+import tensorflow as tf
+
+from keras_genzoo.core import order, randomness
+
+NAMES = "passes", "batches_taken", "order_mark"
+
+
+class Place:
+    """Where a model is in its data: variables of the model, saved with it.
+
+    Attributes:
+        passes: number of passes that it has ended.
+        batches: batches that it has taken of the next one.
+        mark: `Order.mark` of these data; 0 of others, of which nothing is known.
+    """
+
+    def __init__(self, model):
+        self.passes, self.batches, self.mark = (randomness.counter(model, name) for name in NAMES)
+        self._local = threading.local()  # TensorFlow runs each replica in a thread of its own
+
+    @contextlib.contextmanager
+    def step(self):
+        """Count a batch, once where a step calls that of its base."""
+        outer = not getattr(self._local, "stepping", False)
+        self._local.stepping = True
+        try:
+            if outer:
+                self.batches.assign(tf.convert_to_tensor(self.batches) + 1)
+            yield
+        finally:
+            if outer:
+                self._local.stepping = False
+
+    def set(self, passes, batches, mark):
+        for variable, value in zip((self.passes, self.batches, self.mark), (passes, batches, mark), strict=True):
+            variable.assign(value)
+
+    def settle(self, data):
+        """Count whole passes of data as such, where it is known how many batches they have."""
+        passes, batches, mark = self.get()
+        if data.batches:
+            self.set(passes + batches // data.batches, batches % data.batches, mark)
+
+    def get(self):
+        """Passes, batches and mark, ints."""
+        return tuple(int(keras.ops.convert_to_numpy(each)) for each in (self.passes, self.batches, self.mark))
+
+
+class Keeper(keras.callbacks.Callback):
+    """Base of a callback that keeps the state of a training, so that `fit` goes on where one was stopped.
+
+    `fit` puts it behind all the others.
+    """
+
+    def opened(self, model):
+        """A context around a training, in which the model has its state back; gives that state as a dict, or None.
+
+        The state holds `epoch`, the first one to train, `batch`, how many of its batches are done, and what `restore` needs.
+        """
+        raise NotImplementedError
+
+    def restore(self, state, callbacks, history):
+        """Put back what `fit` has begun anew: metrics and callbacks. As the first epoch begins.
+
+        Args:
+            state: dict, of `opened`.
+            callbacks: list of the other callbacks.
+            history: `keras.callbacks.History`.
+        """
+        raise NotImplementedError
+
+    def before_batch(self, epoch, batch):
+        """A moment to keep the state: so many batches of an epoch are done; None, all of them, before a batch of validation."""
+
+    def before_validation(self, epoch):
+        """All batches of an epoch are done, and the metrics are still those of training."""
+
+
+class Placing(keras.callbacks.Callback):
+    """Tells the data which pass is next, and the model where it is; the first of the callbacks.
+
+    Args:
+        data: the `Order` of the data, or None.
+        whole: bool. Whether an epoch is a pass; else `fit` was given steps, and a pass goes on in the next epoch.
+        skipping: function of the model to what takes the place of its training function at first, or None.
+        offset: int. Batches that the first pass leaves out by itself.
+        keeper: `Keeper` or None.
+        resume: callable without arguments, called as the first epoch begins, or None.
+    """
+
+    def __init__(self, data, whole, skipping, offset, keeper, resume):
+        super().__init__()
+        self.data, self.whole, self.skipping, self.offset, self.keeper, self.resume = data, whole, skipping, offset, keeper, resume
+
+    def on_train_begin(self, logs=None):
+        self._first = True
+        if self.skipping:
+            self.model.train_function = self.skipping(self.model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        if self.data is not None and (self.whole or self._first):
+            self.data.start(self.model._place.get()[0], self.offset if self._first else 0)
+        if self._first and self.resume:
+            self.resume()
+        self._first = False
+
+    # Not on_train_batch_end: a callback there makes Keras read the logs of every batch.
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.keeper and batch:
+            self.keeper.before_batch(self._epoch, batch)
+
+    def on_test_begin(self, logs=None):
+        if self.keeper:
+            self.keeper.before_validation(self._epoch)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self.keeper:
+            self.keeper.before_batch(self._epoch, None)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.whole:
+            passes, _, mark = self.model._place.get()
+            self.model._place.set(passes + 1, 0, mark)
+        elif self.data is not None:
+            self.model._place.settle(self.data)
+
+
+class _Skipping:
+    """Takes the place of a model's training function until it is where it stopped.
+
+    Args:
+        read: int. Batches that come again, and are read and left alone.
+        done: int. Batches of the epoch that were trained on.
+    """
+
+    def __init__(self, model, read, done):
+        self.model, self.read, self.function = model, read, model.train_function
+        self.left = -(-done // model.steps_per_execution)
+
+    def __call__(self, iterator):
+        for _ in range(self.read):
+            next(iterator)
+        self.read = 0
+        if not self.left:
+            self.model.train_function = self.function
+            return self.function(iterator)
+        self.left -= 1
+        return self.model.get_metrics_result()
+
+
+class _Callbacks(keras.callbacks.CallbackList):
+    """Says nothing of the batches that are skipped."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._skips = isinstance(self.model.train_function, _Skipping) and self.model.train_function.left
+        if not self._skips:
+            super().on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self._skips:
+            super().on_train_batch_end(batch, logs)
+
+
+def placed(model, x, callbacks, keeper, state, settings):
+    """Arguments of Keras's `fit` by which it begins where the model is.
+
+    Args:
+        model: `GenerativeModel`.
+        x: the data, as `fit` hands them over.
+        callbacks: list of the other callbacks.
+        keeper: `Keeper`, or None.
+        state: what it found, or None.
+        settings: dict of the other arguments of `fit`.
+
+    Returns:
+        dict.
+    """
+    data, whole = order.of(x), not settings.get("steps_per_epoch")
+    rotates = whole and data is not None and data.rotates and getattr(x, "order", None) is data
+    mark = data.mark if data is not None else 0
+    passes, batches, known = model._place.get()
+    done = state["batch"] if state else batches if whole else 0
+    if known != mark or not (state or rotates):  # other data, or such as would have to be read again
+        if done and state:
+            warnings.warn(f"the data are others than those of the state that was found: epoch {state['epoch'] + 1} begins anew.")
+        passes, batches, done = passes + (batches > 0 and known == mark), 0, 0
+    model._place.set(passes, batches, mark)
+    if data is not None and not whole:
+        model._place.settle(data)
+    read = 0 if rotates else model._place.get()[1]
+    history = next((each for each in callbacks if isinstance(each, keras.callbacks.History)), None) or keras.callbacks.History()
+    others = [each for each in callbacks if each is not history]
+    first = Placing(
+        data,
+        whole,
+        skipping=functools.partial(_Skipping, read=read, done=done) if read or done else None,
+        offset=done if rotates else 0,
+        keeper=keeper,
+        resume=functools.partial(keeper.restore, state, others, history) if state else None,
+    )
+    everything = [first, *others, history, *([keeper] if keeper else [])]
+    begun = {"initial_epoch": max(state["epoch"], settings.pop("initial_epoch", 0))} if state else {}
+    if not done:
+        return {"callbacks": everything, **begun}
+    verbose, steps = settings.get("verbose", "auto"), settings.get("steps_per_epoch")
+    if steps is None and isinstance(x, tf.data.Dataset):
+        steps = int(x.cardinality())
+    loop = {"verbose": verbose, "epochs": settings.get("epochs", 1), "steps": steps if steps and steps > 0 else None}
+    return {"callbacks": _Callbacks(everything, add_progbar=verbose != 0, model=model, **loop), **begun}
