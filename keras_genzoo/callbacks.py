@@ -9,9 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.images import tile, write_png
 from keras_genzoo.evaluation import SampleDistance
+
+__all__ = ["Checkpoint", "FrechetDistanceMonitor", "SampleGrid", "StopOnDivergence", "pairs"]
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -111,6 +114,12 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
         self.value = None  # of an earlier training
         self.measure = SampleDistance(images, self.features, self.n, self.seed)
 
+    def get_state(self):
+        return {"value": self.value}
+
+    def set_state(self, state):
+        self.value = state["value"]
+
     def on_epoch_end(self, epoch, logs=None):
         if self.value is None or (epoch + 1) % self.every == 0:
             self.value = self.measure(self.model)
@@ -158,13 +167,22 @@ class StopOnDivergence(keras.callbacks.Callback):
         return [*self.model.weights, *optimizers]
 
     def _keep(self, epochs):
-        self._kept, self._epochs = [variable.numpy() for variable in self._state()], epochs
+        self._kept, self._epochs, self._current = [variable.numpy() for variable in self._state()], epochs, True
+
+    def get_state(self):
+        return {"begun": self._begun, "epochs": self._epochs, "kept": None if self._current else self._kept}
+
+    def set_state(self, state):
+        self._begun, self._epochs = state["begun"], state["epochs"]
+        if state["kept"] is not None:  # else it is what the model has
+            self._kept, self._current = state["kept"], False
 
     # Not on_train_batch_end: a callback there makes Keras read the logs of every batch.
     def on_train_batch_begin(self, batch, logs=None):
         if batch and self._begun % self.every == 0:
             self._look({metric.name: metric.result() for metric in self.model.metrics}, f"batch {batch}")
         self._begun += 1
+        self._current = False
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1

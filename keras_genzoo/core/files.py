@@ -36,14 +36,24 @@ def replacing(path):
     temporary = Path(temporary)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        sync(temporary)
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's files are for the owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path):
+    """Wait until a file, or what a folder lists, is on the disk."""
+    if os.name == "nt" and Path(path).is_dir():  # which Windows does not open
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_whole(path, write, overwrite=True, **settings):

@@ -52,7 +52,7 @@ class Fitting:
             raise ValueError(f"there are {len(keepers)} callbacks that keep the state of the training, expected one at most.")
         keeper = keepers[0] if keepers and self.compiled else None  # Keras says what is wrong with a model that is not compiled
         callbacks = [each for each in callbacks if each not in keepers]
-        with keeper.opened(self) if keeper else contextlib.nullcontext() as state:
+        with keeper.opened(self, kwargs.get("epochs", 1)) if keeper else contextlib.nullcontext() as state:
             self.survey(first, x)
             self._prepare_once(first, x)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from keras_genzoo.core.randomness import make_key
 
+BLANK = np.int64(-1)  # the index of rows of a blank batch, which nobody looks at
+
 
 class Passes:
     """Which pass over the data an iteration of a data set is: the next one, each time, from a variable that `fit` sets.
@@ -18,12 +20,7 @@ class Passes:
     Args:
         batches: int or None. Batches of a pass, where that is known.
         mark: anything with a `repr`. By which orders are told apart.
-
-    Attributes:
-        rotates: bool. Whether a pass can begin in the middle by itself.
     """
-
-    rotates = False
 
     def __init__(self, batches, mark):
         self.batches, self.mark = batches, zlib.crc32(repr(mark).encode())
@@ -31,12 +28,12 @@ class Passes:
             self._pass, self._skip = (tf.Variable(0, dtype=tf.int64, trainable=False) for _ in range(2))
 
     def start(self, number, skip=0):
-        """Let the next iteration be this pass. Where it `rotates`, it begins so many batches later, and those come at its end."""
+        """Let the next iteration be this pass, whose first batches so many may come blank: they are read and left alone."""
         self._pass.assign(number)
         self._skip.assign(skip)
 
     def _next(self):
-        """Number of this pass, and batches to leave out, int64 `(2,)`."""
+        """Number of this pass, and how many batches of it are blank, int64 `(2,)`."""
         state = tf.stack([self._pass.read_value(), self._skip.read_value()])
         with tf.control_dependencies([state]):
             changed = self._pass.assign_add(1), self._skip.assign(0)
@@ -77,8 +74,6 @@ class Order(Passes):
         row: int. Images of a row; the last images, too few for a row, are left out. Defaults to 1.
     """
 
-    rotates = True
-
     def __init__(self, count, batch_size, shuffled, seed, drop_remainder, row=1):
         self.count, self.shuffled, self.seed, self.row = count, shuffled, seed, row
         self.used, self.size = count // row * row, batch_size * row  # images of a pass and of a batch
@@ -99,9 +94,9 @@ class Order(Passes):
         return state, (positions, state)
 
     def _indices(self, positions, state):
-        first = (positions[0] // self.size + state[1]) % self.batches * self.size
         chosen = lambda number, first: self._of(int(number))[first : first + self.size]  # noqa: E731
-        indices = tf.numpy_function(chosen, [state[0], first], tf.int64)
+        indices = tf.numpy_function(chosen, [state[0], positions[0]], tf.int64)
+        indices = tf.where(positions[0] // self.size < state[1], tf.fill(tf.shape(indices), BLANK), indices)
         shape = (self.size if self.full else None,)
         if self.row > 1:
             indices, shape = tf.reshape(indices, (-1, self.row)), (shape[0] and shape[0] // self.row, self.row)
@@ -130,6 +125,8 @@ def taken(dataset, columns, combine, parallel=None):
     """
 
     def read(indices):
+        if indices.flat[0] == BLANK:
+            return [np.zeros((*indices.shape, *spec.shape), spec.dtype.as_numpy_dtype) for _, spec in columns]
         return [rows(indices.reshape(-1)).reshape(*indices.shape, *spec.shape) for rows, spec in columns]
 
     def batch(indices):

@@ -51,7 +51,7 @@ class Place:
 
     def get(self):
         """Passes, batches and mark, ints."""
-        return tuple(int(keras.ops.convert_to_numpy(each)) for each in (self.passes, self.batches, self.mark))
+        return tuple(int(tf.convert_to_tensor(each)) for each in (self.passes, self.batches, self.mark))
 
 
 class Keeper(keras.callbacks.Callback):
@@ -60,28 +60,28 @@ class Keeper(keras.callbacks.Callback):
     `fit` puts it behind all the others.
     """
 
-    def opened(self, model):
-        """A context around a training, in which the model has its state back; gives that state as a dict, or None.
+    def opened(self, model, epochs):
+        """A context around a training up to so many epochs, in which the model has its state back; gives a dict, or None.
 
-        The state holds `epoch`, the first one to train, `batch`, how many of its batches are done, and what `restore` needs.
+        It holds `epoch`, the first one to train, `batch`, how many of its batches are done, `stopped`, whether a callback ended the
+        training, and what `restore` needs.
         """
         raise NotImplementedError
 
-    def restore(self, state, callbacks, history):
-        """Put back what `fit` has begun anew: metrics and callbacks. As the first epoch begins.
+    def watch(self, callbacks, history, state):
+        """The other callbacks, and that of the history, before the training begins."""
 
-        Args:
-            state: dict, of `opened`.
-            callbacks: list of the other callbacks.
-            history: `keras.callbacks.History`.
-        """
-        raise NotImplementedError
+    def restore(self, state):
+        """Put back what `fit` has begun anew, metrics and callbacks, as the first epoch begins."""
 
     def before_batch(self, epoch, batch):
-        """A moment to keep the state: so many batches of an epoch are done; None, all of them, before a batch of validation."""
+        """A moment to keep the state: so many batches of an epoch are done."""
 
     def before_validation(self, epoch):
         """All batches of an epoch are done, and the metrics are still those of training."""
+
+    def before_validation_batch(self, epoch):
+        """A moment to keep the state, if it must be now."""
 
 
 class Placing(keras.callbacks.Callback):
@@ -91,14 +91,15 @@ class Placing(keras.callbacks.Callback):
         data: the `Order` of the data, or None.
         whole: bool. Whether an epoch is a pass; else `fit` was given steps, and a pass goes on in the next epoch.
         skipping: function of the model to what takes the place of its training function at first, or None.
-        offset: int. Batches that the first pass leaves out by itself.
+        blank: int. Batches of the first pass that need not be read.
         keeper: `Keeper` or None.
         resume: callable without arguments, called as the first epoch begins, or None.
     """
 
-    def __init__(self, data, whole, skipping, offset, keeper, resume):
+    def __init__(self, data, whole, skipping, blank, keeper, resume):
         super().__init__()
-        self.data, self.whole, self.skipping, self.offset, self.keeper, self.resume = data, whole, skipping, offset, keeper, resume
+        self.data, self.whole, self.skipping, self.blank = data, whole, skipping, blank
+        self.keeper, self.resume = keeper, resume
 
     def on_train_begin(self, logs=None):
         self._first = True
@@ -108,7 +109,7 @@ class Placing(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
         if self.data is not None and (self.whole or self._first):
-            self.data.start(self.model._place.get()[0], self.offset if self._first else 0)
+            self.data.start(self.model._place.get()[0], self.blank if self._first else 0)
         if self._first and self.resume:
             self.resume()
         self._first = False
@@ -124,7 +125,11 @@ class Placing(keras.callbacks.Callback):
 
     def on_test_batch_begin(self, batch, logs=None):
         if self.keeper:
-            self.keeper.before_batch(self._epoch, None)
+            self.keeper.before_validation_batch(self._epoch)
+
+    def on_train_end(self, logs=None):
+        if self._first and self.resume:  # there was nothing left to train
+            self.resume()
 
     def on_epoch_end(self, epoch, logs=None):
         if self.whole:
@@ -185,30 +190,36 @@ def placed(model, x, callbacks, keeper, state, settings):
         dict.
     """
     data, whole = order.of(x), not settings.get("steps_per_epoch")
-    rotates = whole and data is not None and data.rotates and getattr(x, "order", None) is data
+    own = whole and data is not None and getattr(x, "order", None) is data
     mark = data.mark if data is not None else 0
     passes, batches, known = model._place.get()
     done = state["batch"] if state else batches if whole else 0
-    if known != mark or not (state or rotates):  # other data, or such as would have to be read again
+    if known != mark or not (state or own):  # other data, or such as would have to be read again
         if done and state:
             warnings.warn(f"the data are others than those of the state that was found: epoch {state['epoch'] + 1} begins anew.")
         passes, batches, done = passes + (batches > 0 and known == mark), 0, 0
     model._place.set(passes, batches, mark)
     if data is not None and not whole:
         model._place.settle(data)
-    read = 0 if rotates else model._place.get()[1]
+    read = model._place.get()[1]
     history = next((each for each in callbacks if isinstance(each, keras.callbacks.History)), None) or keras.callbacks.History()
     others = [each for each in callbacks if each is not history]
     first = Placing(
         data,
         whole,
         skipping=functools.partial(_Skipping, read=read, done=done) if read or done else None,
-        offset=done if rotates else 0,
+        blank=read if own else 0,
         keeper=keeper,
-        resume=functools.partial(keeper.restore, state, others, history) if state else None,
+        resume=functools.partial(keeper.restore, state) if state else None,
     )
     everything = [first, *others, history, *([keeper] if keeper else [])]
-    begun = {"initial_epoch": max(state["epoch"], settings.pop("initial_epoch", 0))} if state else {}
+    begun = {}
+    if keeper:
+        keeper.watch(others, history, state)
+    if state:
+        begun["initial_epoch"] = max(state["epoch"], settings.pop("initial_epoch", 0))
+        if state["stopped"]:
+            begun["initial_epoch"] = max(begun["initial_epoch"], settings.get("epochs", 1))
     if not done:
         return {"callbacks": everything, **begun}
     verbose, steps = settings.get("verbose", "auto"), settings.get("steps_per_epoch")

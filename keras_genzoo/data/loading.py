@@ -183,7 +183,9 @@ def _from_stream(stream, settings):
         numbers = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
         buffer = min(BUFFER_IMAGES, max(1, BUFFER_BYTES // numbers))
         rows = count // row
-        order = Passes((rows // size if drop_remainder else -(-rows // size)) if count >= 0 else None, (count, *settings.values()))
+        order = Passes(
+            (rows // size if drop_remainder else -(-rows // size)) if count >= 0 else None, (count, *settings.values())
+        )
         stream = order.shuffled(stream, buffer, settings["seed"])
     batches = batched(stream).prefetch(tf.data.AUTOTUNE)
     batches.images_count, batches.order, batches.looked_at = None, order, looked
