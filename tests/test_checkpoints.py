@@ -186,11 +186,11 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, name):
 
 def test_states_that_are_all_damaged_and_those_of_another_model_are_refused(tmp_path):
     train(build(), tmp_path, epochs=1)
-    with pytest.raises(ValueError, match="holds the state of another model than this Autoencoder .*; build that one"):
+    with pytest.raises(ValueError, match=r"holds the state of another model than this Autoencoder .*; build that one"):
         train(build(latent_dim=5), tmp_path, epochs=1)
     for folder in tmp_path.glob("checkpoint-*"):
         (folder / "state.json").write_text("{")
-    with pytest.raises(ValueError, match="is damaged .*, and there is none before; remove"):
+    with pytest.raises(ValueError, match=r"is damaged .*, and there is none before; remove"):
         train(build(), tmp_path, epochs=1)
 
 
@@ -214,7 +214,7 @@ def test_a_write_that_fails_is_said_and_the_training_goes_on(tmp_path, monkeypat
 def test_a_second_training_in_a_folder_is_refused(tmp_path):
     class Second(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            with pytest.raises(ValueError, match="another process trains in .*; wait for it or choose another folder"):
+            with pytest.raises(ValueError, match=r"another process trains in .*; wait for it or choose another folder"):
                 train(build(), tmp_path, epochs=1)
 
     train(build(), tmp_path, callbacks=[Second()], epochs=1)

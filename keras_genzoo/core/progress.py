@@ -63,8 +63,8 @@ class Keeper(keras.callbacks.Callback):
     def opened(self, model, epochs):
         """A context around a training up to so many epochs, in which the model has its state back; gives a dict, or None.
 
-        It holds `epoch`, the first one to train, `batch`, how many of its batches are done, `stopped`, whether a callback ended the
-        training, and what `restore` needs.
+        It holds `epoch`, the first one to train, `batch`, how many of its batches are done, `stopped`, whether a callback ended
+        the training, and what `restore` needs.
         """
         raise NotImplementedError
 
@@ -196,7 +196,7 @@ def placed(model, x, callbacks, keeper, state, settings):
     done = state["batch"] if state else batches if whole else 0
     if known != mark or not (state or own):  # other data, or such as would have to be read again
         if done and state:
-            warnings.warn(f"the data are others than those of the state that was found: epoch {state['epoch'] + 1} begins anew.")
+            warnings.warn(f"the state that was found is of other data: epoch {state['epoch'] + 1} begins anew.", stacklevel=3)
         passes, batches, done = passes + (batches > 0 and known == mark), 0, 0
     model._place.set(passes, batches, mark)
     if data is not None and not whole:
