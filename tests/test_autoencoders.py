@@ -536,6 +536,10 @@ def test_a_trained_mixture_is_scikit_learns_density(random):
     reference.precisions_cholesky_ = variances**-0.5
     z = random.normal(size=(9, 2))
     np.testing.assert_allclose(prior.log_prob(floats(z)), reference.score_samples(z), rtol=1e-4, atol=1e-4)
+    encoder, decoder = pair()
+    draws = VAE(encoder, decoder, prior=prior, seed=0).draw_latents(20_000, randomness.RowStream(0, 0)).numpy()
+    np.testing.assert_allclose(draws.mean(axis=0), reference.weights_ @ means, atol=0.05)
+    np.testing.assert_allclose((draws**2).mean(axis=0), reference.weights_ @ (variances + means**2), rtol=0.05)
 
 
 @pytest.mark.slow
