@@ -557,6 +557,17 @@ def test_the_density_of_drawn_noise_is_the_slope_of_its_distribution_function(el
     assert np.ptp(slopes) > 0.1  # it is not even
 
 
+def test_the_likelihood_of_a_level_is_that_over_drawn_noise_whatever_draws_it():
+    """E_q[p(k + u) / q(u | k)] is the mean of p over the level k. Points are normal about its middle, as in the test below."""
+    network = networks.conv_coupling((1, 1, 1), 2, 8)
+    network.set_weights([weight + 0.1 for weight in network.get_weights()])
+    chain = [bijectors.Scale(1024.0, -4 * 100.5), bijectors.Flatten((1, 1, 1))]
+    model = gz.models.Flow(chain, (1, 1, 1), dequantisation=bijectors.VariationalDequantisation(network), seed=0)
+    exact = np.log(scipy.stats.norm.cdf(2) - scipy.stats.norm.cdf(-2)) + np.log(256)
+    ratios = np.exp(model.log_prob(np.full((20_000, 1, 1, 1), 100, np.uint8)) - exact)
+    assert ratios.mean() == pytest.approx(1, abs=0.03)
+
+
 def test_a_fresh_network_draws_even_noise():
     v = np.random.default_rng(0).uniform(size=(50, 1, 1, 2)).astype("float32")
     network = networks.conv_coupling((1, 1, 2), 4, 8)
