@@ -1,6 +1,7 @@
 """Regularised and Wasserstein autoencoders and variants of VAEs: each term against a closed form, and seen to act."""
 
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -536,6 +537,10 @@ def test_a_trained_mixture_is_scikit_learns_density(random):
     reference.precisions_cholesky_ = variances**-0.5
     z = random.normal(size=(9, 2))
     np.testing.assert_allclose(prior.log_prob(floats(z)), reference.score_samples(z), rtol=1e-4, atol=1e-4)
+    encoder, decoder = pair()
+    draws = VAE(encoder, decoder, prior=prior, seed=0).draw_latents(20_000, randomness.RowStream(0, 0)).numpy()
+    np.testing.assert_allclose(draws.mean(axis=0), reference.weights_ @ means, atol=0.05)
+    np.testing.assert_allclose((draws**2).mean(axis=0), reference.weights_ @ (variances + means**2), rtol=0.05)
 
 
 @pytest.mark.slow
@@ -593,6 +598,25 @@ def test_the_codes_and_the_bound_of_two_stages_are_of_noise_of_both():
     model.log_prob(images, samples=2, batch_size=500)
     draws = [each for pair in seen for each in pair]
     assert len(draws) == 4 and np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.2  # of z, of u, and again
+
+
+def test_the_bound_of_two_stages_is_exact_where_both_posteriors_are():
+    """z = w u + 0.5 + s e is N(0.5, 1), which q(z|x) is for every x, and q(u|z) the posterior: p(x) is that of any code."""
+    encoder, second = (networks.mlp(shape, 1, depth=0, heads=("mu", "log_variance"), name="e") for shape in (SHAPE, 1))
+    s, w = 0.5, math.sqrt(0.75)
+    unbounded = 10 * math.atanh(math.log(s**2) / 10)  # which the bound on it brings to log(s^2)
+    for network, slope, mu, log_variance in ((encoder, 0.0, 0.5, 0.0), (second, w, -0.5 * w, unbounded)):
+        for name, kernel, bias in (("mu", slope, mu), ("log_variance", 0.0, log_variance)):
+            layer = network.get_layer(name)
+            layer.set_weights([np.full_like(layer.get_weights()[0], kernel), np.array([bias])])
+    back, decoder = networks.mlp(1, 1, depth=0, name="b"), networks.mlp(1, (8, 8, 2), depth=0, name="d")
+    back.set_weights([np.array([[w]]), np.array([0.5])])
+    decoder.set_weights([np.zeros((1, 128)), np.linspace(0, 1, 128)])
+    model = TwoStageVAE(encoder, decoder, second, back, likelihoods.Gaussian(s), likelihood="discretized_logistic", seed=0)
+    x = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype="uint8")
+    expected = model.likelihood.log_prob(floats(x / 255), decoder(np.zeros((5, 1))))
+    for samples in (1, 3):
+        np.testing.assert_allclose(model.log_prob(x, samples=samples), expected, rtol=1e-5)
 
 
 def test_a_codebook_is_the_running_mean_of_what_is_nearest(random):

@@ -545,6 +545,15 @@ def test_a_control_is_of_training_images_and_compared_with_test_images(settings,
     assert drawn[0] != drawn[1]
 
 
+def test_training_batches_hold_what_a_model_needs_and_know_the_number_of_images(settings):
+    from keras_genzoo.benchmark import worker
+
+    batches = worker.Data(settings).training_batches(0, {"further": 2})
+    images, extras = next(iter(batches))
+    assert images.shape == (8, 4, 4, 1) and extras["further"].shape == (8, 2, 4, 4, 1)
+    assert batches.images_count == 48  # which an endless data set does not tell
+
+
 @pytest.mark.parametrize(
     "asked, further, each, executions",
     [({"steps": 20}, 0, 3, 7), ({"epochs": 3}, 0, 1, 18), ({"epochs": 3}, 2, 1, 6), ({"epochs": 3}, 2, 4, 2)],

@@ -220,13 +220,16 @@ def test_train_learns_from_training_images_and_watches_validation_images(named, 
 def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_path, monkeypatch):
     tuned = {"recipe": "vae", "hyperparameters": {"latent_dim": 7, "width": 9}, "batch_size": 6}
     (tmp_path / "best.json").write_text(json.dumps(tuned))
-    given = {"tuned": [], "own": ["--batch-size", 12, "--set", "width=3"]}
-    for name, batch, width in (("tuned", 6, 9), ("own", 12, 3)):
+    given = {"tuned": [], "own": ["--batch-size", 12, "--set", "width=3", "--channels", 3]}
+    for name, batch, width, channels in (("tuned", 6, 9, 1), ("own", 12, 3, 3)):
         model, built = Recorder(), []
-        monkeypatch.setattr(gz, "build", lambda *args, model=model, built=built, **kwargs: built.append(kwargs) or model)
+        model.image_shape = (8, 8, channels)
+        monkeypatch.setattr(gz, "build", lambda *args, model=model, built=built, **kwargs: built.append((args, kwargs)) or model)
         command = ["train", "vae", "--data", named, "--config", tmp_path / "best.json", "--out", tmp_path / name]
         genzoo(*command, *given[name])
-        assert model.seen["batch"] == batch and built[0]["latent_dim"] == 7 and built[0]["width"] == width
+        ((_, shape, _), settings) = built[0]
+        assert model.seen["batch"] == batch and settings["latent_dim"] == 7 and settings["width"] == width
+        assert shape == (8, 8, channels)
 
 
 def test_evaluate_and_sample_hand_on_what_they_are_told(named, tmp_path, monkeypatch):

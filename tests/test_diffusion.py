@@ -650,6 +650,21 @@ def test_codes_are_made_standard_and_come_back_with_their_own_mean_and_spread(im
     np.testing.assert_allclose(model.normalize.moving_variance, codes.var(axis=0), atol=1e-4)
 
 
+def test_the_losses_of_codes_are_times_the_factors_of_their_times(images):
+    class Twice(weightings.Uniform):
+        def draw(self, uniform, schedule):
+            t, factor = super().draw(uniform, schedule)
+            return t, 2.0 * factor
+
+    losses = []
+    for sampling in (weightings.Uniform(), Twice()):
+        keras.utils.set_random_seed(0)
+        model = latent(train_autoencoder=False)
+        model.diffusion.time_sampling = sampling
+        losses.append([door(images, return_dict=True)["loss"] for door in (model.test_on_batch, model.train_on_batch)])
+    np.testing.assert_allclose(losses[1], 2 * np.array(losses[0]), rtol=1e-4)
+
+
 def test_latent_diffusion_draws_by_class_and_is_guided_as_its_diffusion(images):
     model = latent(num_classes=3)
     model.fit(images, np.arange(16) % 3, verbose=0)

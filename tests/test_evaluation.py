@@ -77,7 +77,7 @@ def test_scores_are_of_the_first_images_and_of_the_samples_of_the_seed(monkeypat
     monkeypatch.setattr(gz.evaluation, "PERCEIVED", 6)
     model, few, x = Known(), IMAGES[:10], IMAGES[:10] / 255
     data = gz.data.load(IMAGES, "test", batch_size=4)
-    scores = gz.evaluate(model, data, Colours(), n=10, seed=5, train=TRAIN, batch_size=4, likelihood_images=3)
+    scores = gz.evaluate(model, data, Colours(), n=10, seed=5, train=TRAIN, batch_size=4, likelihood_images=6)
     samples, reconstructions = model.sample(10, seed=5), model.reconstruct(few)
     measure = metrics.SampleMetrics(few, TRAIN, features=Colours())
     expected = measure(samples) | measure.of_reconstructions(reconstructions)
@@ -86,9 +86,9 @@ def test_scores_are_of_the_first_images_and_of_the_samples_of_the_seed(monkeypat
     expected["PD[colours]"] = metrics.perceptual_distance(few[:6], reconstructions[:6], Colours()).mean()
     codes = np.asarray(model.draw_latents(12, RowStream(5, 0)))
     expected["path_length[colours]"] = metrics.perceptual_path_length(model.generate, codes[:6], codes[6:], Colours(), seed=5)
-    expected |= {"n_paths": 6, "n_perceptual": 6, "n_likelihood": 3, "n_real": 10, "n_generated": 10, "n_train": 20}
-    expected["log_prob[iw8]"] = -IMAGES[:3].mean()
-    expected |= {"bits_per_dim[iw8]": 3 * IMAGES[:3].mean(), "active_units": 2, "latent_units": 4}
+    expected |= {"n_paths": 6, "n_perceptual": 6, "n_likelihood": 6, "n_real": 10, "n_generated": 10, "n_train": 20}
+    expected["log_prob[iw8]"] = -IMAGES[:6].mean()
+    expected |= {"bits_per_dim[iw8]": 3 * IMAGES[:6].mean(), "active_units": 2, "latent_units": 4}
     for name, value in expected.items():
         assert scores[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
     assert scores.keys() - expected.keys() == {"psnr"}

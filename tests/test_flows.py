@@ -436,6 +436,31 @@ def test_an_inverted_layer_knows_its_determinant_in_training_too():
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], atol=1e-4)
 
 
+def dropping(network):
+    """A network that puts out more than zeros, behind dropout."""
+    random = np.random.default_rng(0)
+    network.set_weights([weight + 0.3 * random.normal(size=weight.shape) for weight in network.get_weights()])
+    return keras.Model(network.inputs, keras.layers.Dropout(0.5)(network.output))
+
+
+IN_MODES = {
+    "coupling": (lambda: bijectors.Coupling(dropping(conv("affine"))), IMAGE),
+    "checkerboard": (lambda: bijectors.Coupling(dropping(conv("affine", 3, 3)), mask="checkerboard"), IMAGE),
+    "autoregressive": (lambda: bijectors.Autoregressive(dropping(networks.made(5, 2, 16))), VECTOR),
+}
+
+
+@pytest.mark.parametrize("name", IN_MODES)
+def test_dropout_acts_where_a_layer_goes_forward_in_training_and_nowhere_else(name):
+    make, shape = IN_MODES[name]
+    bijector, x = make(), tf.constant(np.random.default_rng(0).normal(size=(4, *shape)), tf.float32)
+    y, _ = bijector.forward(x)
+    np.testing.assert_array_equal(bijector(x)[0], y)
+    np.testing.assert_allclose(bijector.inverse(y), x, atol=1e-4)
+    for dropped, _ in (bijector.forward(x, training=True), bijector(x, training=True)):
+        assert np.abs(dropped - y).max() > 1e-2
+
+
 @pytest.mark.parametrize("elementwise", ["affine", pytest.param("spline", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_a_masked_autoregressive_flow_samples_and_comes_back_in_16_bits(policy, elementwise, images):
@@ -530,6 +555,17 @@ def test_the_density_of_drawn_noise_is_the_slope_of_its_distribution_function(el
     slopes = np.gradient(v.ravel().astype("float64"), np.asarray(u, "float64").ravel())
     np.testing.assert_allclose(np.exp(log_q), slopes, rtol=4e-2)
     assert np.ptp(slopes) > 0.1  # it is not even
+
+
+def test_the_likelihood_of_a_level_is_that_over_drawn_noise_whatever_draws_it():
+    """E_q[p(k + u) / q(u | k)] is the mean of p over the level k. Points are normal about its middle, as in the test below."""
+    network = networks.conv_coupling((1, 1, 1), 2, 8)
+    network.set_weights([weight + 0.1 for weight in network.get_weights()])
+    chain = [bijectors.Scale(1024.0, -4 * 100.5), bijectors.Flatten((1, 1, 1))]
+    model = gz.models.Flow(chain, (1, 1, 1), dequantisation=bijectors.VariationalDequantisation(network), seed=0)
+    exact = np.log(scipy.stats.norm.cdf(2) - scipy.stats.norm.cdf(-2)) + np.log(256)
+    ratios = np.exp(model.log_prob(np.full((20_000, 1, 1, 1), 100, np.uint8)) - exact)
+    assert ratios.mean() == pytest.approx(1, abs=0.03)
 
 
 def test_a_fresh_network_draws_even_noise():

@@ -78,6 +78,18 @@ def test_channel_normalisation_standardises_a_whole_image():
     np.testing.assert_allclose(y.std(axis=(1, 2, 3)), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(4, 5, 6, 6), (4, 6)])
+def test_group_normalisation_scales_and_shifts_channels_as_that_of_keras(shape):
+    random = np.random.default_rng(0)
+    own, theirs = own_layers.GroupNormalization(3), keras.layers.GroupNormalization(3)
+    for layer in (own, theirs):
+        layer.build((None, *shape[1:]))
+    own.set_weights([1 + random.normal(size=6), random.normal(size=6)])
+    theirs.set_weights(own.get_weights())
+    x = random.normal(2.0, 3.0, shape).astype("float32")
+    np.testing.assert_allclose(own(x), theirs(x), atol=1e-4)
+
+
 def test_times_are_told_by_sines_and_cosines_of_geometric_frequencies():
     t = np.array([0.0, 0.3, 1.0])
     angles = 20.0 * t[:, None] * 10000.0 ** -np.array([0, 0.5, 1])

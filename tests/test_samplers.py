@@ -186,6 +186,13 @@ def test_a_spacing_is_chosen_for_a_model_or_for_a_call():
     assert not np.allclose(images["log_snr"], images["karras"]) and not np.allclose(images["log_snr"], images["trailing"])
     # Heun's rule has log SNR of its own on this schedule; a model may have another.
     np.testing.assert_allclose(model_of("linear").sample(8, seed=0, steps=4), images["log_snr"], atol=1e-6)
+    # Codes too: each sampler has its own.
+    model, x = model_of("linear"), np.full((2, 1, 2, 1), 0.6, "float32")
+    for sampler, own in (("euler", "log_snr"), ("ddim", "trailing")):
+        codes = {spacing: np.asarray(model.encode(x, 4, sampler, spacing=spacing)) for spacing in ("log_snr", "trailing")}
+        assert not np.allclose(codes["log_snr"], codes["trailing"], atol=1e-2)
+        np.testing.assert_allclose(model.encode(x, 4, sampler), codes[own], atol=1e-5)
+        np.testing.assert_allclose(model.decode(x, 4, sampler), model.decode(x, 4, sampler, spacing=own), atol=1e-5)
     model = model_of("linear", spacing="karras")
     np.testing.assert_allclose(model.sample(8, seed=0, steps=4), images["karras"], atol=1e-6)
     for recipe in ("ddpm", "latent_diffusion"):

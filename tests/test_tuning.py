@@ -469,19 +469,22 @@ def test_failures_in_a_row_do_not_end_a_search_and_a_seed_of_zero_is_one(data, t
 def test_the_largest_is_the_best_where_that_is_asked_for_and_is_confirmed_beside_the_default(
     data, tmp_path, monkeypatch, answers
 ):
-    search = tuning.Search(tmp_path / "tune", hypermodel(), data, objective="max:fd", trials=5, epochs=1)
+    recipe = hypermodel()
+    recipe.space["batch_size"] = space.Choice((4, 6, 8))
+    search = tuning.Search(tmp_path / "tune", recipe, data, objective="max:fd", trials=5, epochs=1)
     best = search.run()
     values = {row["trial"]: row["results"]["fd"] for row in search.results()}
     assert best["value"] == values[best["trial"]] == max(values.values()) > min(values.values())
     assert best["hyperparameters"]["latent_dim"] == best["value"] and best["hyperparameters"]["width"] == 8
+    assert best["batch_size"] != recipe.defaults["batch_size"]
     (kept,) = (tmp_path / "tune").glob("trials/*/model.keras")
     assert values[kept.parent.name.removeprefix("trial_")] == best["value"]
 
     jobs = []
     monkeypatch.setattr(searches, "run_all", lambda folder, given, timeout: jobs.append((given, timeout)) or [])
     folder, failed = searches.confirm(search, seeds=2, timeout=9)
-    expected = {"epochs": 1, "budget": None, "batch_size": 8, "data": data, "image_size": [8, 8], "channels": 1, "n": None}
-    assert not failed and folder.settings | expected | {"features": "fashion-cnn"} == folder.settings
+    expected = {"epochs": 1, "budget": None, "batch_size": best["batch_size"], "data": data, "image_size": [8, 8], "channels": 1}
+    assert not failed and folder.settings | expected | {"n": None, "features": "fashion-cnn"} == folder.settings
     ((runs, timeout),) = jobs
     assert timeout == 9 and [(run["seed"], run["overrides"]) for (run,) in runs] == [
         (seed, overrides) for seed in (0, 1) for overrides in (search.hypermodel.fixed, best["hyperparameters"])
