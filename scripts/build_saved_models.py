@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_genzoo as gz
+from keras_genzoo.core import progress
 
 FOLDER = Path(__file__).parents[1] / "tests" / "data" / "saved"
 SHAPE = (8, 8, 1)
@@ -64,7 +65,8 @@ def outputs(model):
 def state(model):
     """The sums of the absolute values of the weights and of the optimizers' variables: what training goes on from."""
     optimizers = [variable for name in model.optimizers for variable in getattr(model, name).variables]
-    later = ("updates", "largest_batch", *(f"average_steps_of_{name}" for name in model.optimizers))  # 0.1.0 had none of these
+    # 0.1.0 had none of these.
+    later = ("updates", "largest_batch", *progress.NAMES, *(f"average_steps_of_{name}" for name in model.optimizers))
     weights = [variable for variable in model.weights if variable.name not in later]
     return np.array([float(np.sum(np.abs(v.numpy().astype("float64")))) for v in (*weights, *optimizers)])
 

@@ -106,6 +106,23 @@ def test_a_model_of_each_family_goes_on_in_the_middle_of_an_epoch(tmp_path, reci
     assert_equal(again, whole)
 
 
+def test_a_script_that_leaves_the_seed_to_chance_goes_on_with_that_of_its_first_run(tmp_path):
+    def built():
+        return gz.build("vae", (8, 8, 1), **case.TINY["vae"], jit_compile=False, steps_per_execution=1)
+
+    whole = built()
+    seed, weights = whole.seed, [tf.convert_to_tensor(each).numpy() for each in whole.weights]
+    history = train(whole, None, "arrays")
+    first, again = built(), built()
+    first.set_weights(weights)
+    first.reseed(seed)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(first, tmp_path, "arrays", [Stop(1, 3)])
+    assert again.seed != seed
+    assert train(again, tmp_path, "arrays") == history
+    assert_equal(again, whole)
+
+
 def test_callbacks_go_on_too(tmp_path):
     def callbacks(folder):
         return [

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_genzoo as gz
 from keras_genzoo import likelihoods, networks
+from keras_genzoo.core import progress
 from keras_genzoo.divergences import LEAST_ROWS
 from keras_genzoo.models import VAE, TwoStageVAE
 
@@ -180,7 +181,8 @@ def test_a_first_step_by_train_on_batch_is_that_of_fit(name, images):
     by_fit.fit(images, batch_size=16, shuffle=False, verbose=0)
     by_batch.train_on_batch(images)
     for variable, other in zip(by_fit.weights, by_batch.weights, strict=True):
-        np.testing.assert_allclose(variable, other, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+        if variable.name not in progress.NAMES:  # a batch by itself is no pass
+            np.testing.assert_allclose(variable, other, rtol=1e-5, atol=1e-6, err_msg=variable.path)
 
 
 def test_each_fit_counts_its_own_data_set(images):

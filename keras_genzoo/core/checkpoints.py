@@ -193,6 +193,7 @@ class Checkpoint(Keeper):
             "epoch": epoch,
             "batch": batch,
             "stopped": stopped,
+            "seed": self.model.seed,
             "metrics": metrics,
             "epochs": self._history.epoch,
             "history": self._history.history,
@@ -253,6 +254,7 @@ class Checkpoint(Keeper):
                     f"{path} holds the state of another model than this {type(self.model).__name__} ({reason}); build that one, "
                     f"or choose another folder."
                 ) from error
+            self.model.reseed(state["seed"])  # a script may leave the seed to chance
             return state
         if damaged:
             raise ValueError(f"{'; '.join(damaged)}, and there is none before; remove {self.folder} to begin anew.")

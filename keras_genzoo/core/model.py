@@ -114,6 +114,17 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
         self.validation_data = None
         self._as_trained = False  # whether the averages are left out for now
 
+    def reseed(self, seed):
+        """Draw noise of another seed from here on, as a model that was built with it.
+
+        Args:
+            seed: int.
+        """
+        if seed != self.seed:
+            self.seed = self.random.seed = int(seed)
+            self.random_test.seed = self.seed + 1
+            self.train_function = self.test_function = None  # which hold the old one
+
     def finish(self):
         """End of construction: check the networks, make the metrics and the averages. Called by the metaclass."""
         parts = [(name, part) for name in constructor_arguments(type(self)) for part in self._layers_of([name])]

@@ -132,7 +132,8 @@ class Configured(metaclass=_Finishing):
 
     def _numbered_variables(self):
         """The list of them that files of version 0.1.0 hold, by number."""
-        return [variable for name, variable in self._own_variables().items() if name.partition("#")[0] not in self.later]
+        later = {name for base in type(self).__mro__ for name in getattr(base, "later", ())}
+        return [variable for name, variable in self._own_variables().items() if name.partition("#")[0] not in later]
 
     def save_own_variables(self, store):
         for name, variable in self._own_variables().items():

@@ -58,15 +58,15 @@ def load(
             with antialiasing. Needed where images differ in size.
         channels: 1 or 3. Colour becomes gray, or gray colour. A folder is gray if all its images are.
         labels: bool. Whether to yield `(images, labels)`, labels being int64 `(batch,)`.
-        shuffle: bool. Defaults to `split == "train"`. Every epoch has another order; the orders follow from the seed (and
-            TensorFlow's global seed, where one is set).
+        shuffle: bool. Defaults to `split == "train"`. Every epoch has another order, which follows from the seed and the number
+            of the epoch alone. `fit` reads that number from the model, so that a model that was loaded goes on where it was.
         seed: int.
         drop_remainder: bool. Whether to leave out a last batch that is not full. Defaults to True where batches are
             shuffled and there is at least one full one.
         data_dir: str or Path. Where TFDS keeps its data sets.
         cache: bool. Whether to hold all images in memory, as uint8 after resizing. Defaults to True, but False for a
-            pipeline, whose random augmentation would freeze. Images that are not cached are shuffled in a buffer of
-            10,000, or of 256 MB.
+            pipeline, whose random augmentation would freeze. Of a folder that is not cached the list of files is shuffled;
+            pipelines and TFDS data sets that are not are shuffled in a buffer of 10,000 images, or of 256 MB.
         neighbours: int. Number of nearest neighbours of each image in its split that come with it; 0 is none. They are sought
             once for a data set, and kept in Keras's cache. Needs the images in memory.
         further: int. Number of further images that come with each one, so that a batch holds `1 + further` times as many, all
