@@ -228,6 +228,20 @@ def test_a_write_that_fails_is_said_and_the_training_goes_on(tmp_path, monkeypat
     assert len(train(build(), tmp_path, epochs=2)["loss"]) == 2
 
 
+@pytest.mark.parametrize("what", ["tempfile.mkdtemp", "sync"])
+def test_neither_a_lost_folder_nor_bytes_lost_on_the_way_end_a_training(tmp_path, monkeypatch, what):
+    def lost(path=None, **kwargs):
+        if path is None:
+            raise OSError(28, "No space left on device")
+        if path.name == "arrays.npz":
+            path.write_bytes(path.read_bytes()[:-9])
+
+    monkeypatch.setattr(f"keras_genzoo.core.checkpoints.{what}", lost)
+    with pytest.warns(UserWarning, match=r"could not be kept in .*(No space left|is damaged).*; the training goes on"):
+        assert len(train(build(), tmp_path, epochs=1)["loss"]) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
 def test_a_second_training_in_a_folder_is_refused(tmp_path):
     class Second(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

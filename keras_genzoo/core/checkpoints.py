@@ -42,6 +42,10 @@ STATELESS = (
 )
 
 
+class Damaged(ValueError):
+    """Files are not what was written, in one sentence."""
+
+
 class Checkpoint(Keeper):
     """Keeps the whole state of a training in a folder, from which the same `fit` goes on exactly where it was stopped.
 
@@ -199,21 +203,22 @@ class Checkpoint(Keeper):
             "history": self._history.history,
             "callbacks": {name: _taken(callback) for callback, name in _by_name(self._others)},
         }
-        self._saved = time.monotonic()
-        number = max([0, *(_number(path) for path in self._all())]) + 1
-        new = self.folder / f"{PREFIX}{number:06d}"
-        temporary = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=self.folder))
+        self._saved, made = time.monotonic(), []
         try:
+            number = max([0, *(_number(path) for path in self._all())]) + 1
+            made += [self.folder / f"{PREFIX}{number:06d}", Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=self.folder))]
+            new, temporary = made
             self._write(temporary, state)
             temporary.replace(new)
             sync(self.folder)
             _read(new)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(new, ignore_errors=True)
+        except (OSError, Damaged) as error:
+            for path in made:
+                shutil.rmtree(path, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or error
             warnings.warn(
-                f"the state of epoch {epoch + 1} could not be kept in {self.folder} ({error.strerror or error}); "
-                f"the training goes on without it. Make room there.",
+                f"the state of epoch {epoch + 1} could not be kept in {self.folder} ({reason}); the training goes on without it. "
+                f"Make room there.",
                 stacklevel=2,
             )
             return
@@ -241,7 +246,7 @@ class Checkpoint(Keeper):
         for path in reversed(self._all()):
             try:
                 state = _read(path)
-            except ValueError as error:
+            except Damaged as error:
                 damaged.append(str(error))
                 continue
             if damaged:
@@ -271,7 +276,7 @@ def _digest(path):
 
 
 def _read(path):
-    """The state in a folder; a ValueError if one of its files is not what was written."""
+    """The state in a folder; `Damaged` if one of its files is not what was written."""
     try:
         stored = json.loads((path / STATE).read_text())
         whole = hashlib.sha256(stored["state"].encode()).hexdigest() == stored["sha256"]
@@ -280,7 +285,7 @@ def _read(path):
         with np.load(path / ARRAYS, allow_pickle=False) as arrays:
             return _unpacked(json.loads(stored["state"]), arrays)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        raise Damaged(f"{path} is damaged ({error})") from error
 
 
 def _packed(value, arrays):
