@@ -38,7 +38,7 @@ def steps_per_second(model, data, seconds):
 def main(recipes, data, batch_size, seconds, out, imports):
     """Time every way of running each recipe and write the table."""
     import keras_genzoo as gz
-    from keras_genzoo.benchmark.worker import environment
+    from keras_genzoo.core.runs import environment
 
     names = [name for name in recipes.split(",") if name] or [n for family in gz.recipes.names().values() for n in family]
     train = gz.data.load(data, "train", batch_size=batch_size).repeat()

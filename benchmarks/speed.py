@@ -260,8 +260,8 @@ def main():
         """Time training and scores beside the usual ways and write a table."""
         import pandas as pd
 
-        from keras_genzoo.benchmark.worker import environment
         from keras_genzoo.core.files import replacing
+        from keras_genzoo.core.runs import environment
 
         timed = {"200 steps of dcgan by fit, against a bare loop with the same networks": training_seconds()}
         if python:

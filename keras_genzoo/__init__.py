@@ -28,7 +28,7 @@ from keras_genzoo import (
 from keras_genzoo.core import images, randomness
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
-from keras_genzoo.core.saving import load
+from keras_genzoo.core.saving import load, take_weights
 from keras_genzoo.evaluation import evaluate
 from keras_genzoo.models import machines as boltzmann
 from keras_genzoo.recipes import build
@@ -75,5 +75,6 @@ __all__ = [
     "samplers",
     "schedules",
     "spacings",
+    "take_weights",
     "weightings",
 ]

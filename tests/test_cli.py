@@ -1,7 +1,9 @@
 """The command line from data to scores, as a user types it."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,14 +100,146 @@ def test_labels_of_too_many_classes_leave_no_folder(photos, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_trained_model_is_not_overwritten_unasked(photos, tmp_path):
-    arguments = ["train", "vae", "--data", photos, "--image-size", 8, "--epochs", 1, "--batch-size", 8, *SMALL, "--out", tmp_path]
-    genzoo(*arguments)
-    before = (tmp_path / "model.keras").read_bytes()
+def refused(*arguments):
+    """The sentence with which a command is refused."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 2 and "--overwrite" in result.output
-    assert (tmp_path / "model.keras").read_bytes() == before
-    genzoo(*arguments, "--overwrite")
+    assert result.exit_code == 2, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory):
+    """An archive of gray images, four batches of eight for training."""
+    path = tmp_path_factory.mktemp("shades") / "shades.npz"
+    random = np.random.default_rng(0)
+    np.savez(path, **{f"{name}_images": random.integers(0, 256, (n, 8, 8), "uint8") for name, n in [("train", 32), ("test", 8)]})
+    return path
+
+
+@pytest.fixture(scope="module")
+def vae(shades, tmp_path_factory):
+    """A command that trains for three epochs, without its --out, and the folder of a run that it ended."""
+    command = ["train", "vae", "--data", shades, "--epochs", 3, "--batch-size", 8, *SMALL, "--set", "ema=0.9"]
+    out = tmp_path_factory.mktemp("vae")
+    genzoo(*command, "--out", out)
+    return command, out
+
+
+def values_of(folder):
+    model = gz.load(folder / "model.keras")
+    return [np.array(variable) for variable in (*model.variables, *model.optimizer.variables)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_same_command_goes_on_where_a_signal_ended_it(number, vae, tmp_path, monkeypatch):
+    command, whole = vae
+    with monkeypatch.context() as patch:
+        patch.setattr(gz.callbacks.SampleGrid, "on_epoch_end", lambda self, epoch, logs: epoch and os.kill(os.getpid(), number))
+        result = CliRunner().invoke(main, [*map(str, command), "--out", str(tmp_path)])
+    assert result.exit_code == 128 + number and "the same command goes on" in result.output
+    assert gz.load(tmp_path / "model.keras").optimizer.iterations == 6  # what it was then
+    assert "going on from epoch 3 of 3" in genzoo(*command, "--out", tmp_path)
+    assert (tmp_path / "history.csv").read_text() == (whole / "history.csv").read_text()
+    for one, other in zip(values_of(tmp_path), values_of(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_knows_what_it_is(vae, shades):
+    _, out = vae
+    record = json.loads((out / "run.json").read_text())
+    assert record["recipe"] == "vae" and record["hyperparameters"]["latent_dim"] == 2 and record["hyperparameters"]["beta"] == 1
+    assert record["data"]["source"] == str(shades) and record["hyperparameters"]["seed"] == 0
+    train = np.load(shades)["train_images"]
+    used = gz.data.as_array(gz.data.load(shades, "train", shuffle=False))
+    assert record["data"]["splits"]["train"] == {"images": len(used), "sha256": hashlib.sha256(used.tobytes()).hexdigest()}
+    assert len(used) < len(train) and set(record["data"]["splits"]) == {"train", "validation", "test"}
+    assert record["environment"]["keras"] == keras.__version__ and len(record["environment"]["code"]) == 64
+    assert record["trained_epochs"] == 3
+
+
+def test_a_folder_is_of_one_run(vae, shades, tmp_path):
+    command, out = vae
+    before = (out / "model.keras").read_bytes()
+    assert "has trained its 3 epochs" in genzoo(*command, "--out", out)
+    assert "planned for 3 epochs, not 4" in refused(*command, "--epochs", 4, "--out", out)
+    assert "latent_dim 2 there and 3 here" in refused(*command, "--set", "latent_dim=3", "--out", out)
+    assert "batch_size 8 there and 4 here" in refused(*command, "--batch-size", 4, "--out", out)
+    np.savez(tmp_path / "others.npz", train_images=np.load(shades)["train_images"], test_images=np.zeros((8, 8, 8), "uint8"))
+    assert "the test images are others" in refused(*command, "--data", tmp_path / "others.npz", "--out", out)
+    assert (out / "model.keras").read_bytes() == before
+    (tmp_path / "model.keras").touch()
+    assert "nothing that says of which run" in refused(*command, "--out", tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    assert "run.json is no JSON" in refused(*command, "--out", tmp_path)
+
+
+def test_a_fresh_run_removes_the_one_before(shades, tmp_path):
+    command = [
+        "train",
+        "dense_autoencoder",
+        "--data",
+        shades,
+        "--batch-size",
+        8,
+        *SMALL,
+        "--set",
+        "components=1",
+        "--out",
+        tmp_path,
+    ]
+    genzoo(*command, "--epochs", 2)
+    assert "there is no 'val_speed', expected one of val_fd, val_loss" in refused(*command, "--fresh", "--keep-best", "val_speed")
+    before = values_of(tmp_path)
+    assert "the run in" in refused(*command, "--epochs", 3)
+    genzoo(*command, "--epochs", 1, "--fresh", "--keep-best", "val_loss", "--seed", 1)
+    assert [path.name for path in (tmp_path / "progress").iterdir()] == ["reconstructions-0001.png"]
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 2
+    after = values_of(tmp_path)
+    assert not all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+    best = gz.load(tmp_path / "best.keras")
+    np.testing.assert_array_equal(best.encoder.get_weights()[0], gz.load(tmp_path / "model.keras").encoder.get_weights()[0])
+
+
+def test_more_epochs_go_on_where_rates_are_constant(shades, tmp_path):
+    command = ["train", "dcgan", "--data", shades, "--batch-size", 8, "--set", "width=8", "--no-jit", "--constant-rates"]
+    genzoo(*command, "--epochs", 1, "--out", tmp_path / "parts")
+    assert "going on from epoch 2 of 2" in genzoo(*command, "--epochs", 2, "--out", tmp_path / "parts")
+    genzoo(*command, "--epochs", 2, "--out", tmp_path / "whole")
+    for one, other in zip(values_of(tmp_path / "parts"), values_of(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_begins_from_the_weights_of_another(vae, shades, tmp_path):
+    command, out = vae
+    unmoved = ["--set", "learning_rate=1e-30", "--epochs", 1]
+    told = genzoo(*command, *unmoved, "--from", out, "--set", "latent_dim=3", "--out", tmp_path / "run")
+    assert "weights; new are encoder" in told
+    source, model = gz.load(out / "model.keras"), gz.load(tmp_path / "run" / "model.keras")
+    averages = {id(variable): average for variable, average in source._averages.all}
+    kernel = source.encoder.weights[0]
+    assert not np.allclose(kernel, averages[id(kernel)])
+    np.testing.assert_allclose(model.encoder.weights[0], averages[id(kernel)], rtol=1e-6)
+    assert "no weights of the VAE fit" in refused(
+        "train", "rbm", *command[2:6], *unmoved, "--from", out, "--out", tmp_path / "rbm"
+    )
+
+
+def test_a_model_is_scored_on_the_images_of_its_run(vae, shades, tmp_path):
+    _, out = vae
+    scored = lambda *arguments: json.loads("{" + genzoo("evaluate", *arguments).partition("{")[2])  # noqa: E731
+    scores = scored(out, "--features", "fashion-cnn")
+    assert scores["data"] == str(shades) and scores["n_real"] == 8 and "nearest_train[fashion-cnn]" in scores
+    others = scored(out, "--features", "fashion-cnn", "--data", "fashion_mnist_mini", "-n", 20)
+    assert others["n_real"] == 20 and "nearest_train[fashion-cnn]" not in others  # it did not learn from those
+    shutil.copy(out / "model.keras", tmp_path / "model.keras")
+    assert "say it by --data" in refused("evaluate", tmp_path)
+    assert "holds no model.keras" in refused("evaluate", tmp_path.parent)
+    shutil.copy(out / "run.json", tmp_path / "run.json")
+    record = json.loads((out / "run.json").read_text())
+    np.savez(tmp_path / "shades.npz", train_images=np.zeros((32, 8, 8), "uint8"), test_images=np.zeros((8, 8, 8), "uint8"))
+    record["data"]["source"] = str(tmp_path / "shades.npz")
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert "are not those of the run any more" in refused("evaluate", tmp_path / "model.keras")
 
 
 def test_list_names_every_recipe_and_shipped_data_set():
@@ -174,6 +308,7 @@ class Recorder:
     def fit(self, images, validation_data, epochs, callbacks):
         self.seen |= {"train": levels(images), "batch": len(next(iter(images))), "validation": levels(validation_data)}
         self.seen |= {"epochs": epochs, "callbacks": callbacks}
+        return types.SimpleNamespace(epoch=list(range(epochs)))
 
     def fit_prior(self, images):
         self.seen["prior"] = levels(images)
@@ -235,17 +370,22 @@ def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_pat
 def test_evaluate_and_sample_hand_on_what_they_are_told(named, tmp_path, monkeypatch):
     asked, model = [], Recorder()
     monkeypatch.setattr(gz, "load", lambda file: asked.append(file) or model)
-    evaluate = lambda model, images, **kwargs: asked.append((model, levels(images), kwargs)) or {"mse": 0.5}  # noqa: E731
+
+    def evaluate(model, images, train, **kwargs):
+        asked.append((model, levels(images), {**kwargs, "train": levels(train) if train is not None else None}))
+        return {"mse": 0.5}
+
     monkeypatch.setattr(gz, "evaluate", evaluate)
     for split, expected in (("train", range(48)), ("validation", range(100, 112)), ("test", range(200, 210))):
         told = ["--features", "fashion-cnn", "-n", 9, "--seed", 4]
         printed = genzoo("evaluate", tmp_path / "model.keras", "--data", named, "--split", split, *told)
         assert asked[-2] == tmp_path / "model.keras"
-        assert asked[-1] == (model, list(expected), {"features": "fashion-cnn", "n": 9, "seed": 4})
+        train = None if split == "train" else list(range(48))
+        assert asked[-1] == (model, list(expected), {"features": "fashion-cnn", "n": 9, "seed": 4, "train": train})
         scores = json.loads(printed[printed.index("{") :])
         assert scores == {"file": str(tmp_path / "model.keras"), "data": str(named), "split": split, "mse": 0.5}
     genzoo("evaluate", tmp_path / "model.keras", "--data", named)
-    assert asked[-1][1:] == (list(range(200, 210)), {"features": None, "n": None, "seed": 0})
+    assert asked[-1][1:] == (list(range(200, 210)), {"features": None, "n": None, "seed": 0, "train": list(range(48))})
     genzoo("sample", tmp_path / "model.keras", "--out", tmp_path / "s.npz", "-n", 5, "--seed", 6, "--batch-size", 2)
     assert model.seen["sample"] == (5, 6, 2)
     expected = np.round(255 * np.random.default_rng(6).random((5, 8, 8, 1), dtype="float32"))

@@ -6,9 +6,7 @@ no run could use, `{"refused": reason}`.
 
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import textwrap
 import time
@@ -308,36 +306,6 @@ def plain(value):
         return [plain(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def environment():
-    """Versions and machine."""
-    gpus = tf.config.get_visible_devices("GPU")
-    device = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
-    return {
-        "keras_genzoo": gz.__version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "device": device,
-        "cpu": devices.cpu_name(),
-        "cores": devices.cores(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": platform.platform(terse=True),
-        "revision": revision(),
-    }
-
-
-def revision():
-    """The revision of the checkout, with "-dirty" where files differ from it; None outside of git."""
-    settings = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True}
-    try:
-        # Installed from a wheel the package may lie in a checkout of something else.
-        subprocess.run(["git", "ls-files", "--error-unmatch", Path(__file__).name], **settings)
-        return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=10"], **settings).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 if __name__ == "__main__":

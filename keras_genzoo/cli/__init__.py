@@ -5,8 +5,9 @@ import click
 from keras_genzoo.cli.benchmark import main as benchmark
 from keras_genzoo.cli.models import evaluate, sample
 from keras_genzoo.cli.options import OneSentence
+from keras_genzoo.cli.prepare import prepare
 from keras_genzoo.cli.recipes import list_recipes, show
-from keras_genzoo.cli.train import prepare, train
+from keras_genzoo.cli.train import train
 from keras_genzoo.cli.tune import tune
 
 
@@ -19,8 +20,8 @@ def main(traceback):
     \b
     Examples:
       genzoo train vae --out runs/vae
-      genzoo sample runs/vae/model.keras --out samples.png
-      genzoo evaluate runs/vae/model.keras
+      genzoo sample runs/vae --out samples.png
+      genzoo evaluate runs/vae
     """
 
 

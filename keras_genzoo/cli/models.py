@@ -10,12 +10,13 @@ from keras_genzoo.core.files import replacing
 
 
 def _load(file, device, imports):
-    """The model in a file, on a device, with what it was made with imported again."""
+    """The file of a model, or of a run in a folder, and the model on a device, with what it was made with imported again."""
     import keras_genzoo as gz
 
+    file = runs.model_file(file)
     runs.import_for(file, imports)
     options.use_device(device)
-    return gz.load(file)
+    return file, gz.load(file)
 
 
 @click.command()
@@ -27,12 +28,13 @@ def _load(file, device, imports):
 @options.device
 @options.imports
 def sample(file, out, n, seed, batch_size, device, imports):
-    """Draw images from the model in FILE: a sheet (.png), an array (.npz, uint8 `images`), or one PNG each in a folder.
+    """Draw images from the model in FILE, or in the folder of a run: a sheet (.png), an array (.npz, uint8 `images`), or one PNG
+    each in a folder.
 
     \b
     Examples:
-      genzoo sample runs/vae/model.keras --out samples.png
-      genzoo sample runs/vae/model.keras --out samples/ -n 1000 --seed 1
+      genzoo sample runs/vae --out samples.png
+      genzoo sample runs/vae/best.keras --out samples/ -n 1000 --seed 1
     """
     import numpy as np
 
@@ -40,7 +42,7 @@ def sample(file, out, n, seed, batch_size, device, imports):
 
     if out.suffix not in ("", ".png", ".npz"):
         raise click.BadParameter(f"{out} ends in {out.suffix}, expected .png, .npz or a folder.", param_hint="--out")
-    model = _load(file, device, imports)
+    file, model = _load(file, device, imports)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
     levels = gz.images.to_levels(model.sample(n, seed=seed, batch_size=batch_size)).numpy()
@@ -58,7 +60,7 @@ def sample(file, out, n, seed, batch_size, device, imports):
 
 @click.command()
 @click.argument("file", type=options.FOLDER)
-@options.data
+@click.option("--data", help="As of `train`.  [default: what the model learned from, by the run.json beside it]")
 @options.data_dir
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
 @click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
@@ -68,23 +70,53 @@ def sample(file, out, n, seed, batch_size, device, imports):
 @options.device
 @options.imports
 def evaluate(file, data, data_dir, split, features, n, seed, out, device, imports):
-    """Score the model in FILE on images it has not seen, and print the scores as JSON.
+    """Score the model in FILE, or in the folder of a run, on images it has not seen, and print the scores as JSON.
+
+    Samples are compared with the training images too, to see what is memorised: where the model is of a run, with those that it
+    learned from, and else with those of --data.
 
     \b
-    Example:
-      genzoo evaluate runs/vae/model.keras --data fashion_mnist_mini
+    Examples:
+      genzoo evaluate runs/vae
+      genzoo evaluate downloaded.keras --data my_photos/
     """
     import keras_genzoo as gz
 
-    model = _load(file, device, imports)
-    height, width, channels = model.image_shape
-    shape = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
-    images = gz.data.load(data, split, shuffle=False, **shape)
-    scores = {"file": str(file), "data": str(data), "split": split} | gz.evaluate(
-        model, images, features=features, n=n, seed=seed
+    file, model = _load(file, device, imports)
+    source, images, train = _images_for(file, model, data, data_dir, split)
+    scores = {"file": str(file), "data": source, "split": split} | gz.evaluate(
+        model, images, features=features, n=n, seed=seed, train=train
     )
     text = json.dumps(scores, indent=2)
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text(text + "\n")
     click.echo(text)
+
+
+def _images_for(file, model, data, data_dir, split):
+    """The name of the data that a model is scored on, these images, and those that it learned from, or None."""
+    import keras_genzoo as gz
+
+    stored = runs.read(file.parent).get("data")
+    if data is None and not stored:
+        raise click.UsageError(f"there is no {runs.NAME} beside {file} that says what the model learned from; say it by --data.")
+    height, width, channels = model.image_shape
+    chosen = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
+    source = stored["source"] if data is None else data
+    if data is None:
+        chosen = {**{name: stored[name] for name in chosen}, **({"data_dir": data_dir} if data_dir else {})}
+    images, train = (gz.data.load(source, name, shuffle=False, **chosen) for name in (split, "train"))
+    if stored:
+        others = [
+            name
+            for name, part in ((split, images), ("train", train))
+            if stored["splits"].get(name, {}).get("sha256") != part.digest()
+        ]
+        if others and data is None:
+            raise click.UsageError(
+                f"the {others[0]} images of {source} are not those of the run any more; --data {source} scores on them anyway."
+            )
+        if "train" in others:
+            train = None
+    return source, images, None if split == "train" else train

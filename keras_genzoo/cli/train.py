@@ -1,7 +1,10 @@
-"""`genzoo prepare` and `genzoo train`."""
+"""`genzoo train`: a run in a folder, which the same command takes up again."""
 
 import functools
 import json
+import re
+import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -10,41 +13,32 @@ import click
 from keras_genzoo.cli import options
 from keras_genzoo.core import plugins, runs
 
-
-@click.command()
-@click.argument("name")
-@click.option("--from", "source", type=options.FOLDER, help="Folder of the original files, instead of the network.")
-@options.data_dir
-def prepare(name, source, data_dir):
-    """Build the TFDS data set NAME once, from the network or from a folder.
-
-    \b
-    Example:
-      genzoo prepare fashion_mnist --from /usr/share/datasets/fashion-mnist
-    """
-    import keras_genzoo as gz
-
-    gz.data.prepare(name, source=source, data_dir=data_dir)
-    click.echo(f"{name} is ready: use it with --data {name}.")
+STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
+SECONDS = 300  # between two states, at most
+# What makes two commands the same run, beside the number of epochs.
+SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "data", "from")
 
 
 @click.command()
 @click.argument("recipe")
 @options.data
 @options.data_dir
-@click.option("--out", type=options.FOLDER, help="Folder for the model and its pictures.  [default: runs/RECIPE]")
+@click.option("--out", type=options.FOLDER, help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--epochs", type=click.IntRange(1), default=20, help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 128, or that of --config]", show_default=False)
 @click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
 @options.channels
 @options.overrides
 @click.option("--config", type=options.FOLDER, help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
+@click.option("--from", "source", type=options.FOLDER, help="Begin with the weights of this model, or run, that fit.")
 @click.option("--seed", type=int, default=0)
+@click.option("--constant-rates", is_flag=True, help="No decay of learning rates, so that more --epochs may follow.")
 @options.mixed_precision
 @options.jit
 @options.device
 @options.imports
-@click.option("--overwrite", is_flag=True, help="Replace a model that is already in the folder.")
+@click.option("--keep-best", metavar="METRIC", help="Keep best.keras, by the smallest val_fd or val_loss, say.")
+@click.option("--fresh", is_flag=True, help="Begin anew; what a run left in the folder is removed.")
 def train(
     recipe,
     data,
@@ -56,80 +50,182 @@ def train(
     channels,
     overrides,
     config,
+    source,
     seed,
+    constant_rates,
     mixed_precision,
     jit,
     device,
     imports,
-    overwrite,
+    keep_best,
+    fresh,
 ):
-    """Train RECIPE and write model.keras, history.csv and pictures of samples after every epoch.
+    """Train RECIPE and write run.json, model.keras, history.csv and pictures of samples after every epoch.
 
-    Ctrl-C ends the training early and keeps the model as it is then.
+    The state of the training is kept after every epoch and every five minutes, and the same command goes on from there. Ctrl-C
+    and SIGTERM end the training after the step at hand, and keep the model as it is then beside its state.
 
     \b
     Examples:
       genzoo train vae
       genzoo train autoencoder --data my_photos/ --image-size 64 --set latent_dim=64
       genzoo train vae --config runs/tune/best.json
+      genzoo train vae --data my_photos/ --image-size 28 --channels 1 --from runs/vae --out runs/tuned --keep-best val_fd
     """
     import keras
 
     import keras_genzoo as gz
+    from keras_genzoo.data.loading import absolute
 
     if config is not None:
         tuned = _tuned(config, recipe)
         plugins.import_stored(tuned.get("imports", []), imports, what=str(config))
         imports = list(dict.fromkeys([*imports, *tuned.get("imports", [])]))
-    gz.recipes.get(recipe)  # a wrong name before the data are read
+    entry = gz.recipes.get(recipe)  # a wrong name before the data are read
     options.use_device(device)
     if config is not None:
         overrides = {**gz.recipes.space.tuples(tuned["hyperparameters"]), **overrides}
         batch_size = batch_size or tuned["batch_size"]
-    batch_size = batch_size or 128
+    batch_size, overrides = batch_size or 128, {"seed": seed, **overrides}
     out = Path("runs") / recipe if out is None else out
-    if (out / "model.keras").exists() and not overwrite:
-        raise click.UsageError(f"{out / 'model.keras'} exists; choose another --out, or --overwrite it.")
-    shape = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
-    load = functools.partial(gz.data.load, data, batch_size=batch_size, **shape)
-    images = load(split="train", seed=seed)
-    steps = int(images.cardinality())
+    chosen = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
+    load = functools.partial(gz.data.load, data, batch_size=batch_size, **chosen)
+    seed = overrides["seed"]
+    images, validation = load(split="train", seed=seed), load(split="validation")
     shape = tuple(images.element_spec.shape[1:])
 
-    def build(steps):
+    def build(total_steps):
         keras.utils.set_random_seed(seed)
-        total = epochs * steps if steps > 0 else None
-        return gz.build(recipe, shape, total, dtype=mixed_precision, jit_compile=jit, seed=seed, **overrides)
+        return gz.build(recipe, shape, total_steps, dtype=mixed_precision, jit_compile=jit, **overrides)
 
-    model = build(steps)
+    def planned(images, epochs):
+        steps = int(images.cardinality())
+        return epochs * steps if steps > 0 and not constant_rates else None
+
+    total_steps = planned(images, epochs)
+    model = build(total_steps)
     if model.data_needs:
         images = load(split="train", seed=seed, **model.data_needs)
-        if int(images.cardinality()) != steps:  # a batch with further images makes for fewer of them
-            model = build(int(images.cardinality()))
-    validation = load(split="validation", **model.data_needs)
+        if planned(images, epochs) != total_steps:  # a batch with further images makes for fewer of them
+            total_steps = planned(images, epochs)
+            model = build(total_steps)
+
+    splits = {"train": images, "validation": validation}
+    if gz.data.info(data, data_dir).counts.get("test"):
+        splits["test"] = load(split="test")
+    record = runs.record(
+        recipe,
+        imports,
+        hyperparameters={**entry.defaults, **overrides},
+        data=runs.data_record(absolute(data), splits, **chosen),
+        batch_size=batch_size,
+        image_shape=shape,
+        dtype=mixed_precision,
+        epochs=epochs,
+        total_steps=total_steps,
+        **{"from": source},
+    )
+    stored = {} if fresh else _stored(out, record)
+    if stored.get("diverged"):
+        click.echo(f"{out} has ended: {stored['diverged']} Begin anew by --fresh.")
+        return
+    if stored.get("trained_epochs", 0) >= epochs:
+        click.echo(f"{out} has trained its {stored['trained_epochs']} epochs; give more --epochs, or --fresh to begin anew.")
+        return
+    if stored and stored["total_steps"] != total_steps and _plan(model) != _plan(build(stored["total_steps"])):
+        raise click.UsageError(
+            f"the rates of the run in {out} were planned for {stored['epochs']} epochs, not {epochs}; begin anew by --fresh, or "
+            f"go on from its weights by --from {out} and another --out."
+        )
+    if source is not None and not stored:
+        file = runs.model_file(source)
+        runs.import_for(file, imports)
+        click.echo(gz.take_weights(model, gz.load(file)))
+
+    validation = load(split="validation", **model.data_needs) if model.data_needs else validation
     shown = gz.data.as_array(load(split="validation"), n=32)
+    guard = gz.callbacks.StopOnDivergence()
+    keeper = gz.callbacks.Checkpoint(out / STATE, every_seconds=SECONDS, fresh=fresh)
+
+    def begin(logs):
+        if fresh:
+            for name in (runs.NAME, runs.MODEL, BEST, HISTORY):
+                (out / name).unlink(missing_ok=True)
+            shutil.rmtree(out / PROGRESS, ignore_errors=True)
+            keeper.clear()
+        elif keeper.begun != (0, 0):
+            click.echo(f"going on from {_where(keeper.begun)} of {epochs}")
+        runs.write(out, record)
+
     callbacks = [
         # Not before: what is wrong with the data for this model comes out as `fit` begins.
-        keras.callbacks.LambdaCallback(on_train_begin=lambda logs: runs.write(out, recipe, imports)),
-        gz.callbacks.SampleGrid(out / "progress", images=shown if hasattr(model, "reconstruct") else None),
-        keras.callbacks.CSVLogger(str(out / "history.csv")),
-        gz.callbacks.StopOnDivergence(),
+        keras.callbacks.LambdaCallback(on_train_begin=begin),
+        gz.callbacks.SampleGrid(out / PROGRESS, images=shown if hasattr(model, "reconstruct") else None),
+        *(_keepers_of_the_best(model, keep_best, out) if keep_best else []),
+        keras.callbacks.CSVLogger(str(out / HISTORY)),
+        guard,
+        keeper,
     ]
-    stopped = False
+    ended, trained = 0, {}
     try:
-        model.fit(images, validation_data=validation, epochs=epochs, callbacks=callbacks)
+        history = model.fit(images, validation_data=validation, epochs=epochs, callbacks=callbacks)
+        trained = {"trained_epochs": len(history.epoch), "diverged": guard.reason}
     except KeyboardInterrupt:
-        stopped = True
+        ended = 128 + signal.SIGINT
+    except SystemExit as error:
+        ended = error.code
+    if ended:
+        click.echo("stopped; the same command goes on from here", err=True)
     if hasattr(model, "fit_prior"):
         click.echo("fitting the prior over the codes")
-        model.fit_prior(images)
-    model.save(out / "model.keras")
+        model.fit_prior(load(split="train", shuffle=False, **model.data_needs))
+    model.save(out / runs.MODEL)
+    runs.write(out, {**record, **trained})
     if hasattr(model, "sample"):
         gz.images.write_png(out / "samples.png", model.sample(64, seed=seed))
     if hasattr(model, "reconstruct"):
         gz.images.write_png(out / "reconstructions.png", *gz.callbacks.pairs(model, shown))
-    click.echo(f"{'stopped early; ' if stopped else ''}the model is {out / 'model.keras'}")
-    sys.exit(130 if stopped else 0)
+    click.echo(f"{'stopped early; ' if ended else ''}the model is {out / runs.MODEL}")
+    sys.exit(ended)
+
+
+def _where(begun):
+    epoch, batch = begun
+    return f"batch {batch + 1} of epoch {epoch + 1}" if batch else f"epoch {epoch + 1}"
+
+
+def _stored(out, record):
+    """The record of the run in a folder, an empty dict where there is none; it must be of the same run."""
+    stored = runs.read(out)
+    if not stored and any((out / name).exists() for name in (runs.MODEL, STATE)):
+        raise click.UsageError(f"{out} holds a model, and nothing that says of which run; choose another --out, or --fresh.")
+    if stored and "data" not in stored:
+        raise click.UsageError(f"{out} holds a run of an earlier version; choose another --out, or --fresh to begin anew.")
+    differing = runs.differing(stored, record, SAME) if stored else []
+    if differing:
+        raise click.UsageError(
+            f"{out} holds another run ({'; '.join(differing)}); choose another --out, or --fresh to begin anew."
+        )
+    return stored
+
+
+def _plan(model):
+    """How a model is trained, as text; without the numbers that Keras puts behind names."""
+    config = {"model": model.get_config(), "compile": model.get_compile_config()}
+    return re.sub(r'_\d+"', '"', json.dumps(config, sort_keys=True, default=repr))
+
+
+def _keepers_of_the_best(model, metric, out):
+    """Callbacks that keep the model of the epoch in which a metric of the validation images is smallest."""
+    import keras
+
+    import keras_genzoo as gz
+
+    known = ["val_fd", *(f"val_{each.name}" for each in model.metrics)]
+    if metric not in known:
+        raise click.BadParameter(f"there is no {metric!r}, expected one of {', '.join(known)}.", param_hint="--keep-best")
+    best = keras.callbacks.ModelCheckpoint(out / BEST, monitor=metric, mode="min", save_best_only=True)
+    return [*([gz.callbacks.FrechetDistanceMonitor()] if metric == "val_fd" else []), best]
 
 
 def _tuned(config, recipe):

@@ -34,7 +34,8 @@ def remembered(kind, images, settings, compute):
     """
     if settings is None:
         return compute()
-    key = {"kind": kind, "images": _digest(images), "shape": list(np.shape(images)), **settings}
+    parts = (images[start : start + 4096] for start in range(0, len(images), 4096))
+    key = {"kind": kind, "images": digest(parts), "shape": list(np.shape(images)), **settings}
     text = json.dumps(key, sort_keys=True)
     path = folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
     if path.exists():
@@ -57,11 +58,12 @@ def _read(path, text):
     return arrays
 
 
-def _digest(images):
-    digest = hashlib.sha256()
-    for start in range(0, len(images), 4096):
-        digest.update(np.ascontiguousarray(to_levels(images[start : start + 4096])).tobytes())
-    return digest.hexdigest()
+def digest(parts):
+    """SHA-256 of images as uint8, hex, of parts of them one after the other."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(to_levels(part)).tobytes())
+    return found.hexdigest()
 
 
 def _writable(path):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import signal
 import sys
@@ -69,6 +68,7 @@ class Checkpoint(Keeper):
         every_seconds: float or None. A state is kept before the next batch once so many seconds are over since the last. Defaults
             to None.
         keep: int. States that stay. Defaults to 2.
+        fresh: bool. Whether the first `fit` begins anew, and removes the states that are there. Defaults to False.
 
     Attributes:
         begun: tuple of the epoch and the batch where the last `fit` began, `(0, 0)` at the start.
@@ -86,9 +86,9 @@ class Checkpoint(Keeper):
     True
     """
 
-    def __init__(self, folder, every_epochs=1, every_steps=None, every_seconds=None, keep=2):
+    def __init__(self, folder, every_epochs=1, every_steps=None, every_seconds=None, keep=2, fresh=False):
         super().__init__()
-        self.folder, self.keep = Path(folder), whole(keep=keep)
+        self.folder, self.keep, self.fresh = Path(folder), whole(keep=keep), fresh
         self.every_epochs, self.every_steps = whole_or_none(every_epochs=every_epochs), whole_or_none(every_steps=every_steps)
         if every_seconds is not None and not every_seconds > 0:
             raise ValueError(f"every_seconds is {every_seconds!r}, expected None or a number above 0.")
@@ -104,12 +104,22 @@ class Checkpoint(Keeper):
             for left in self.folder.glob(f".{PREFIX}*"):  # by a process that was killed
                 shutil.rmtree(left)
             self.set_model(model)
-            self._saved, state = time.monotonic(), self._newest()
+            self._saved, state = time.monotonic(), None if self.fresh else self._newest()
             self.begun, self.finished = (0, 0), False
             if state:
                 self.begun = state["epoch"], state["batch"]
                 self.finished = state["stopped"] or state["epoch"] >= epochs
             yield state
+
+    def clear(self):
+        """Remove all states."""
+        for path in self._all():
+            shutil.rmtree(path)
+
+    def on_train_begin(self, logs=None):
+        if self.fresh:  # not before: the data may be refused
+            self.clear()
+        self.fresh = False
 
     def watch(self, callbacks, history, state):
         self._others, self._history = callbacks, history
@@ -169,8 +179,7 @@ class Checkpoint(Keeper):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if self._signal:  # when there was no step any more
-            os.kill(os.getpid(), self._signal)
+        self._end_on_signal()  # when there was no step any more
 
     def _noted(self, number, frame):
         again, self._signal = self._signal is not None, number
@@ -350,7 +359,7 @@ def _cut(logger, epoch):
     """Let a CSVLogger go on with its file, without the lines of epochs that come again."""
     path = Path(logger.filename)
     if path.exists():
-        first, *lines = path.read_text().splitlines(keepends=True)
+        first, *lines = path.read_text().splitlines(keepends=True) or [""]
         kept = [line for line in lines if line.partition(logger.sep)[0].isdigit() and int(line.partition(logger.sep)[0]) < epoch]
         with replacing(path) as temporary:
             temporary.write_text("".join([first, *kept]))

@@ -1,13 +1,15 @@
-"""Files of models: written whole, loaded whole, and what a damaged or foreign file gets."""
+"""Models from files, and weights from models; and what a damaged or foreign file gets."""
 
 import re
 import zipfile
+from itertools import zip_longest
 from pathlib import Path
 
 import keras
 
-from keras_genzoo.core import plugins
+from keras_genzoo.core import averages, plugins
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.serialization import constructor_arguments, layers_of
 
 
 def load(path):
@@ -45,3 +47,57 @@ def load(path):
     if not isinstance(model, GenerativeModel):
         raise ValueError(f"{path} holds a {type(model).__name__}, expected a generative model saved by keras_genzoo.")
     return model
+
+
+def take_weights(model, source):
+    """Give a model the weights of another one where they fit, to train it further on other images, say.
+
+    Layers answer to each other in the same argument of the constructor, the first of a class to the first, and so on; their
+    weights are taken where number and shapes agree. Of averages those are taken, not the weights as trained.
+
+    Args:
+        model: `GenerativeModel`. Changed in place.
+        source: `GenerativeModel`. Its weights become their averages, where it has any.
+
+    Returns:
+        str. What was taken, and what was not.
+
+    Raises:
+        ValueError: nothing fits.
+
+    Example:
+
+    >>> larger = gz.build("vae", image_shape=(28, 28, 1), latent_dim=32)
+    >>> gz.take_weights(larger, model)  # doctest: +SKIP
+    'took 26 of 30 weights; new are encoder/dense/kernel, ...'
+    """
+    averages.settle(source)
+    taken, new = 0, []
+    for name in constructor_arguments(type(model)):
+        others = _by_class(layers_of(getattr(source, name, None)))
+        for kind, layers in _by_class(layers_of(getattr(model, name, None))).items():
+            for layer, other in zip_longest(layers, others.get(kind, [])[: len(layers)]):
+                here, there = _own(layer), _own(other)
+                if [tuple(each.shape) for each in here] != [tuple(each.shape) for each in there]:
+                    new += [f"{name}: {each.path}" for each in here]
+                    continue
+                taken += len(here)
+                for variable, value in zip(here, there, strict=True):
+                    variable.assign(value)
+    if not taken:
+        raise ValueError(
+            f"no weights of the {type(source).__name__} fit this {type(model).__name__}; build one of its kind and sizes."
+        )
+    return f"took {taken} of {taken + len(new)} weights" + (f"; new are {', '.join(new)}" if new else "")
+
+
+def _by_class(layers):
+    found = {}
+    for layer in dict.fromkeys(layers):
+        found.setdefault(type(layer), []).append(layer)
+    return found
+
+
+def _own(layer):
+    """The weights that a layer holds itself; none where there is no layer."""
+    return [] if layer is None else [*layer._trainable_variables, *layer._non_trainable_variables]

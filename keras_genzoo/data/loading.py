@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core.cache import digest
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.order import Order, Passes, column, taken
 from keras_genzoo.data import arrays
@@ -118,6 +119,12 @@ def load(
     return batches
 
 
+def absolute(source):
+    """A source as another folder than this one finds it: the path of a file or folder from the root, anything else as it is."""
+    path = Path(source).expanduser()
+    return str(source) if source in arrays.names() or not path.exists() else str(path.resolve())
+
+
 def name_of(data):
     """The name under which `load` found a data set; None for arrays, and for pipelines made from what `load` returned."""
     return getattr(data, "data_name", None)
@@ -153,6 +160,8 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None):
         batches = batches.with_options(options)
     batches = batches.prefetch(tf.data.AUTOTUNE)
     batches.images_count, batches.order = count, order
+    rows, _ = images
+    batches.digest = lambda: digest(rows(np.arange(start, min(start + 512, count))) for start in range(0, count, 512))
     return batches
 
 
