@@ -21,6 +21,7 @@ from keras_genzoo.benchmark.results import Folder, FolderError
 from keras_genzoo.benchmark.running import ending
 from keras_genzoo.cli.benchmark import main
 from keras_genzoo.core import budgets
+from keras_genzoo.core.checkpoints import Checkpoint
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [
@@ -121,6 +122,24 @@ def test_clock_counts_neither_compilation_nor_measurement(monkeypatch):
     assert [point[2] for point in seen] == [6, 15]
     assert clock.train_seconds() == 18  # 15 s of five executions, and the first as an average one
     assert clock.compile_seconds() == 30
+
+
+def test_a_clock_that_goes_on_in_another_process_leaves_out_what_compiles_there(monkeypatch):
+    now, state = [0.0], None
+    monkeypatch.setattr(budgets.time, "perf_counter", lambda: now[0])
+    for durations in [(33, 2, 4), (13, 3, 3)]:
+        clock = budgets.Clock(measure=lambda segment, steps, seconds, logs: seconds)
+        clock.set_model(type("Model", (), {"optimizer": type("Optimizer", (), {"iterations": 6})}))
+        if state:
+            clock.set_state(json.loads(json.dumps(state)))
+        clock.on_epoch_begin(0)
+        for duration in durations:
+            clock.on_train_batch_begin(0)
+            now[0] += duration
+        clock.on_epoch_end(0, {"loss": 1.0})
+        state = clock.get_state()
+    assert clock.points == [6, 12] and clock.executions == 6
+    assert clock.train_seconds() == 18 and clock.compile_seconds() == 33 + 13 - 2 * 3
 
 
 def test_clock_stops_a_run_whose_loss_is_not_finite():
@@ -458,11 +477,13 @@ class Watched:
         self.seen = {"fit_prior": [], "evaluate": []}
 
     def fit(self, train, steps_per_epoch, epochs, callbacks, verbose):
-        clock = callbacks[-1]
+        (clock,) = (each for each in callbacks if isinstance(each, budgets.Clock))
+        (keeper,) = (each for each in callbacks if isinstance(each, Checkpoint))
+        keeper.folder.mkdir()
         self.seen |= {"train": levels(train.take(steps_per_epoch * epochs)), "steps": steps_per_epoch * epochs}
         for segment in range(epochs):
-            clock.measure(segment, (segment + 1) * steps_per_epoch, 1.0, {"loss": 3.0})
-        clock.first, clock.laps, clock.executions = 1.5, [1.0] * epochs, steps_per_epoch * epochs
+            clock.points.append(clock.measure(segment, (segment + 1) * steps_per_epoch, 1.0, {"loss": 3.0}))
+        clock.firsts, clock.laps, clock.executions = [1.5], [1.0] * epochs, steps_per_epoch * epochs
 
     def evaluate(self, batches, verbose, return_dict):
         self.seen["evaluate"].append(levels(batches))
@@ -501,9 +522,12 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         score = lambda *args, scored=scored, **kwargs: scored.append((args, kwargs)) or {"FD[x]": 1.0}  # noqa: E731
         monkeypatch.setattr(worker.gz, "build", build)
         monkeypatch.setattr(worker.gz, "evaluate", score)
-        run = {"recipe": "vae", "seed": seed, "overrides": {"latent_dim": 3}}
+        run = {"kind": "recipe", "recipe": "vae", "seed": seed, "overrides": {"latent_dim": 3}}
         (tmp_path / str(seed)).mkdir()
-        row = worker.run_recipe(run, settings, data, tmp_path / str(seed), lambda **answer: said.append(answer))
+        record = data.record_of(run, ["command"])
+        worker.run_recipe(run, settings, data, tmp_path / str(seed), record, lambda **answer: said.append(answer))
+        (row,) = (answer["row"] for answer in said if "row" in answer)
+        said.clear()
         kwargs = {"jit_compile": True, "steps_per_execution": None, "dtype": None, "seed": seed, "latent_dim": 3}
         assert built[-1] == (("vae", (4, 4, 1)), {"total_steps": 20, **kwargs})
         assert sorted(model.seen["train"][:48]) == parts["train"] and len(model.seen["train"]) == 160
@@ -538,7 +562,7 @@ def test_a_control_is_of_training_images_and_compared_with_test_images(settings,
     monkeypatch.setattr(worker.gz.metrics, "SampleMetrics", Metrics)
     for seed in (0, 1):
         run = {"recipe": "real train images", "seed": seed}
-        worker.run_control(run, settings, data, tmp_path, lambda **answer: None)
+        worker.run_control(run, settings, data, tmp_path, {}, lambda **answer: None)
         assert seen["real"] == levels(data.test) and seen["features"] == "fashion-cnn"
         assert len(seen["images"]) == 12 and sorted(seen["images"] + seen["train"]) == list(range(48))
         drawn.append(seen["images"])
@@ -676,12 +700,14 @@ def test_a_run_scores_recipes_and_controls_and_a_failed_one_is_a_row(finished):
 
     for row in rows.values():
         assert row["status"] == "ok" and row["scores"]["n_real"] == row["scores"]["n_generated"] == 40
-        assert {"keras", "tensorflow", "python", "cpu", "device", "revision"} <= set(row["environment"])
+        assert {"keras", "tensorflow", "python", "cpu", "device", "revision", "code"} <= set(row["environment"])
+        assert len(row["data"]["splits"]["train"]["sha256"]) == 64 and row["command"][1:] == sys.argv[1:]
     nearest = {name: row["scores"]["nearest_train[fashion-cnn]"] for name, row in rows.items()}
     assert nearest["copy of training images"] == pytest.approx(0, abs=1e-3)
     assert nearest["real train images"] > 0.01
 
     row = rows["dense_autoencoder"]
+    assert row["hyperparameters"]["width"] == 8 and row["hyperparameters"]["latent_dim"] == 24  # those of the recipe too
     assert row["steps"] == 20 and row["steps_per_execution"] == 5 and row["jit_compile"] is False
     assert row["train_s"] > 0 and row["compile_s"] > 0 and row["fit_prior_s"] > 0 and row["peak_memory_mb"] > 100
     assert row["train_images_per_s"] == pytest.approx(20 * 16 / row["train_s"])
@@ -777,6 +803,35 @@ def test_ctrl_c_ends_the_process_and_keeps_what_is_done(finished, command, tmp_p
     assert "Stopped. What is finished is in" in errors and "Traceback" not in errors
     assert Folder(out).rows() == before
     assert json.loads((out / "settings.json").read_text())["steps"] == 20
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_takes_its_process_along_and_goes_on_in_the_middle(command, tmp_path):
+    wanted = ["--recipes", "dense_autoencoder", "--steps", 3000]
+    arguments = [str(argument) for argument in (*command, *wanted)]
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks", *arguments, "--out", tmp_path / "killed"], cwd=ROOT)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "killed").glob("runs/dense*/state/checkpoint-*/state.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(2)
+    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not any(b"keras_genzoo.benchmark.worker" in line for line in running)
+    (folder,) = (tmp_path / "killed").glob("runs/dense*")
+    begun = json.loads((folder / "run.json").read_text())
+    assert begun["total_steps"] == 3000 and not (folder / "model.keras").exists()
+
+    for out in ("killed", "whole"):
+        result = invoke(*arguments, "--out", tmp_path / out)
+        assert result.exit_code == 0, result.output
+    rows = [
+        next(row for row in Folder(tmp_path / out).rows() if row["recipe"] == "dense_autoencoder") for out in ("killed", "whole")
+    ]
+    assert rows[0]["scores"] == rows[1]["scores"]
+    losses = [[(point["steps"], point["loss"], point["val_loss"]) for point in row["curve"]] for row in rows]
+    assert losses[0] == losses[1] and rows[0]["compile_s"] > 0 and not (folder / "state").exists()
 
 
 def test_a_sweep_measures_every_sampler_at_the_calls_asked_for(finished, tmp_path):

@@ -11,6 +11,7 @@ from keras_genzoo.benchmark import controls, running
 from keras_genzoo.benchmark.results import Folder, FolderError
 from keras_genzoo.core import devices, plugins
 from keras_genzoo.core.checks import whole, whole_or_none
+from keras_genzoo.data.loading import absolute
 
 __all__ = ["ArgumentError", "Folder", "FolderError", "choose_recipes", "run"]
 
@@ -108,7 +109,7 @@ def run(
         "budget": budget,
         "epochs": whole_or_none(epochs=epochs),
         "steps": whole_or_none(steps=steps),
-        "data": str(Path(data).resolve() if Path(data).exists() else data),  # the same from everywhere
+        "data": absolute(data),  # the same from everywhere
         "data_dir": data_dir and str(data_dir),
         "image_size": image_size and list(image_size),
         "channels": channels,

@@ -12,6 +12,7 @@ import threading
 from tqdm import tqdm
 
 from keras_genzoo.benchmark.results import label
+from keras_genzoo.core import runs
 
 OVERHEAD = 25.0  # seconds beside training, until a finished run shows how many
 UNKNOWN = 60.0  # seconds of training where no budget says
@@ -83,6 +84,7 @@ def run_job(folder, job, show, store, timeout):
     log = folders[0] / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     spec = {"settings": folder.settings, "runs": job, "folders": [str(path) for path in folders]}
+    spec["command"] = runs.command_line()
     spec["imports"] = list(dict.fromkeys(each for run in job for each in run.get("imports", ())))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
     reasons = []
@@ -105,8 +107,10 @@ def run_job(folder, job, show, store, timeout):
     if timeout:
         alarm.start()
     try:
-        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
-            json.dump(spec, stdin)
+        with contextlib.suppress(BrokenPipeError):
+            # The pipe stays open: its end tells the process that nobody waits for it.
+            process.stdin.write(json.dumps(spec) + "\n")
+            process.stdin.flush()
         for line in process.stdout:
             if not line.endswith("\n"):
                 break  # killed while writing it
@@ -124,9 +128,13 @@ def run_job(folder, job, show, store, timeout):
         alarm.cancel()
         process.kill()
         process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    reason = (reasons or [ending(process.returncode, log)])[0] if process.returncode else None
     for run in waiting:
-        reason = (reasons or [ending(process.returncode, log)])[0]
         store({**run, "started": started, "status": "failed", "reason": reason})
+    if reason and not waiting:
+        tqdm.write(f"{job_name(job)}: the scores are stored, but not all files could be written: {reason}", file=sys.stderr)
 
 
 def ending(code, log):

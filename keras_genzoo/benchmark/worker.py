@@ -1,11 +1,14 @@
 """The process of one run: reads what to do as JSON from stdin, trains, scores, writes files and answers in JSON lines.
 
 An answer is `{"stage": ..., "fraction": ...}`, `{"row": {...}}` for each run in order, `{"failed": reason}`, or, of data that
-no run could use, `{"refused": reason}`.
+no run could use, `{"refused": reason}`. A row is told before the files of its run are written: a full disk costs no score.
+
+A recipe that was stopped in the middle of its training goes on there, on the same machine, with the same code.
 """
 
 import json
 import os
+import shutil
 import statistics
 import sys
 import textwrap
@@ -24,6 +27,7 @@ from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.budgets import Clock, seconds_per_execution, segment_length
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import to_levels, write_png
+from keras_genzoo.core.processes import end_with_stdin
 from keras_genzoo.evaluation import SampleDistance, score_reconstructions
 
 try:
@@ -37,6 +41,9 @@ REACH = 2.5  # of a walk, in standard deviations of the code, both ways
 VALIDATION = 2000  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
+STATE = "state"  # of a training that is not done
+# What must be the same for a training to go on: times of two machines, or scores of two versions, would be of neither.
+SAME = ("recipe", "hyperparameters", "data", "dtype", "batch_size", "budget", "epochs", "steps", "environment")
 
 
 def main():
@@ -44,7 +51,8 @@ def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     say = lambda **answer: print(json.dumps(answer, allow_nan=False), file=answers, flush=True)  # noqa: E731
-    spec = json.load(sys.stdin)
+    spec = json.loads(sys.stdin.readline())
+    end_with_stdin()
     try:
         print(f"device: {devices.choose(spec['settings']['device'])}", file=sys.stderr)
         plugins.import_named(spec["imports"])
@@ -54,9 +62,9 @@ def main():
         sys.exit(1)
     try:
         for run, folder in zip(spec["runs"], spec["folders"], strict=True):
+            record = data.record_of(run, spec["command"])
             work = run_control if run["kind"] == "control" else run_recipe
-            row = {"environment": environment(), **work(run, spec["settings"], data, Path(folder), say)}
-            say(row=plain(row))
+            work(run, spec["settings"], data, Path(folder), record, say)
     except BrokenPipeError:  # the parent is gone
         sys.exit(1)
     except Exception as error:
@@ -75,14 +83,23 @@ class Data:
 
     def __init__(self, settings):
         self.settings = settings
-        self.train, self.validation, test = (
-            gz.data.as_array(self._load(split, shuffle=False)) for split in ("train", "validation", "test")
-        )
+        splits = {split: self._load(split, shuffle=False) for split in ("train", "validation", "test")}
+        self.train, self.validation, test = (gz.data.as_array(split) for split in splits.values())
+        chosen = {key: settings[key] for key in ("image_size", "channels", "data_dir")}
+        self.record = runs.data_record(settings["data"], splits, **chosen)
         most = min(len(test), len(self.train))
         self.n = settings["n"] or min(most, MOST)
         if self.n > most:
             raise ValueError(f"--n is {self.n}, but there are {len(test)} test and {len(self.train)} training images.")
         self.test = controls.real_images(test, self.n, seed=0)[0]
+
+    def record_of(self, run, command):
+        """The record of a run in these data."""
+        asked = {key: self.settings[key] for key in ("batch_size", "budget", "epochs", "steps")}
+        if run["kind"] == "recipe":
+            asked["hyperparameters"] = {**gz.recipes.get(run["recipe"]).defaults, "seed": run["seed"], **run["overrides"]}
+        asked |= {"image_shape": self.train.shape[1:], "dtype": self.settings["mixed_precision"], "seed": run["seed"]}
+        return runs.record(run["recipe"], run.get("imports", ()), command, data=self.record, **asked)
 
     def _load(self, split, **kwargs):
         chosen = {key: self.settings[key] for key in ("image_size", "channels", "data_dir", "batch_size")}
@@ -101,8 +118,8 @@ class Data:
         return batches.take(-(-VALIDATION // size)).cache()
 
 
-def run_recipe(run, settings, data, folder, say):
-    """Train a recipe and score it."""
+def run_recipe(run, settings, data, folder, record, say):
+    """Train a recipe, score it, and tell its row."""
     asked = {"jit_compile": settings["jit"], "steps_per_execution": settings["steps_per_execution"]}
 
     def build(total_steps):
@@ -118,36 +135,43 @@ def run_recipe(run, settings, data, folder, say):
         )
 
     say(stage="building", fraction=0.0)
-    runs.write(folder, run["recipe"], run.get("imports", ()))
-    model = build(total_steps=1000)
+    begun = runs.read(folder)
+    goes_on = begun.get("total_steps") and not runs.differing(begun, record, SAME)
+    model = build(total_steps=begun["total_steps"] if goes_on else 1000)
     train = data.training_batches(run["seed"], model.data_needs)
-    executions = planned_executions(model, train, settings, data)
+    each = model.steps_per_execution
+    executions = begun["total_steps"] // each if goes_on else planned_executions(model, train, settings, data)
     length = segment_length(executions)
     segments = executions // length
-    steps = segments * length * model.steps_per_execution
+    steps = segments * length * each
+    if not goes_on:
+        model = build(total_steps=steps)
+        train = data.training_batches(run["seed"], model.data_needs)
+    record |= {"total_steps": steps, "jit_compile": bool(model.jit_compile), "steps_per_execution": each}
 
-    model = build(total_steps=steps)
+    keeper = gz.callbacks.Checkpoint(folder / STATE, keep=1, fresh=not goes_on)
     curve = Curve(model, data, settings["features"], segments)
     clock = Clock(curve, lambda begun: say(stage="training", fraction=0.9 * begun / (segments * length)))
     reset_peak_memory()
     guard = gz.callbacks.StopOnDivergence()
-    each = length * model.steps_per_execution
-    model.fit(train, steps_per_epoch=each, epochs=segments, verbose=0, callbacks=[guard, clock])
+    write = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: runs.write(folder, record))
+    settings_of_fit = {"steps_per_epoch": length * each, "epochs": segments, "verbose": 0}
+    model.fit(train, callbacks=[guard, clock, write, keeper], **settings_of_fit)
     if guard.reason:
-        model.save(folder / "model.keras")  # with the last good weights
+        model.save(folder / runs.MODEL)  # with the last good weights
+        shutil.rmtree(folder / STATE)
         raise FloatingPointError(guard.reason)
-    for point in curve.points:
+    points = clock.points
+    for point in points:
         point["seconds"] += (clock.train_seconds() or 0.0) / clock.executions  # the first execution, without compilation
     row = {
         "steps": steps,
         "train_s": clock.train_seconds(),
         "compile_s": clock.compile_seconds(),
-        "curve": curve.points,
+        "curve": points,
         "curve_n": curve.distance.n,
         "params": model.count_params(),
         "summary": gz.recipes.get(run["recipe"]).summary,
-        "jit_compile": bool(model.jit_compile),
-        "steps_per_execution": model.steps_per_execution,
         **peak_memory(),
     }
     if row["train_s"]:
@@ -163,8 +187,9 @@ def run_recipe(run, settings, data, folder, say):
     scores = gz.evaluate(model, data.test, features=settings["features"], seed=run["seed"], train=data.train)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
 
-    say(stage="writing", fraction=0.99)
-    model.save(folder / "model.keras")
+    say(row=plain(record | row))
+    model.save(folder / runs.MODEL)
+    shutil.rmtree(folder / STATE)
     shown = {}
     if hasattr(model, "sample"):
         shown["samples"] = model.sample(GRID, seed=run["seed"])
@@ -180,7 +205,6 @@ def run_recipe(run, settings, data, folder, say):
         if lines is not None:
             write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
     save_arrays(folder, shown)
-    return row
 
 
 def latent_walks(model, images):
@@ -201,22 +225,23 @@ def latent_walks(model, images):
     return np.asarray(made).reshape(len(axes), STEPS, *images.shape[1:])
 
 
-def run_control(run, settings, data, folder, say):
-    """Score images that no model made."""
+def run_control(run, settings, data, folder, record, say):
+    """Score images that no model made, and tell the row."""
     say(stage=run["recipe"], fraction=list(controls.CONTROLS).index(run["recipe"]) / len(controls.CONTROLS))
     images, others = controls.CONTROLS[run["recipe"]](data.train, data.n, run["seed"])
     # Without others, where all training images are in the control, there is no nearest one.
     metrics = gz.metrics.SampleMetrics(data.test, others if len(others) else None, features=settings["features"])
     scores = metrics(images)
-    write_png(folder / "samples.png", images[:GRID])
     shown = {"samples": images[:GRID]}
     if run["recipe"] in controls.RECONSTRUCT:
         model = controls.RECONSTRUCT[run["recipe"]](data.train)
         scores |= score_reconstructions(data.test, model.reconstruct(data.test), metrics)
         shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
+    say(row=plain(record | {"scores": scores, "distance_name": distance_name(scores)}))
+    write_png(folder / "samples.png", shown["samples"])
+    if "reconstructions" in shown:
         write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
     save_arrays(folder, shown)
-    return {"scores": scores, "distance_name": distance_name(scores)}
 
 
 def images_a_step(model, settings):
@@ -237,7 +262,7 @@ class Curve:
     """Losses after every segment of training and, at some of them, the distance of samples on the validation split."""
 
     def __init__(self, model, data, features, segments):
-        self.model, self.data, self.points = model, data, []
+        self.model, self.data = model, data
         self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
         self.distance = SampleDistance(controls.real_images(data.validation, CURVE_N, seed=0)[0], features, CURVE_N)
@@ -247,7 +272,7 @@ class Curve:
         point = {"steps": steps, "seconds": seconds, **logs, **{f"val_{key}": value for key, value in validation.items()}}
         if segment in self.looks:
             point["distance"] = self.sample_distance()
-        self.points.append(point)
+        return point
 
     def sample_distance(self):
         if hasattr(self.model, "fit_prior"):

@@ -12,38 +12,53 @@ SEGMENTS = 10  # at least as many points in a learning curve, where there are st
 class Clock(keras.callbacks.Callback):
     """Training seconds; pauses for compilation, and for `measure` after every segment (an epoch of Keras).
 
-    Reading the logs at the end of a segment waits for the device, which may lag behind Python.
+    Reading the logs at the end of a segment waits for the device, which may lag behind Python. A training that goes on in another
+    process is compiled there again.
 
     Args:
         measure: callable of `(segment, steps, seconds, logs)`, or None. Defaults to None.
         progress: callable of the number of executions begun, or None. Defaults to None.
+
+    Attributes:
+        laps: list of the seconds of each segment, without those of the first execution in a process.
+        executions: int. How many there were.
+        points: list of what `measure` gave.
     """
 
     def __init__(self, measure=None, progress=None):
         super().__init__()
         self.measure, self.progress = measure, progress
-        self.first = None  # seconds of the first execution, in which Keras compiles
-        self.laps = []  # seconds of each segment, without the first execution
-        self.executions = 0
+        self.firsts = []  # seconds of the first execution in each process, in which Keras compiles
+        self.laps, self.executions, self.points = [], 0, []
+        self._begun, self._compiling = 0, True  # executions in this process, and whether the first one runs
+
+    def get_state(self):
+        return {"firsts": self.firsts, "laps": self.laps, "executions": self.executions, "points": self.points}
+
+    def set_state(self, state):
+        self.firsts, self.laps = list(state["firsts"]), list(state["laps"])
+        self.executions, self.points = state["executions"], list(state["points"])
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began = time.perf_counter()
 
     # Not on_train_batch_end: a callback there makes Keras read the logs of every batch.
     def on_train_batch_begin(self, batch, logs=None):
-        if self.executions == 1 and self.first is None:
+        if self._begun == 1 and self._compiling:
             int(self.model.optimizer.iterations)  # waits for the device
             self._end_first()
+        self._begun += 1
         self.executions += 1
         if self.progress:
             self.progress(self.executions)
 
     def _end_first(self):
         now = time.perf_counter()
-        self.first, self.began = now - self.began, now
+        self.firsts.append(now - self.began)
+        self.began, self._compiling = now, False
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.first is None:
+        if self._compiling:
             self._end_first()
         self.laps.append(time.perf_counter() - self.began)
         if getattr(self.model, "stop_training", False):
@@ -52,15 +67,16 @@ class Clock(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss became {loss} in segment {epoch + 1}; lower the learning rate.")
         if self.measure:
-            self.measure(epoch, int(self.model.optimizer.iterations), sum(self.laps), logs)
+            self.points.append(self.measure(epoch, int(self.model.optimizer.iterations), sum(self.laps), logs))
 
     def train_seconds(self):
-        """Seconds of all executions, the first counted as an average one; None if there was no other."""
-        return sum(self.laps) * self.executions / (self.executions - 1) if self.executions > 1 else None
+        """Seconds of all executions, the first of a process counted as an average one; None if there was no other."""
+        timed = self.executions - len(self.firsts)
+        return sum(self.laps) * self.executions / timed if timed > 0 else None
 
     def compile_seconds(self):
-        """Seconds that the first execution took longer than an average one."""
-        return max(0.0, self.first - (self.train_seconds() or 0.0) / self.executions)
+        """Seconds that the first execution took longer than an average one, of each process."""
+        return max(0.0, sum(self.firsts) - len(self.firsts) * (self.train_seconds() or 0.0) / self.executions)
 
 
 def seconds_per_execution(model, train, budget):

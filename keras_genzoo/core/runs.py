@@ -20,27 +20,28 @@ NAME, MODEL = "run.json", "model.keras"
 PACKAGE = Path(__file__).parents[1]
 
 
-def record(recipe, imports=(), **settings):
+def record(recipe, imports=(), command=None, **settings):
     """All by which a run can be told from others and made again.
 
     Args:
         recipe: str.
         imports: list of str. What was imported for it, see `plugins.import_named`.
+        command: list of str or None. None is this process's own command line.
         **settings: what else it follows from: `hyperparameters`, `data`, `seed` and so on.
 
     Returns:
         dict that JSON can hold, with the command line, versions, the machine, and the hash of the package's code.
     """
+    settings = json.loads(json.dumps(settings, default=_name))
+    known = {"command": command or command_line(), "environment": environment()}
+    return {"recipe": recipe, "imports": list(imports), **settings, **known}
+
+
+def command_line():
+    """How this process was started, a list of str."""
     main = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", main.parent] if main and main.parent else [Path(sys.argv[0]).name]
-    settings = json.loads(json.dumps(settings, default=_name))
-    return {
-        "recipe": recipe,
-        "imports": list(imports),
-        **settings,
-        "command": [*program, *sys.argv[1:]],
-        "environment": environment(),
-    }
+    return [*program, *sys.argv[1:]]
 
 
 def _name(value):

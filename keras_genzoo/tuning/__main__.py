@@ -9,8 +9,9 @@ import os
 import sys
 
 from keras_genzoo.core import devices
+from keras_genzoo.core.processes import end_with_stdin
 from keras_genzoo.tuning.search import Search
-from keras_genzoo.tuning.trials import IMPORTS, SUPERVISED, Trials, end_with_stdin, run_trial
+from keras_genzoo.tuning.trials import IMPORTS, SUPERVISED, Trials, run_trial
 
 
 def main(folder, trial=None):

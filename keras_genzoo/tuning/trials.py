@@ -2,12 +2,10 @@
 
 import json
 import os
-import signal
 import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -17,6 +15,7 @@ from tqdm import tqdm
 
 from keras_genzoo.core import devices
 from keras_genzoo.core.files import read_json, replacing
+from keras_genzoo.core.processes import end_with_stdin
 from keras_genzoo.core.saving import load
 from keras_genzoo.tuning.hypermodel import get_objective
 
@@ -190,11 +189,6 @@ def supervise(search, workers):
             process.terminate()
         for process in (*running.values(), chief):
             process.wait()
-
-
-def end_with_stdin():
-    """End this process when stdin ends, for then whoever started it is gone."""
-    threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), signal.SIGKILL)), daemon=True).start()
 
 
 def run_trial(search, name):
