@@ -169,17 +169,33 @@ class Counting(keras.callbacks.Callback):
         self.batches = state["batches"]
 
 
-def test_more_epochs_go_on_and_a_finished_training_stays(tmp_path):
+@pytest.mark.parametrize("kind", ["loaded", "repeated"])
+def test_more_epochs_go_on_and_a_finished_training_stays(tmp_path, kind):
     whole = build()
-    history = train(whole, None, epochs=4)
-    train(build(), tmp_path, epochs=2)
+    history = train(whole, None, kind, epochs=4)
+    train(build(), tmp_path, kind, epochs=2)
     finished = build()
+    steps = {"steps_per_epoch": 4} if kind == "repeated" else {}
     keeper = gz.callbacks.Checkpoint(tmp_path)
-    two = finished.fit(data_of("loaded"), epochs=2, verbose=0, callbacks=[keeper]).history
+    two = finished.fit(data_of(kind), epochs=2, verbose=0, callbacks=[keeper], **steps).history
     assert keeper.finished and keeper.begun == (2, 0) and two == {name: values[:2] for name, values in history.items()}
+    assert train(finished, tmp_path, kind, epochs=4) == history
+    assert_equal(finished, whole)
+
+
+def test_a_fresh_training_leaves_what_is_there_alone(tmp_path):
+    whole = build()
+    history = train(whole, None)
+    train(build("vae"), tmp_path, epochs=1)
+    with pytest.raises(ValueError, match="another model"):
+        train(build(), tmp_path)
+    model, keeper = build(), gz.callbacks.Checkpoint(tmp_path, fresh=True)
+    validation = tf.data.Dataset.from_tensor_slices(IMAGES[:6]).batch(3)
+    settings = {"epochs": 3, "verbose": 0, "validation_data": validation, "callbacks": [keeper]}
+    assert model.fit(data_of("loaded"), **settings).history == history
+    assert_equal(model, whole)
     again = build()
-    assert train(again, tmp_path, epochs=4) == history
-    assert_equal(again, whole)
+    assert again.fit(data_of("loaded"), **settings).history == history and keeper.finished  # which is there now
 
 
 def test_callbacks_without_a_state_are_named(tmp_path, capsys):

@@ -282,6 +282,47 @@ def interrupted(folder, data, workers=1, trials=3, ready=1, victim=None):
     return process
 
 
+def test_a_trial_goes_on_where_it_was_stopped(data, tmp_path):
+    hp, found = keras_tuner.HyperParameters(), {}
+    own = hypermodel(ema=0.9, warmup=0.5, seed=3)
+
+    class Stopped(Exception):
+        pass
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 7:  # of nine, behind the third after which there is a look
+                raise Stopped
+
+    for name, callbacks in (("whole", []), ("stopped", [Stop()])):
+        rungs = []
+        trial = lambda callbacks, rungs=rungs, name=name: own.fit(  # noqa: E731
+            hp, own.build(hp), data, epochs=2, callbacks=callbacks, rung=lambda r: rungs.append(r["loss"]), folder=tmp_path / name
+        )
+        if callbacks:
+            with pytest.raises(Stopped):
+                trial(callbacks)
+        found[name] = trial([]), rungs
+    (whole, looks), (resumed, looks_again) = found["whole"], found["stopped"]
+    timed = {"train_seconds", "sample_seconds"}
+    assert {key: resumed[key] for key in resumed.keys() - timed} == {key: whole[key] for key in whole.keys() - timed}
+    assert looks_again == 2 * looks and len(looks) == 1  # it was stopped behind the look, which the same numbers pass again
+    record = json.loads((tmp_path / "stopped" / "run.json").read_text())
+    assert record["recipe"] == "vae" and record["hyperparameters"]["ema"] == 0.9 and record["total_steps"] == 12
+
+
+def test_a_search_that_has_ended_is_extended_by_more_trials(data, tmp_path, answers):
+    search = lambda trials: tuning.Search(tmp_path, hypermodel(), data, trials=trials, budget=1.0)  # noqa: E731
+    assert len(search(2).run() and search(2).results()) == 2
+    first = [row["hyperparameters"] for row in search(2).results()]
+    search(4).run()
+    rows = tuning.Search.open(tmp_path).results()
+    assert [row["status"] for row in rows] == ["completed"] * 4 and len(answers.orders) == 4
+    assert [row["hyperparameters"] for row in rows][:2] == first
+    with pytest.raises(ValueError, match="holds another search, of other trials"):
+        search(3)
+
+
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_was(data, tmp_path):
     process = interrupted(tmp_path / "tune", data, ready=2)  # the second trial runs
@@ -332,7 +373,7 @@ class Watched:
         return {"loss": 4.0}
 
     def fit_prior(self, train):
-        self.seen["fit_prior"] = levels(train.take(6))
+        self.seen["fit_prior"] = levels(train)
 
     def count_params(self):
         return 5
@@ -397,7 +438,7 @@ def test_a_trial_is_hopeless_where_it_is_worse_than_the_median_of_those_that_end
             model = types.SimpleNamespace(save=lambda path: None)
             build = staticmethod(lambda hp: None)
 
-            def fit(self, hp, model, data, rung, budget, epochs):
+            def fit(self, hp, model, data, rung, folder, budget, epochs):
                 found.append((rung and rung({objective: sign * value}), data, budget, epochs))
                 return {objective: sign * value}
 
@@ -559,7 +600,7 @@ def test_a_folder_of_another_search_is_refused_and_overwritten_if_asked(tmp_path
     kwargs = {"folder": tmp_path / "tune", "hypermodel": hypermodel(), "data": data, "epochs": 1}
     tuning.Search(**kwargs, trials=3)
     (tmp_path / "tune" / "trials").mkdir()
-    fails("another search, of other trials", **kwargs, trials=4)
+    fails("another search, of other trials", **kwargs, trials=1)
     tuning.Search(**kwargs, trials=4, overwrite=True)
     assert not (tmp_path / "tune" / "trials").exists()
     assert tuning.Search.open(tmp_path / "tune").settings["trials"] == 4

@@ -65,6 +65,7 @@ class Fitting:
                 raise
             finally:
                 self.validation_data = None
+                progress.read_on(self)
 
 
 def _listed(callbacks):

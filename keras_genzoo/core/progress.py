@@ -162,6 +162,12 @@ class _Skipping:
         return self.model.get_metrics_result()
 
 
+def read_on(model):
+    """End what is left of the skipping, where a training ended before it came to that."""
+    if isinstance(model.train_function, _Skipping):
+        model.train_function = model.train_function.function
+
+
 class _Callbacks(keras.callbacks.CallbackList):
     """Says nothing of the batches that are skipped."""
 

@@ -1,9 +1,11 @@
 """A recipe as KerasTuner searches it, and what a search may look for."""
 
 import contextlib
+import functools
 import math
 import os
 import time
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -11,10 +13,13 @@ from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 
 from keras_genzoo import data as data_module
 from keras_genzoo import recipes
-from keras_genzoo.core import budgets
+from keras_genzoo.core import budgets, runs
+from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.evaluation import SampleDistance
 from keras_genzoo.recipes import space as spaces
 
+# What must be the same for a trial to go on, see the benchmark's.
+SAME = ("recipe", "hyperparameters", "data", "dtype", "budget", "epochs", "environment")
 RUNG = 3  # a third of a trial's training is when it may be stopped
 # Beside what `fit` logs; the numbers that are better when smaller, but for those in LARGER.
 MEASURED = ("fd", "parameters", "sample_seconds", "train_seconds")
@@ -160,6 +165,7 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         initial_epoch=0,
         callbacks=(),
         rung=None,
+        folder=None,
         **kwargs,
     ):
         """Train the model of `hp` and measure it.
@@ -174,6 +180,8 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
             initial_epoch: left out: every round of Hyperband trains afresh, so that schedules run to their end.
             callbacks: Keras callbacks of the training. Defaults to none.
             rung: callable of what was measured after a third of the training, which says by True that it is to end there.
+            folder: str, Path or None. Where the training keeps its state and its record, by which it goes on if it is stopped,
+                see `callbacks.Checkpoint`. Defaults to None, nowhere.
             **kwargs: of `model.fit`, as `verbose`.
 
         Returns:
@@ -186,13 +194,19 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         """
         try:
             check_length(budget, epochs)
-            train, validation = self._batches(hp, x, validation_data, model.data_needs)
+            train, validation, codes = self._batches(hp, x, validation_data, model.data_needs)
         except (ValueError, OSError) as error:
             raise keras_tuner.errors.FatalValueError(str(error)) from error
+        record = self._record(hp, x, train, validation, budget, epochs) if folder is not None else {}
+        begun = runs.read(folder) if record else {}
+        goes_on = bool(begun) and not runs.differing(begun, record, SAME)
         length, count = int(train.cardinality()), train.images_count
         train, each = train.repeat(), model.steps_per_execution
         train.images_count = count  # which some models ask for
-        if budget is not None:
+        if goes_on:
+            each = begun["steps_per_execution"]
+            executions = begun["total_steps"] // each
+        elif budget is not None:
             executions = max(1, int(budget / budgets.seconds_per_execution(model, train, budget)))
         elif length < 0:
             raise ValueError("data are a dataset of unknown length, so epochs are unknown; give a budget.")
@@ -203,14 +217,19 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         parts = [max(1, executions // RUNG)] if rung is not None and executions >= RUNG else []
         parts.append(executions - sum(parts))
         model = self.build(hp, executions * each, each)
-        clock = budgets.Clock()
+        clock, kept = budgets.Clock(), []
+        if record:
+            runs.write(folder, record | {"total_steps": executions * each, "steps_per_execution": each})
+            kept = [Checkpoint(Path(folder) / "state", every_seconds=60, keep=1, fresh=not goes_on)]
         results = {}
         try:
             for index, part in enumerate(parts):
-                kept = [clock, *callbacks]
-                settings = {"epochs": 1, "steps_per_epoch": part * each, "callbacks": kept, "verbose": 0, **kwargs}
+                settings = {"epochs": index + 1, "initial_epoch": index, "steps_per_epoch": part * each, "verbose": 0}
+                settings |= {"callbacks": [clock, *callbacks, *kept], **kwargs}
                 history = model.fit(train, **settings).history
-                results = {key: float(values[-1]) for key, values in history.items()} | self._measure(model, train, validation)
+                if kept and kept[0].begun > (index + 1, 0):  # what followed was begun too
+                    continue
+                results = {key: float(values[-1]) for key, values in history.items()} | self._measure(model, codes, validation)
                 results["steps"] = float(int(model.optimizer.iterations))
                 results["train_seconds"] = clock.train_seconds() or 0.0
                 bad = [name for name, value in results.items() if not math.isfinite(value)]
@@ -227,8 +246,15 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         self.model = model
         return results
 
+    def _record(self, hp, data, train, validation, budget, epochs):
+        splits = {"train": train, "validation": validation}
+        settings = {"hyperparameters": {**self.defaults, "seed": self.seed, **self.values(hp)}, "image_shape": self.image_shape}
+        settings |= {"dtype": self.dtype, "budget": budget, "epochs": epochs, "seed": self.seed}
+        source = data_module.loading.absolute(data) if isinstance(data, (str, os.PathLike)) else data_module.name_of(train)
+        return runs.record(self.name, data=runs.data_record(source, splits), **settings)
+
     def _batches(self, hp, data, validation_data, needs):
-        """Training and validation batches, with what else a model's `data_needs` ask for."""
+        """Batches to train and validate, with what else a model's `data_needs` ask for, and what gives the first unshuffled."""
         size = {**self.defaults, **self.values(hp)}["batch_size"]
         height, width, channels = self.image_shape
         settings = {**needs, "batch_size": size, "seed": self.seed, "image_size": (height, width)}
@@ -241,14 +267,16 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
                 raise ValueError("there is no validation_data; give some, or the name of a data set that has such a split.")
             validation_data = data
         train = data_module.load(data, "train", **settings)
-        return train, data_module.load(validation_data, "validation", **settings)
+        # In an order that does not depend on how far the training is.
+        codes = functools.partial(data_module.load, data, "train", **settings, shuffle=False)
+        return train, data_module.load(validation_data, "validation", **settings), codes
 
-    def _measure(self, model, train, validation):
-        """Everything that is known of a model, by name."""
+    def _measure(self, model, codes, validation):
+        """Everything that is known of a model, by name; `codes` gives the images of whose codes a prior is fitted."""
         results = {f"val_{key}": float(v) for key, v in model.evaluate(validation, verbose=0, return_dict=True).items()}
         results["parameters"] = float(model.count_params())
         if hasattr(model, "fit_prior"):
-            model.fit_prior(train)
+            model.fit_prior(codes())
         if hasattr(model, "sample"):
             results["fd"] = SampleDistance(validation, self.features, self.n)(model)
             model.sample(256, seed=0)

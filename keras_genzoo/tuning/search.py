@@ -19,8 +19,8 @@ from keras_genzoo.tuning.trials import ORACLES, Trials, supervise
 class Search:
     """A search whose trials run each in a process of its own, and whose state is a folder.
 
-    The same call again goes on where an interrupted search was, and runs no finished trial twice. Memory is given back after
-    each trial, and a crash costs one.
+    The same call again goes on where an interrupted search was, within the trial that ran too, and runs no finished trial twice;
+    with more trials it goes on where a search has ended. Memory is given back after each trial, and a crash costs one.
 
     Args:
         folder: str or Path. Of this search alone, new or of the same settings.
@@ -111,11 +111,12 @@ class Search:
                 for path in self.folder.iterdir():
                     if path.name != LOCK:
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        elif there and there != here:
+        elif there and {**there, "trials": here["trials"]} == here and (there["trials"] or 0) <= (here["trials"] or 0):
+            if there == here:
+                return
+        elif there:
             differing = ", ".join(key for key in here if there.get(key) != here[key])
             raise ValueError(f"{self.folder} holds another search, of other {differing}; choose another folder or overwrite it.")
-        elif there:
-            return
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise ValueError(f"{self.folder} holds other things than a search; choose a new or empty folder.")
         with replacing(file) as temporary:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -211,10 +212,11 @@ def run_trial(search, name):
     try:
         model = search.hypermodel.build(hp)
         stop = rung if search.settings["stop_hopeless"] else None
-        results = search.hypermodel.fit(hp, model, search.settings["data"], rung=stop, **settings)
+        results = search.hypermodel.fit(hp, model, search.settings["data"], rung=stop, folder=place, **settings)
         search.hypermodel.model.save(place / "model.keras")
         found = {"results": results}
     except Exception as error:
         traceback.print_exc()
         found = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     answer(place, found)
+    shutil.rmtree(place / "state", ignore_errors=True)
