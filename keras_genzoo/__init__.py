@@ -1,6 +1,14 @@
 """keras_genzoo: generative image models for Keras 3 behind one contract."""
 
 import importlib
+import os
+
+# Asked first, because Keras itself cannot be imported where a backend is missing.
+_backend = os.environ.get("KERAS_BACKEND") or importlib.import_module("keras").backend.backend()
+if _backend != "tensorflow":
+    raise ImportError(
+        f"Keras's backend is {_backend!r}, and keras_genzoo computes with 'tensorflow' alone; set KERAS_BACKEND to it."
+    )
 
 from keras_genzoo import (
     adversarial,

@@ -1,7 +1,10 @@
-"""Models that earlier versions saved: what they computed then they compute now."""
+"""Files of models: what earlier versions saved computes what it did, and what is damaged or of something else is said."""
 
 import json
+import os
 import runpy
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -173,3 +176,90 @@ def test_a_closed_form_is_of_functional_networks_alone():
         gz.models.Autoencoder(
             encoder, gz.networks.mlp(3, (8, 8, 1), width=8), regularizers=[gz.regularizers.Contractive(method="closed_form")]
         )
+
+
+# Files that are not what they should be
+
+
+def test_a_damaged_file_is_one_sentence_or_the_same_model(tmp_path):
+    content = (FOLDER / "vae.keras").read_bytes()
+    draw, path, kinds = np.random.default_rng(0), tmp_path / "damaged.keras", {"loaded": 0, "refused": 0}
+    for place in [*range(0, 40, 7), *draw.integers(0, len(content), 40), *range(len(content) - 20, len(content), 5)]:
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(changed)
+        try:
+            gz.load(path)
+            kinds["loaded"] += 1  # a byte that says nothing, as of the time of a file
+        except ValueError as error:
+            kinds["refused"] += 1
+            assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 600
+    assert kinds["refused"] > kinds["loaded"]
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="is no .keras file, or is damaged"):
+        gz.load(path)
+
+
+def test_a_config_of_something_else_is_one_sentence(tmp_path):
+    for config in (
+        "garbage",
+        "{}",
+        "[]",
+        '{"class_name": "Dense"}',
+        json.dumps({"class_name": "Nobody", "registered_name": "a>b"}),
+    ):
+        path = tmp_path / "other.keras"
+        with zipfile.ZipFile(FOLDER / "vae.keras") as source, zipfile.ZipFile(path, "w") as other:
+            for name in source.namelist():
+                other.writestr(name, config if name == "config.json" else source.read(name))
+        with pytest.raises(ValueError) as caught:
+            gz.load(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_classes_of_ones_own_are_given_by_name(tmp_path):
+    as_younger(FOLDER / "vae.keras", tmp_path / "own.keras")
+    registry = keras.saving.get_custom_objects()
+    known = registry.pop("tests>Younger")
+    try:
+        assert isinstance(gz.load(tmp_path / "own.keras", custom_objects={"tests>Younger": known}), known)
+    finally:
+        registry["tests>Younger"] = known
+
+
+def test_a_class_of_a_script_is_refused_when_it_is_saved(images, tmp_path):
+    class Script(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    Script.__module__ = "__main__"
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), Script(), keras.layers.Flatten(), keras.layers.Dense(2)])
+    decoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(64), keras.layers.Reshape((8, 8, 1))])
+    model = gz.models.Autoencoder(encoder, decoder)
+    with pytest.raises(ValueError, match="Script is neither registered nor found"):
+        model.save(tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("recipe", ["vae", "gan"])
+def test_weights_with_averages_and_without_load_into_each_other(recipe, images, tmp_path):
+    build = lambda **settings: gz.build(recipe, (8, 8, 1), seed=1, jit_compile=False, width=8, **settings)  # noqa: E731
+    with_averages, without = build(ema=0.9), build(ema=None)
+    with_averages.fit(images, batch_size=4, epochs=2, verbose=0)
+    with_averages.save_weights(tmp_path / "with.weights.h5")
+    without.load_weights(tmp_path / "with.weights.h5")
+    np.testing.assert_allclose(without.sample(4, seed=0), with_averages.sample(4, seed=0), atol=1e-6)
+    assert np.abs(without.sample(4, seed=0) - with_averages.sample(4, seed=0, averaged=False)).max() > 1e-4
+
+    without.fit(images, batch_size=4, verbose=0)
+    without.save_weights(tmp_path / "without.weights.h5")
+    for again in (with_averages, build(ema=0.9)):
+        again.load_weights(tmp_path / "without.weights.h5")
+        np.testing.assert_allclose(again.sample(4, seed=0), without.sample(4, seed=0), atol=1e-6)
+        again.fit(images, batch_size=4, verbose=0)  # from which its averages begin
+
+
+def test_another_backend_is_one_sentence(monkeypatch):
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    ended = subprocess.run([sys.executable, "-c", "import keras_genzoo"], env=environment, capture_output=True, text=True)
+    assert "ImportError: Keras's backend is 'jax', and keras_genzoo computes with 'tensorflow' alone" in ended.stderr

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_genzoo.core import randomness
 
+PREFIX, STEPS = "average_", "average_steps_of_"  # of the names of a model's own variables
 UNKNOWN = 2**31  # steps of averages in files that do not tell: they go on with their full decay
 
 
@@ -35,27 +36,31 @@ class Pairs:
         return [*trainable, *rest]
 
     def loaded(self, store):
-        """After reading a file: version 0.1.0 did not keep the steps."""
+        """After reading a file: version 0.1.0, which numbers variables, did not keep the steps; others may have no averages."""
         for steps in self.steps.values():
             if steps.name not in store.keys():
-                steps.assign(UNKNOWN)
+                steps.assign(UNKNOWN if "0" in store else 0)
 
 
 def _averaged(model):
-    """The floating-point variables of a model's `averaged` arguments."""
-    return [] if model.ema is None else [v for v in model._variables_of(model.averaged, "variables") if "float" in v.dtype]
+    """The floating-point variables of a model's `averaged` arguments, if it keeps averages."""
+    return [] if model.ema is None else _floats(model)
+
+
+def _floats(model):
+    return [v for v in model._variables_of(model.averaged, "variables") if "float" in v.dtype]
 
 
 def pairs(model):
     """Add an average to the model for each floating-point variable of its `averaged` arguments, as `Pairs`."""
     averaged = _averaged(model)
     made = [(variable, _average(model, variable)) for variable in averaged]
-    steps = {name: randomness.counter(model, f"average_steps_of_{name}") for name in model.optimizers if made}
+    steps = {name: randomness.counter(model, f"{STEPS}{name}") for name in model.optimizers if made}
     return Pairs(made, steps, _clocks(model, averaged, steps))
 
 
 def _average(model, variable):
-    average = model.add_weight(shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"average_{variable.name}")
+    average = model.add_weight(shape=variable.shape, dtype=variable.dtype, trainable=False, name=f"{PREFIX}{variable.name}")
     average.assign(variable.value)
     return average
 
@@ -97,6 +102,22 @@ def renew(model, settled=False):
         if id(variable) in values:
             average.assign(values[id(variable)])
     model._averages = Pairs(made, model._averages.steps, _clocks(model, averaged, model._averages.steps))
+
+
+def take(model, found):
+    """Give the weights of a model without averages the values of those in a file, where these have begun.
+
+    Args:
+        model: `GenerativeModel`.
+        found: dict of names, as of `_own_variables`, to arrays.
+    """
+    if not any(found[name] for name in found if name.startswith(STEPS)):
+        return
+    counts = {}
+    for variable in _floats(model):
+        name = f"{PREFIX}{variable.name}"
+        count = counts[name] = counts.get(name, -1) + 1
+        variable.assign(found[f"{name}#{count}" if count else name])
 
 
 def settle(model):

@@ -1,7 +1,10 @@
 """Models from files, and weights from models; and what a damaged or foreign file gets."""
 
+import json
 import re
+import textwrap
 import zipfile
+import zlib
 from itertools import zip_longest
 from pathlib import Path
 
@@ -12,13 +15,15 @@ from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import constructor_arguments, layers_of
 
 
-def load(path):
+def load(path, custom_objects=None):
     """Load a model that `save` wrote: networks, optimizers, averages, priors and the state of the noise.
 
     Variables that a file of an earlier version lacks keep the values of a fresh model.
 
     Args:
         path: str or Path of a `.keras` file.
+        custom_objects: dict of names to classes and functions of your own that are not registered, as of
+            `keras.saving.load_model`. Defaults to None.
 
     Returns:
         The compiled model.
@@ -29,24 +34,33 @@ def load(path):
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}; expected a .keras file that model.save wrote.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .keras file, or was cut off; save the model again with model.save('name.keras').")
+    _check_whole(path)
     plugins.import_installed()
     try:
-        model = keras.saving.load_model(path)
-    except TypeError as error:
-        unknown = re.search(r"Could not locate class '(.+?)'", str(error))
-        if unknown is None:
-            raise
-        raise ValueError(
-            f"{path} holds a {unknown[1]}, a class that is not known here; import the module that defines it first (`import` in "
-            f"Python, --import MODULE of the commands)."
-        ) from error
-    except KeyError as error:
-        raise ValueError(f"{path} is no .keras file, or was cut off ({error}); save the model again with model.save.") from error
+        model = keras.saving.load_model(path, custom_objects=custom_objects)
+    except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
+        unknown = re.search(r"Could not locate (?:class|function) '(.+?)'", str(error))
+        if unknown:
+            raise ValueError(
+                f"{path} holds a {unknown[1]}, a class that is not known here; import the module that defines it first (`import` "
+                f"in Python, --import MODULE of the commands), or give it in custom_objects=."
+            ) from error
+        raise ValueError(f"{path} cannot be loaded: {textwrap.shorten(str(error), 400)}") from error
     if not isinstance(model, GenerativeModel):
         raise ValueError(f"{path} holds a {type(model).__name__}, expected a generative model saved by keras_genzoo.")
     return model
+
+
+def _check_whole(path):
+    """Raise one sentence unless a file is a `.keras` archive as it was written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
+            json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{path} is no .keras file, or is damaged ({error}); save the model again with model.save.") from error
 
 
 def take_weights(model, source):

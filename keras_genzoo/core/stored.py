@@ -55,7 +55,17 @@ class Stored:
         taken = {id(average) for _, average in self._averages.all} | {id(steps) for steps in self._averages.steps.values()}
         return self._averages.numbered([v for v in super()._numbered_variables() if id(v) not in taken])
 
+    def load_weights(self, filepath, *args, **kwargs):
+        """`keras.Model.load_weights`. A model without averages takes those of the file for its weights, and averages that a file
+        lacks begin with its weights."""
+        self._found = {}
+        super().load_weights(filepath, *args, **kwargs)
+        averages.take(self, self._found)
+
     def load_own_variables(self, store):
+        if self.ema is None:
+            self._found = {name: store[name][()] for name in store.keys() if name.startswith(averages.PREFIX)}
+            store = {name: store[name] for name in store.keys() if name not in self._found}
         super().load_own_variables(store)
         self._averages.loaded(store)
 
@@ -65,7 +75,9 @@ def _check_loadable(model):
     for layer in model._flatten_layers():
         cls = type(layer)
         registered = keras.saving.get_registered_object(keras.saving.get_registered_name(cls))
-        if cls is not registered and getattr(importlib.import_module(cls.__module__), cls.__name__, None) is not cls:
+        # What a script or a notebook defines is found by no other one.
+        module = None if cls.__module__ == "__main__" else importlib.import_module(cls.__module__)
+        if cls is not registered and getattr(module, cls.__name__, None) is not cls:
             raise ValueError(
                 f"{cls.__name__} is neither registered nor found in its module {cls.__module__}, so that the file could not be "
                 f'loaded again; write @keras.saving.register_keras_serializable("your_package") above the class.'
