@@ -323,6 +323,21 @@ def test_a_search_that_has_ended_is_extended_by_more_trials(data, tmp_path, answ
         search(3)
 
 
+@pytest.mark.parametrize("name", ["search.json", "trials/oracle.json", "trials/trial_0/trial.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_damaged_files_of_a_search_are_named_and_overwritten_unread(name, content, data, tmp_path, answers):
+    search = lambda **settings: tuning.Search(tmp_path, hypermodel(), data, trials=2, budget=1.0, **settings)  # noqa: E731
+    search().run()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))) as caught:
+        found = tuning.Search.open(tmp_path)
+        found.results()
+        found.run()
+    assert "\n" not in str(caught.value) and ("json" in str(caught.value) or "damaged" in str(caught.value))
+    search(overwrite=True).run()
+    assert len(tuning.Search.open(tmp_path).results()) == 2
+
+
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_was(data, tmp_path):
     process = interrupted(tmp_path / "tune", data, ready=2)  # the second trial runs

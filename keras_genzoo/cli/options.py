@@ -19,7 +19,7 @@ class OneSentence(click.Group):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             if ctx.find_root().params.get("traceback"):
                 raise
             raise click.UsageError(" ".join(str(error).split()), ctx) from error

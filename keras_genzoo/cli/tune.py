@@ -102,7 +102,8 @@ def tune(recipe, data, out, trials, oracle, ranges, overrides, image_size, mixed
         raise click.UsageError("--budget and --epochs exclude each other; give one.")
     search["budget"] = search["budget"] or (None if search["epochs"] else 60.0)
     out = Path("runs") / f"tune-{recipe}" if out is None else out
-    plugins.import_stored(read_json(out / "search.json").get("imports", []), imports, what=str(out))
+    if not search["overwrite"]:
+        plugins.import_stored(read_json(out / "search.json").get("imports", []), imports, what=str(out))
     options.use_device(device)
     shape = gz.data.load(data, "validation", image_size=image_size).element_spec.shape[1:]
     hypermodel = tuning.HyperRecipe(recipe, tuple(shape), search=ranges, dtype=mixed_precision, **settings, **overrides)

@@ -71,8 +71,19 @@ def write_whole(path, write, overwrite=True, **settings):
 
 
 def read_json(path):
-    """What a JSON file holds, or an empty dict where there is none."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """The dict that a JSON file holds, an empty one where there is no file.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    path = Path(path)
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); restore or remove it.") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, expected a dict; restore or remove it.")
+    return found
 
 
 def locked(folder, error, reason):

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import optimizers, order, progress
+from keras_genzoo.core import memory, optimizers, order, progress
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, first_batch, unpack
 from keras_genzoo.core.tracking import point
 
@@ -24,6 +24,7 @@ class Fitting:
 
         Raises:
             ValueError: the first batch of `x` or of `validation_data` is not what the model takes; sample or class weights.
+            MemoryError: that of the device or of the machine is used up.
         """
         if args:
             raise TypeError("fit() takes x and y by position and everything else by keyword.")
@@ -52,7 +53,11 @@ class Fitting:
             raise ValueError(f"there are {len(keepers)} callbacks that keep the state of the training, expected one at most.")
         keeper = keepers[0] if keepers and self.compiled else None  # Keras says what is wrong with a model that is not compiled
         callbacks = [each for each in callbacks if each not in keepers]
-        with keeper.opened(self, kwargs.get("epochs", 1)) if keeper else contextlib.nullcontext() as state:
+        size = len(tf.nest.flatten(first)[0])
+        with (
+            memory.enough(f"training in batches of {size}", "take smaller batches, images or networks, or mixed precision"),
+            keeper.opened(self, kwargs.get("epochs", 1)) if keeper else contextlib.nullcontext() as state,
+        ):
             self.survey(first, x)
             self._prepare_once(first, x)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import averages, codes, randomness
+from keras_genzoo.core import averages, codes, memory, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import pieces
 from keras_genzoo.core.checks import whole
@@ -76,7 +76,8 @@ def batched(method):
             if labels is not None and "labels" in signature.parameters and (self.conditional or given is not None):
                 settings["labels"] = tf.constant(self._labels(len(labels), None, labels), tf.int64)
             compiled = more and not self.run_eagerly
-            results.append(self._run(body, piece, row, settings, compiled=compiled))
+            with _enough_memory(method.__name__, len(piece)):
+                results.append(self._run(body, piece, row, settings, compiled=compiled))
         if len(results) == 1:
             return results[0]
         with tf.device("CPU"):  # where memory is
@@ -87,6 +88,10 @@ def batched(method):
     parameters.insert(place, inspect.Parameter("batch_size", inspect.Parameter.KEYWORD_ONLY, default=256))
     asked.__signature__ = signature.replace(parameters=parameters)
     return asked
+
+
+def _enough_memory(name, size):
+    return memory.enough(f"{name} in batches of {size}", "take a smaller batch_size, or fewer images")
 
 
 class Inference:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import devices, plugins
-from keras_genzoo.core.files import replacing
+from keras_genzoo.core.files import read_json, replacing
 
 NAME, MODEL = "run.json", "model.keras"
 PACKAGE = Path(__file__).parents[1]
@@ -92,14 +92,7 @@ def read(folder):
     Raises:
         ValueError: the file is damaged.
     """
-    file = Path(folder) / NAME
-    try:
-        found = json.loads(file.read_text()) if file.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON ({error}); remove it, and say what the run was by options.") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} holds a {type(found).__name__}, expected the record of a run; remove it.")
-    return found
+    return read_json(Path(folder) / NAME)
 
 
 def model_file(path):

@@ -103,10 +103,10 @@ class Search:
         stored = {**here, "imports": self.imports, "defaults": defaults}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{self.folder} is a file, expected a folder.")
-        there = read_json(file)
+        there = {} if overwrite else read_json(file)
         for key in ("imports", "defaults"):
             there.pop(key, None)
-        if there and overwrite:
+        if overwrite and file.exists():
             with self._lock():
                 for path in self.folder.iterdir():
                     if path.name != LOCK:
@@ -197,7 +197,7 @@ class Search:
         `HyperRecipe.fit` returned), and the `reason` of a failure."""
         rows = []
         for folder in sorted((self.folder / "trials").glob("trial_*")):
-            trial = keras_tuner.engine.trial.Trial.load(str(folder / "trial.json"))
+            trial = _trial(folder / "trial.json")
             answer = read_json(folder / "result.json")
             row = {"trial": trial.trial_id, "status": trial.status.lower()}
             row["hyperparameters"] = self.hypermodel.values(trial.hyperparameters)
@@ -233,9 +233,20 @@ class Search:
         }
 
 
+def _trial(file):
+    """What KerasTuner wrote of a trial."""
+    try:
+        return keras_tuner.engine.trial.Trial.load(str(file))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); remove its folder, and the trial runs again.") from error
+
+
 def _stored(folder):
     """What the folder of a search knows of it."""
-    try:
-        return json.loads((Path(folder) / "search.json").read_text())
-    except (OSError, ValueError):
-        raise ValueError(f"{folder} holds no search; `genzoo tune` makes one.") from None
+    found = read_json(Path(folder) / "search.json")
+    if not found:
+        raise ValueError(f"{folder} holds no search; `genzoo tune` makes one.")
+    lacking = [key for key in ("hypermodel", "space", "data", "objective", "oracle") if key not in found]
+    if lacking:
+        raise ValueError(f"{folder}/search.json lacks {lacking[0]!r}; restore it, or begin anew with overwrite.")
+    return found

@@ -60,8 +60,17 @@ class Trials(keras_tuner.engine.base_tuner.BaseTuner):
             super().save()
 
     def reload(self):
-        if not self._is_worker():
+        if self._is_worker():
+            return
+        try:
             super().reload()
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            for path in Path(self.project_dir).rglob("*.json"):
+                read_json(path)  # names the file that is no JSON
+            reason = repr(error.__cause__ or error.__context__ or error)
+            raise ValueError(
+                f"the state of the search in {self.project_dir} is damaged ({reason}); begin anew with overwrite."
+            ) from error
 
     def search(self):
         if self._is_worker() or "KERASTUNER_ORACLE_IP" in os.environ:
