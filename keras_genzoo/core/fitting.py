@@ -22,6 +22,8 @@ class Fitting:
     def fit(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.fit` after one look at the first batch: range, shape, `survey`, `prepare`.
 
+        Learning rates are those that the model was built with: constant, unless a recipe was told `total_steps`.
+
         Raises:
             ValueError: the first batch of `x` or of `validation_data` is not what the model takes; sample or class weights.
             MemoryError: that of the device or of the machine is used up.

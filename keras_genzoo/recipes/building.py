@@ -27,7 +27,8 @@ def build(
         name: str. A recipe, as `gz.recipes.names()` lists them.
         image_shape: `(height, width, channels)`.
         total_steps: int or None. Number of training steps planned: learning rates decay to zero over them and warm-ups take
-            their share. None keeps learning rates constant and leaves warm-ups out. Defaults to None.
+            their share. None keeps learning rates constant and leaves warm-ups out: how long `fit` trains is not known here,
+            and a model may be fitted again. `genzoo train` and the benchmark give it. Defaults to None.
         dtype: dtype policy or its name for every network, as "mixed_bfloat16"; None is Keras's global policy.
         run_eagerly, jit_compile, steps_per_execution: of `compile`; None is the recipe's own choice.
         **overrides: hyperparameters of the recipe, which `gz.recipes.describe(name)` lists. `seed` fixes the initial weights too,
