@@ -217,6 +217,19 @@ def test_train_learns_from_training_images_and_watches_validation_images(named, 
     assert orders[0] != orders[1]
 
 
+def test_train_takes_subfolders_for_classes_if_told_so(tmp_path, monkeypatch):
+    for level, name in enumerate(["train"] * 8 + ["test"] * 8 + ["extra"] * 8):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), level, "uint8")).save(tmp_path / "data" / name / f"{level}.png")
+    command = ["train", "vae", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--batch-size", "2"]
+    model = Recorder()
+    monkeypatch.setattr(gz, "build", lambda *args, **kwargs: model)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2 and "extra beside them" in result.output and "--no-splits" in result.output
+    genzoo(*command, "--no-splits")
+    assert len(model.seen["train"]) == 20 and {level // 8 for level in model.seen["train"]} == {0, 1, 2}
+
+
 def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_path, monkeypatch):
     tuned = {"recipe": "vae", "hyperparameters": {"latent_dim": 7, "width": 9}, "batch_size": 6}
     (tmp_path / "best.json").write_text(json.dumps(tuned))

@@ -37,6 +37,7 @@ def prepare(name, source, data_dir):
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 128, or that of --config]", show_default=False)
 @click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
 @options.channels
+@click.option("--splits/--no-splits", default=True, help="Take subfolders train, validation and test of a folder for splits.")
 @options.overrides
 @click.option("--config", type=options.FOLDER, help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
 @click.option("--seed", type=int, default=0)
@@ -54,6 +55,7 @@ def train(
     batch_size,
     image_size,
     channels,
+    splits,
     overrides,
     config,
     seed,
@@ -91,7 +93,7 @@ def train(
     if (out / "model.keras").exists() and not overwrite:
         raise click.UsageError(f"{out / 'model.keras'} exists; choose another --out, or --overwrite it.")
     shape = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
-    load = functools.partial(gz.data.load, data, batch_size=batch_size, **shape)
+    load = functools.partial(gz.data.load, data, batch_size=batch_size, splits=splits, **shape)
     images = load(split="train", seed=seed)
     steps = int(images.cardinality())
     shape = tuple(images.element_spec.shape[1:])
