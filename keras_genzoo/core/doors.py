@@ -5,6 +5,7 @@ import functools
 
 import tensorflow as tf
 
+from keras_genzoo.core import streams
 from keras_genzoo.core.batches import check_batch, check_rows, first_batch
 
 
@@ -73,15 +74,19 @@ class Doors:
         """Hook of `train_on_batch`, `test_on_batch` and `evaluate`: raise one sentence if they miss what `survey` sets."""
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate` after one look at the first batch, as `fit` takes it.
+        """`keras.Model.evaluate` after one look at the data, as `fit` takes them.
 
         A model that was never trained is evaluated as it was built: `prepare` belongs to training.
         """
-        if not kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has looked at them
-            batch, x = first_batch(x, y, kwargs.get("batch_size"))
-            check_batch(self, batch, "images")
-            check_rows(self, batch, "images")
-            self.check_surveyed()
-        # The same noise in every validation, so that epochs compare.
-        self._counters["random_test"].assign(0)
-        return super().evaluate(x, y, *args, **kwargs)
+        by_fit = kwargs.get("_use_cached_eval_dataset")  # which has looked at them
+        with contextlib.nullcontext() if by_fit else streams.Watch() as watch:
+            if watch:
+                batch, x = first_batch(streams.taken(x), y, kwargs.get("batch_size"))
+                check_batch(self, batch, "images")
+                check_rows(self, batch, "images")
+                streams.check_whole(x, "images")
+                self.check_surveyed()
+                x = watch.over(x, "images")
+            # The same noise in every validation, so that epochs compare.
+            self._counters["random_test"].assign(0)
+            return super().evaluate(x, y, *args, **kwargs)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.images import check_images, to_levels
+from keras_genzoo.core.images import check_images, check_layout, to_levels
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -85,6 +85,7 @@ class Arrays(Source):
         if images.ndim == 3:
             images = images[..., None]
         check_images(images, what)
+        check_layout(images.shape[1:], what)
         return images, None if labels is None else _labels(labels, len(images), self.name)
 
 
