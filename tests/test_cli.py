@@ -189,6 +189,9 @@ class Recorder:
         self.seen["sample"] = n, seed, batch_size
         return np.random.default_rng(seed).random((n, 8, 8, 1), dtype="float32")
 
+    def sample_batches(self, n, seed, batch_size):
+        yield self.sample(n, seed, batch_size)
+
     def save(self, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("saved")

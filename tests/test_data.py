@@ -172,6 +172,91 @@ def test_further_images_come_with_each_and_every_image_comes_once(cache):
         gz.data.load(images, neighbours=1, further=2)
 
 
+# Images that have an edge left or right: level 10 n at the left, and 10 n + 1 at the right.
+EDGED = (10 * np.arange(24)[:, None, None, None] + np.arange(2)[None, None, :, None]).repeat(3, 1).astype("uint8")
+
+
+def edged_folder(folder):
+    for number, image in enumerate(EDGED):
+        write_image(folder / "train" / f"{number:02}.png", image[..., 0])
+        write_image(folder / "test" / f"{number:02}.png", image[..., 0])
+    return folder
+
+
+FLIPPED = {
+    "array": (lambda _: (EDGED, np.arange(24)), {"labels": True}),
+    "pipeline": (lambda _: tf.data.Dataset.from_tensor_slices((EDGED, np.arange(24))), {"labels": True}),
+    "unshuffled pipeline": (lambda _: tf.data.Dataset.from_tensor_slices(EDGED), {"shuffle": False}),
+    "folder": (edged_folder, {}),
+    "folder of files": (edged_folder, {"cache": False}),
+}
+
+
+@pytest.mark.parametrize("kind", FLIPPED)
+def test_training_images_are_mirrored_at_random_by_the_seed_and_the_epoch(kind, tmp_path):
+    source, arguments = FLIPPED[kind][0](tmp_path), {"batch_size": 5, "drop_remainder": False, **FLIPPED[kind][1]}
+
+    def epochs(count=6, **others):
+        data = gz.data.load(source, **arguments, **others)
+        found = [gz.data.as_array(data) for _ in range(count)]
+        return np.array([each[0] if isinstance(each, tuple) else each for each in found]), found
+
+    plain, flipped, again = epochs(), epochs(flip=True), epochs(flip=True)
+    np.testing.assert_array_equal(flipped[0], again[0])
+    mirrored = flipped[0][:, :, 0, 0, 0] % 10 == 1
+    expected = np.where(mirrored[..., None, None, None], plain[0][:, :, :, ::-1], plain[0])
+    np.testing.assert_array_equal(flipped[0], expected)  # in the order of those that are not
+    assert 0.4 < mirrored.mean() < 0.6 and len(np.unique(mirrored, axis=0)) == 6
+    assert (epochs(flip=True, seed=1)[0] != flipped[0]).any()
+    if arguments.get("labels"):
+        assert all((images[:, 0, :, 0].min(1) // 10 == labels).all() for images, labels in flipped[1])
+    for split in ("validation", "test"):
+        held = gz.data.load(source, split, flip=True, **arguments)
+        np.testing.assert_array_equal(*(gz.data.as_array(each)[0] for each in (held, gz.data.load(source, split, **arguments))))
+
+
+def test_further_images_are_mirrored_each_for_itself_and_neighbours_with_their_image():
+    first, extras = next(iter(gz.data.load((EDGED, np.arange(24)), batch_size=8, labels=True, further=2, flip=True)))
+    together = np.concatenate([first[:, None], extras["further"]], axis=1)[:, :, 0, :, 0]
+    assert len(np.unique(together[:, :, 0] % 10, axis=0)) > 2  # not all alike, nor all of a row
+    np.testing.assert_array_equal(together.min(2)[:, 1:] // 10, extras["further_labels"])
+    first, extras = next(iter(gz.data.load(EDGED, batch_size=24, neighbours=2, flip=True)))
+    mirrored = first[:, 0, 0, 0] % 10 == 1
+    assert 4 < np.sum(mirrored) < 20
+    np.testing.assert_array_equal(extras["neighbours"][:, :, 0, 0, 0] % 10 == 1, np.repeat(mirrored[:, None], 2, axis=1))
+
+
+@pytest.mark.parametrize("kind", ["array", "folder of files"])
+def test_a_training_that_goes_on_sees_the_mirrored_images_that_it_would_have_seen(kind, tmp_path):
+    source = FLIPPED[kind][0](tmp_path)
+    data = gz.data.load(source[0] if kind == "array" else source, batch_size=5, flip=True, cache=False)
+    whole = seen_in_training(data, epochs=3)
+    parts = seen_in_training(data, epochs=1, file=tmp_path / "model.keras")
+    parts += seen_in_training(data, epochs=2, file=tmp_path / "model.keras")
+    np.testing.assert_array_equal(whole, parts)
+    assert any((one != other).any() for one, other in zip(whole[:4], whole[4:], strict=False))
+
+
+class Seeing(gz.models.Autoencoder):
+    def train_step(self, data):
+        self.seen.append(np.asarray(data))
+        return super().train_step(data)
+
+
+def seen_in_training(data, epochs, file=None):
+    """The batches that a model trains on, which is read from a file, if that is there, and written to it."""
+    networks = gz.networks.mlp((3, 2, 1), 2, width=2, depth=1), gz.networks.mlp(2, (3, 2, 1), width=2, depth=1)
+    model = Seeing(*networks)
+    model.seen = []
+    model.compile(run_eagerly=True)
+    if file and file.exists():
+        model.load_weights(file)
+    model.fit(data, epochs=epochs, verbose=0)
+    if file:
+        model.save(file)
+    return list(model.seen)
+
+
 def test_neighbours_come_with_the_image_and_the_label_that_they_are_of():
     images = np.arange(0, 200, 5, dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
     for first, extras in gz.data.load((images, np.arange(40)), batch_size=8, labels=True, neighbours=2):
@@ -224,6 +309,7 @@ def test_archives_may_hold_one_set_of_images_and_labels(tmp_path):
     assert collect(tmp_path / "data.npz", labels=True)[1].shape == (24,)
 
 
+@pytest.mark.filterwarnings("ignore:The .* split of")  # of classes of an image or two
 @pytest.mark.parametrize("given", [(), ("test",), ("validation",)], ids=["none", "test", "validation"])
 @pytest.mark.parametrize("in_file", [True, False])
 def test_splits_that_are_cut_are_apart_and_hold_every_image_with_its_label(given, in_file, tmp_path):

@@ -43,16 +43,21 @@ def sample(file, out, n, seed, batch_size, device, imports):
     model = _load(file, device, imports)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
-    levels = gz.images.to_levels(model.sample(n, seed=seed, batch_size=batch_size)).numpy()
+    levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
+    digits, start = len(str(n - 1)), 0
+    for images in model.sample_batches(n, seed=seed, batch_size=batch_size):
+        images = gz.images.to_levels(images).numpy()
+        if out.suffix:
+            levels[start : start + len(images)] = images
+        else:
+            for index, image in enumerate(images, start):
+                gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
+        start += len(images)
     if out.suffix == ".png":
         gz.images.write_png(out, levels)
     elif out.suffix == ".npz":
         with replacing(out) as temporary:
             np.savez_compressed(temporary, images=levels)
-    else:
-        digits = len(str(n - 1))
-        for index, image in enumerate(levels):
-            gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
     click.echo(f"{n} images are in {out}")
 
 

@@ -38,6 +38,7 @@ def prepare(name, source, data_dir):
 @click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
 @options.channels
 @click.option("--splits/--no-splits", default=True, help="Take subfolders train, validation and test of a folder for splits.")
+@click.option("--flip", is_flag=True, help="Mirror training images left to right at random.")
 @options.overrides
 @click.option("--config", type=options.FOLDER, help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
 @click.option("--seed", type=int, default=0)
@@ -56,6 +57,7 @@ def train(
     image_size,
     channels,
     splits,
+    flip,
     overrides,
     config,
     seed,
@@ -93,7 +95,7 @@ def train(
     if (out / "model.keras").exists() and not overwrite:
         raise click.UsageError(f"{out / 'model.keras'} exists; choose another --out, or --overwrite it.")
     shape = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
-    load = functools.partial(gz.data.load, data, batch_size=batch_size, splits=splits, **shape)
+    load = functools.partial(gz.data.load, data, batch_size=batch_size, splits=splits, flip=flip, **shape)
     images = load(split="train", seed=seed)
     steps = int(images.cardinality())
     shape = tuple(images.element_spec.shape[1:])

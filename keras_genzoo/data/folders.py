@@ -67,11 +67,11 @@ class Folder(Source):
         return (*self._first[1], self._channels)
 
     def arrays(self, split, image_size, channels, labels):
-        (read, _), classes = self.rows(split, image_size, channels, labels)
-        return read(np.arange(len(self._chosen(split)))), classes
+        count, (read, _), classes = self.rows(split, image_size, channels, labels)
+        return read(np.arange(count)), classes
 
     def rows(self, split, image_size, channels, labels):
-        """The images of a split as a column of `order.taken`, and their labels, int64 `(n,)`, or None."""
+        """The number of images of a split, a column of `order.taken` of them, and their labels, int64 `(n,)`, or None."""
         files, classes = self._examples(split, labels)
         shape = (*(image_size or self._first[1]), channels or self._channels)
 
@@ -83,7 +83,7 @@ class Folder(Source):
                     result[index] = image
             return result
 
-        return (read, tf.TensorSpec(shape, tf.uint8)), classes
+        return len(files), (read, tf.TensorSpec(shape, tf.uint8)), classes
 
     def _chosen(self, split):
         """Files of a split, relative to the folder of the split that holds them."""

@@ -35,6 +35,7 @@ def load(
     neighbours=0,
     further=0,
     splits=True,
+    flip=False,
 ):
     """Load images as a `tf.data.Dataset` of uint8 batches.
 
@@ -76,6 +77,9 @@ def load(
             different: a model that takes several steps a batch takes each of them on images of its own. Of the split "train"
             alone; the last images, too few for one more row, are left out.
         splits: bool. Whether subfolders train, validation and test of a folder are splits. False makes all subfolders classes.
+        flip: bool. Whether to mirror images left to right, each with probability 1/2, anew in every epoch: by the seed, the
+            number of the epoch and the position, as the order. Of the split "train" alone. The neighbours of an image are
+            mirrored with it.
 
     Returns:
         `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs
@@ -107,15 +111,17 @@ def load(
     cache = not isinstance(source, Pipeline) if cache is None else cache
 
     settings = {"batch_size": batch_size, "shuffled": shuffle, "seed": seed, "drop_remainder": drop_remainder, "row": 1 + further}
-    if cache or source.in_memory:
+    settings |= {"flip": True} if flip and split == "train" else {}
+    in_memory = cache or source.in_memory
+    if neighbours and not in_memory:
+        raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
+    if neighbours or (in_memory and not source.in_memory):
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
         batches = _from_rows(len(images), column(images), classes, settings, found)
-    elif neighbours:
-        raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
     elif hasattr(source, "rows"):
-        images, classes = source.rows(split, image_size, channels, labels)
-        batches = _from_rows(source.counts()[split], images, classes, settings, parallel=tf.data.AUTOTUNE)
+        count, images, classes = source.rows(split, image_size, channels, labels)
+        batches = _from_rows(count, images, classes, settings, parallel=None if in_memory else tf.data.AUTOTUNE)
     else:
         batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
     batches.data_name = name if isinstance(name, str) else None
@@ -149,7 +155,7 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None):
         return batch if len(batch) > 1 else batch[0]
 
     order = Order(count, **settings)
-    batches = taken(order.dataset(), columns, combine, parallel)
+    batches = taken(order.dataset(), order.columns(columns), combine, parallel)
     if parallel is None:
         # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
         options = tf.data.Options()
@@ -181,16 +187,16 @@ def _from_stream(stream, settings):
             return images.batch(row, drop_remainder=True).batch(size, drop_remainder).map(_with_further)
         return images.batch(size, drop_remainder)
 
-    looked, order = batched(stream), None
-    if settings["shuffled"]:
+    looked, order, flip = batched(stream), None, settings.get("flip", False)
+    if settings["shuffled"] or flip:
         spec = stream.element_spec
         numbers = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
-        buffer = min(BUFFER_IMAGES, max(1, BUFFER_BYTES // numbers))
+        buffer = min(BUFFER_IMAGES, max(1, BUFFER_BYTES // numbers)) if settings["shuffled"] else 1
         rows = count // row
         order = Passes(
             (rows // size if drop_remainder else -(-rows // size)) if count >= 0 else None, (count, *settings.values())
         )
-        stream = order.shuffled(stream, buffer, settings["seed"])
+        stream = order.shuffled(stream, buffer, settings["seed"], flip)
     batches = batched(stream).prefetch(tf.data.AUTOTUNE)
     batches.images_count, batches.order, batches.looked_at = None, order, looked
     return batches
