@@ -113,23 +113,29 @@ def steps(kind):
     return {"steps_per_epoch": 3} if kind in ONCE else {}
 
 
+@pytest.fixture(scope="module")
+def expected():
+    """Weights at the start, and the history and the scores of a training on an array."""
+    model = small()
+    weights = model.get_weights()
+    history = model.fit(IMAGES, batch_size=8, shuffle=False, validation_data=IMAGES, epochs=2, verbose=0)
+    return weights, history.history, model.evaluate(IMAGES, verbose=0)
+
+
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("kind", STREAMS)
-def test_whatever_yields_batches_is_trained_on_in_every_epoch(kind):
-    expected = small()
-    weights = expected.get_weights()
-    history = expected.fit(IMAGES, batch_size=8, shuffle=False, validation_data=IMAGES, epochs=2, verbose=0)
+def test_whatever_yields_batches_is_trained_on_in_every_epoch(kind, expected):
+    weights, history, scores = expected
     model = small()
     model.set_weights(weights)
     validation = IMAGES if kind in ONCE else STREAMS[kind](BATCHES)  # of generators Keras reads ahead, and loses batches
     found = model.fit(STREAMS[kind](BATCHES), shuffle=False, validation_data=validation, epochs=2, verbose=0, **steps(kind))
     for name in ("loss", "val_loss"):
-        np.testing.assert_allclose(found.history[name], history.history[name], rtol=1e-5)
-    scores = [each.evaluate(data, verbose=0) for each, data in ((expected, IMAGES), (model, BATCHES))]
-    np.testing.assert_allclose(*scores, rtol=1e-4)
+        np.testing.assert_allclose(found.history[name], history[name], rtol=1e-5)
+    np.testing.assert_allclose(model.evaluate(validation, verbose=0), scores, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("kind", ["list of lists", "generator of lists", "DataLoader"])
 def test_labels_come_with_the_images_of_whatever_yields_batches(kind):
     model = build_toy(SHAPE, run_eagerly=True)
     model.fit(STREAMS[kind](PAIRS), verbose=0, **steps(kind))
@@ -142,8 +148,13 @@ def test_a_data_set_of_keras_is_told_of_the_end_of_an_epoch():
     assert data.ended >= 2  # Keras tells of some end twice
 
 
-def test_arrays_of_other_packages_are_taken():
-    small().fit(Tensor(IMAGES), verbose=0)
+def test_arrays_of_other_packages_and_pairs_of_arrays_are_taken():
+    small().fit(Tensor(IMAGES), validation_data=Tensor(IMAGES), verbose=0)
+    model = build_toy(SHAPE, run_eagerly=True)
+    for pair in ((IMAGES, LABELS), [IMAGES, LABELS]):
+        model.fit(pair, validation_data=pair, batch_size=8, verbose=0)
+        np.testing.assert_allclose(model.evaluate(pair, verbose=0), model.evaluate(IMAGES, LABELS, verbose=0))
+    assert int(model.optimizer.iterations) == 6
 
 
 @pytest.mark.parametrize(
@@ -152,7 +163,7 @@ def test_arrays_of_other_packages_are_taken():
         ("my_photos", "images came as str, expected an array.*gz.data.load"),
         (3, "images came as int, expected an array"),
         (list(IMAGES), r"a list that holds shape \(8, 8, 3\).*np.stack\(images\)"),
-        ([IMAGES, LABELS], r"a list that holds shape \(24,\).*fit\(images, labels\)"),
+        ([IMAGES, LABELS, LABELS], r"a list that holds shape \(24,\), expected an array or a list of batches"),
         (Anew([]), "the data set is empty"),
         (Anew([{"image": IMAGES}]), "batches are dicts with keys .*image.*, expected images or"),
         (IMAGES.transpose(0, 3, 1, 2), r"\(24, 3, 8, 8\), expected \(batch, 8, 8, 3\).*transpose\(0, 2, 3, 1\)"),

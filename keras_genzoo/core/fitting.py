@@ -38,7 +38,7 @@ class Fitting:
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
-        x = streams.taken(x)
+        x, y = streams.taken(x, y)
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
         streams.check_whole(x, "images")
@@ -46,7 +46,7 @@ class Fitting:
             check_rows(self, first, "images")
         if y is not None and self.conditional:
             check_labels(self, y, "the labels")  # all of them, while they are at hand
-        validation = streams.taken(kwargs.get("validation_data"))
+        validation = kwargs["validation_data"] = streams.taken_beside(kwargs.get("validation_data"))
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
             check_batch(self, batch, "validation images")
@@ -70,8 +70,8 @@ class Fitting:
             self.survey(first, x)
             self._prepare_once(first, x)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
-            kwargs["validation_data"] = watch.over(validation, "validation images")
             x, y = _ordered(self, x, y, kwargs)
+            kwargs["validation_data"] = watch.over(_held_once(self, kwargs), "validation images")
             try:
                 placed = progress.placed(self, x, callbacks, keeper, state, kwargs)
                 return super().fit(watch.over(x, "images"), y, **kwargs, **placed)
@@ -104,3 +104,12 @@ def _ordered(model, x, y, settings):
     settings.setdefault("validation_batch_size", size)
     shuffled, settings["shuffle"] = bool(settings.get("shuffle", True)), False
     return order.from_arrays(x, y, size, shuffled, model.seed), None
+
+
+def _held_once(model, settings):
+    """The `validation_data` among the settings of `fit`; arrays as a data set, for Keras would copy them."""
+    data, size = settings["validation_data"], settings.get("validation_batch_size") or settings.get("batch_size")
+    images, labels = unpack(data)
+    if not isinstance(images, (np.ndarray, tf.Tensor)) or (isinstance(data, tuple) and isinstance(data[-1], dict)):
+        return data
+    return order.from_arrays(images, labels, size or 32, shuffled=False, seed=model.seed)

@@ -12,17 +12,35 @@ from keras_genzoo.core.images import check_images
 AS_THEY_ARE = (np.ndarray, tf.Tensor, tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset, dict, tuple)
 
 
-def taken(x):
-    """What a user hands to `fit`, as Keras takes it.
+def taken(x, y=None):
+    """Images and labels that a user hands to `fit`, as Keras takes them.
 
     Args:
         x: anything. PyTorch's `DataLoader`, a list of batches, a function that gives a generator, and other iterables become a
             `tf.data.Dataset`, which begins anew in every epoch. Batches of generators and iterators become tuples, and arrays of
-            other packages NumPy's. All else comes back as it is.
+            other packages NumPy's. All else stays as it is.
+        y: labels beside an array, or None. Defaults to None.
+
+    Returns:
+        The pair of both; that of a pair `(images, labels)` of arrays too.
 
     Raises:
         ValueError: it is neither images nor yields any, or is a list of anything but batches.
     """
+    if y is None and isinstance(x, (tuple, list)) and [len(getattr(part, "shape", ())) for part in x] == [4, 1]:
+        x, y = x
+    return _taken(x), y
+
+
+def taken_beside(data):
+    """The same of `validation_data`: a pair of images and labels, or what has both."""
+    if isinstance(data, tuple):
+        return _taken(data[0]), *data[1:]
+    images, labels = taken(data)
+    return images if labels is None else (images, labels)
+
+
+def _taken(x):
     if x is None or isinstance(x, AS_THEY_ARE):
         return x
     if hasattr(x, "__array__"):
@@ -44,7 +62,7 @@ def taken(x):
 def _check_list(batches):
     for each in batches:
         if not isinstance(each, (tuple, list, dict)) and np.ndim(each) != 4:
-            fix = "join single images with `np.stack(images)`" if np.ndim(each) == 3 else "call fit(images, labels)"
+            fix = "join single images with `np.stack(images)`" if np.ndim(each) == 3 else "pass one of these"
             raise ValueError(
                 f"images are a list that holds shape {np.shape(each)}, expected an array or a list of batches; {fix}."
             )
@@ -73,7 +91,9 @@ def _dataset(begin, x):
         data = data.apply(tf.data.experimental.assert_cardinality(len(x)))
     except TypeError:
         pass  # its length is not known
-    data = data.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # the end of an iterator can wait for seconds for the thread that tunes
+    data = data.prefetch(2).with_options(options)
     data.looked_at = [first]
     return data
 
