@@ -244,3 +244,26 @@ def test_a_wrong_argument_gets_exit_code_2_and_a_sentence(arguments, sentence, s
     assert result.exit_code == 2, result.output
     assert sentence in result.output and "Traceback" not in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras"]  # nothing half done
+
+
+# Memory
+
+
+class Hungry(keras.callbacks.Callback):
+    """Asks the device for more than there is."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        tf.zeros((2**45,))
+
+
+def test_memory_that_is_used_up_is_one_sentence(images, tmp_path, monkeypatch):
+    model = gz.build("vae", (8, 8, 1), width=8, jit_compile=False)
+    with pytest.raises(MemoryError, match="training in batches of 4 needs more memory than the device has; take smaller batches"):
+        model.fit(images, batch_size=4, verbose=0, callbacks=[Hungry()])
+    with pytest.raises(MemoryError, match="sample in batches of 256 needs more memory than the machine has; take a smaller"):
+        model.sample(10**14)
+    model.fit(images, verbose=0)  # nothing is broken
+    model.save(tmp_path / "model.keras")
+    monkeypatch.setattr(gz.GenerativeModel, "sample_batches", lambda self, *args, **kwargs: iter([tf.zeros((2**45,))]))
+    result = CliRunner().invoke(main, ["sample", str(tmp_path / "model.keras"), "--out", str(tmp_path / "a.png")])
+    assert result.exit_code != 0

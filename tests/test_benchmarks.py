@@ -701,7 +701,7 @@ def test_a_run_scores_recipes_and_controls_and_a_failed_one_is_a_row(finished):
     for row in rows.values():
         assert row["status"] == "ok" and row["scores"]["n_real"] == row["scores"]["n_generated"] == 40
         assert {"keras", "tensorflow", "python", "cpu", "device", "revision", "code"} <= set(row["environment"])
-        assert len(row["data"]["splits"]["train"]["sha256"]) == 64 and row["command"] == runs.command_line()
+        assert len(row["data"]["images"]["train"]["sha256"]) == 64 and row["command"] == runs.command_line()
     nearest = {name: row["scores"]["nearest_train[fashion-cnn]"] for name, row in rows.items()}
     assert nearest["copy of training images"] == pytest.approx(0, abs=1e-3)
     assert nearest["real train images"] > 0.01

@@ -151,8 +151,8 @@ def test_a_run_knows_what_it_is(vae, shades):
     assert record["data"]["source"] == str(shades) and record["hyperparameters"]["seed"] == 0
     train = np.load(shades)["train_images"]
     used = gz.data.as_array(gz.data.load(shades, "train", shuffle=False))
-    assert record["data"]["splits"]["train"] == {"images": len(used), "sha256": hashlib.sha256(used.tobytes()).hexdigest()}
-    assert len(used) < len(train) and set(record["data"]["splits"]) == {"train", "validation", "test"}
+    assert record["data"]["images"]["train"] == {"count": len(used), "sha256": hashlib.sha256(used.tobytes()).hexdigest()}
+    assert len(used) < len(train) and set(record["data"]["images"]) == {"train", "validation", "test"}
     assert record["environment"]["keras"] == keras.__version__ and len(record["environment"]["code"]) == 64
     assert record["trained_epochs"] == 3
 
@@ -324,6 +324,9 @@ class Recorder:
         self.seen["sample"] = n, seed, batch_size
         return np.random.default_rng(seed).random((n, 8, 8, 1), dtype="float32")
 
+    def sample_batches(self, n, seed, batch_size):
+        yield self.sample(n, seed, batch_size)
+
     def save(self, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("saved")
@@ -350,6 +353,19 @@ def test_train_learns_from_training_images_and_watches_validation_images(named, 
         gz.images.write_png(tmp_path / "expected.png", Recorder().sample(64, seed))
         assert (tmp_path / f"run{seed}" / "samples.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
     assert orders[0] != orders[1]
+
+
+def test_train_takes_subfolders_for_classes_if_told_so(tmp_path, monkeypatch):
+    for level, name in enumerate(["train"] * 8 + ["test"] * 8 + ["extra"] * 8):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), level, "uint8")).save(tmp_path / "data" / name / f"{level}.png")
+    command = ["train", "vae", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--batch-size", "2"]
+    model = Recorder()
+    monkeypatch.setattr(gz, "build", lambda *args, **kwargs: model)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2 and "extra beside them" in result.output and "--no-splits" in result.output
+    genzoo(*command, "--no-splits")
+    assert len(model.seen["train"]) == 20 and {level // 8 for level in model.seen["train"]} == {0, 1, 2}
 
 
 def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,91 @@ def test_further_images_come_with_each_and_every_image_comes_once(cache):
         gz.data.load(images, neighbours=1, further=2)
 
 
+# Images that have an edge left or right: level 10 n at the left, and 10 n + 1 at the right.
+EDGED = (10 * np.arange(24)[:, None, None, None] + np.arange(2)[None, None, :, None]).repeat(3, 1).astype("uint8")
+
+
+def edged_folder(folder):
+    for number, image in enumerate(EDGED):
+        write_image(folder / "train" / f"{number:02}.png", image[..., 0])
+        write_image(folder / "test" / f"{number:02}.png", image[..., 0])
+    return folder
+
+
+FLIPPED = {
+    "array": (lambda _: (EDGED, np.arange(24)), {"labels": True}),
+    "pipeline": (lambda _: tf.data.Dataset.from_tensor_slices((EDGED, np.arange(24))), {"labels": True}),
+    "unshuffled pipeline": (lambda _: tf.data.Dataset.from_tensor_slices(EDGED), {"shuffle": False}),
+    "folder": (edged_folder, {}),
+    "folder of files": (edged_folder, {"cache": False}),
+}
+
+
+@pytest.mark.parametrize("kind", FLIPPED)
+def test_training_images_are_mirrored_at_random_by_the_seed_and_the_epoch(kind, tmp_path):
+    source, arguments = FLIPPED[kind][0](tmp_path), {"batch_size": 5, "drop_remainder": False, **FLIPPED[kind][1]}
+
+    def epochs(count=6, **others):
+        data = gz.data.load(source, **arguments, **others)
+        found = [gz.data.as_array(data) for _ in range(count)]
+        return np.array([each[0] if isinstance(each, tuple) else each for each in found]), found
+
+    plain, flipped, again = epochs(), epochs(flip=True), epochs(flip=True)
+    np.testing.assert_array_equal(flipped[0], again[0])
+    mirrored = flipped[0][:, :, 0, 0, 0] % 10 == 1
+    expected = np.where(mirrored[..., None, None, None], plain[0][:, :, :, ::-1], plain[0])
+    np.testing.assert_array_equal(flipped[0], expected)  # in the order of those that are not
+    assert 0.4 < mirrored.mean() < 0.6 and len(np.unique(mirrored, axis=0)) == 6
+    assert (epochs(flip=True, seed=1)[0] != flipped[0]).any()
+    if arguments.get("labels"):
+        assert all((images[:, 0, :, 0].min(1) // 10 == labels).all() for images, labels in flipped[1])
+    for split in ("validation", "test"):
+        held = gz.data.load(source, split, flip=True, **arguments)
+        np.testing.assert_array_equal(*(gz.data.as_array(each)[0] for each in (held, gz.data.load(source, split, **arguments))))
+
+
+def test_further_images_are_mirrored_each_for_itself_and_neighbours_with_their_image():
+    first, extras = next(iter(gz.data.load((EDGED, np.arange(24)), batch_size=8, labels=True, further=2, flip=True)))
+    together = np.concatenate([first[:, None], extras["further"]], axis=1)[:, :, 0, :, 0]
+    assert len(np.unique(together[:, :, 0] % 10, axis=0)) > 2  # not all alike, nor all of a row
+    np.testing.assert_array_equal(together.min(2)[:, 1:] // 10, extras["further_labels"])
+    first, extras = next(iter(gz.data.load(EDGED, batch_size=24, neighbours=2, flip=True)))
+    mirrored = first[:, 0, 0, 0] % 10 == 1
+    assert 4 < np.sum(mirrored) < 20
+    np.testing.assert_array_equal(extras["neighbours"][:, :, 0, 0, 0] % 10 == 1, np.repeat(mirrored[:, None], 2, axis=1))
+
+
+@pytest.mark.parametrize("kind", ["array", "folder of files"])
+def test_a_training_that_goes_on_sees_the_mirrored_images_that_it_would_have_seen(kind, tmp_path):
+    source = FLIPPED[kind][0](tmp_path)
+    data = gz.data.load(source[0] if kind == "array" else source, batch_size=5, flip=True, cache=False)
+    whole = seen_in_training(data, epochs=3)
+    parts = seen_in_training(data, epochs=1, file=tmp_path / "model.keras")
+    parts += seen_in_training(data, epochs=2, file=tmp_path / "model.keras")
+    np.testing.assert_array_equal(whole, parts)
+    assert any((one != other).any() for one, other in zip(whole[:4], whole[4:], strict=False))
+
+
+class Seeing(gz.models.Autoencoder):
+    def train_step(self, data):
+        self.seen.append(np.asarray(data))
+        return super().train_step(data)
+
+
+def seen_in_training(data, epochs, file=None):
+    """The batches that a model trains on, which is read from a file, if that is there, and written to it."""
+    networks = gz.networks.mlp((3, 2, 1), 2, width=2, depth=1), gz.networks.mlp(2, (3, 2, 1), width=2, depth=1)
+    model = Seeing(*networks)
+    model.seen = []
+    model.compile(run_eagerly=True)
+    if file and file.exists():
+        model.load_weights(file)
+    model.fit(data, epochs=epochs, verbose=0)
+    if file:
+        model.save(file)
+    return list(model.seen)
+
+
 def test_neighbours_come_with_the_image_and_the_label_that_they_are_of():
     images = np.arange(0, 200, 5, dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
     for first, extras in gz.data.load((images, np.arange(40)), batch_size=8, labels=True, neighbours=2):
@@ -223,6 +309,7 @@ def test_archives_may_hold_one_set_of_images_and_labels(tmp_path):
     assert collect(tmp_path / "data.npz", labels=True)[1].shape == (24,)
 
 
+@pytest.mark.filterwarnings("ignore:The .* split of")  # of classes of an image or two
 @pytest.mark.parametrize("given", [(), ("test",), ("validation",)], ids=["none", "test", "validation"])
 @pytest.mark.parametrize("in_file", [True, False])
 def test_splits_that_are_cut_are_apart_and_hold_every_image_with_its_label(given, in_file, tmp_path):
@@ -307,18 +394,134 @@ def test_a_folder_of_validation_images_has_several_names(name, tmp_path):
         assert same_sets(collect(tmp_path, split)) == same_sets(IMAGES[10 * index : 10 * index + 2])
 
 
+def tree(top, **counts):
+    """A folder of images of one level each, from 0 on, so many in each subfolder."""
+    level = 0
+    for name, count in counts.items():
+        (top / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            write_image(top / name / f"{number:03}.png", np.full((4, 4), level, np.uint8))
+            level += 1
+    return top
+
+
+def levels(*args, **kwargs):
+    return sorted(collect(*args, **kwargs)[:, 0, 0, 0].tolist())
+
+
+@pytest.mark.parametrize("train", ["train", "Train", "TRAINING"])
+@pytest.mark.parametrize("test", ["test", "Test", "testing"])
+@pytest.mark.parametrize("beside", ["annotations", "test/empty", "train/a"])
+def test_splits_have_usual_names_in_any_case_and_folders_without_images_do_not_count(train, test, beside, tmp_path):
+    tree(tmp_path, **{train: 10, test: 3, beside: 0})
+    (tmp_path / beside / "boxes.xml").write_text("no image")
+    with pytest.warns(UserWarning, match=r"holds 13 images; left out: files of other kinds \(.xml\) 1."):
+        assert gz.data.info(tmp_path).counts == {"train": 9, "validation": 1, "test": 3}
+        assert gz.data.info(tmp_path).class_names is None
+        assert levels(tmp_path, "test") == [10, 11, 12]
+
+
 def test_a_class_called_train_is_no_split(tmp_path):
-    for name in ("train", "bus"):
-        write_image(tmp_path / name / "1.png", IMAGES[0])
+    tree(tmp_path, train=1, bus=1)
     assert gz.data.info(tmp_path).class_names == ("bus", "train")
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "jpeg", "bmp", "gif", "webp", "PNG"])
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ({"train": 2, "test": 1, "extra": 1, "more": 1}, ["extra, more beside them", "move the others away"]),
+        ({"train": 2, "Train": 1, "val": 1}, ["Train and train", "one folder of train images"]),
+        ({"train": 2, "val": 1, "valid": 1}, ["val and valid", "one folder of validation images"]),
+        ({"cats/train": 2, "cats/test": 1, "dogs/train": 2, "dogs/test": 1}, ["cats holds the splits test, train"]),
+        ({"photos/train": 2, "photos/val": 1}, ["photos holds the splits train, val", "directly in"]),
+    ],
+)
+def test_splits_that_are_not_clear_are_refused_unless_all_subfolders_are_classes(folders, words, tmp_path):
+    tree(tmp_path, **folders)
+    with pytest.raises(ValueError) as error:
+        gz.data.load(tmp_path)
+    for word in [*words, "splits=False", "--no-splits"]:
+        assert word in str(error.value)
+    assert gz.data.info(tmp_path, splits=False).class_names == tuple(sorted({name.split("/")[0] for name in folders}))
+    assert len(collect(tmp_path, splits=False, batch_size=1)) + 2 == sum(folders.values())
+
+
+def test_splits_that_are_cut_of_classes_hold_a_tenth_of_each(tmp_path):
+    counts = {"a": 100, "b": 20, "c": 10, **{f"few{number:02}": 1 for number in range(30)}}
+    names = [name for name, count in counts.items() for _ in range(count)]
+    numbers = np.unique(names, return_inverse=True)[1]
+    images = np.arange(len(names), dtype="uint8")[:, None, None, None] * np.ones((1, 4, 4, 1), "uint8")
+    tree(tmp_path / "folder", **counts)
+    np.savez(tmp_path / "file.npz", images=images, labels=numbers)
+    for source in (tmp_path / "folder", tmp_path / "file.npz", {"train": (images, numbers)}):
+        seen = {}
+        for split, expected in {"train": (80, 16, 8, 24), "validation": (10, 2, 1, 3), "test": (10, 2, 1, 3)}.items():
+            with pytest.warns(UserWarning, match=f"The {split} split of .* lacks {30 - expected[-1]} of 33 classes: "):
+                found, labels = collect(source, split, labels=True, batch_size=1)
+            seen[split] = found[:, 0, 0, 0].tolist()
+            held = [names[level] for level in seen[split]]
+            assert (*(held.count(name) for name in "abc"), sum(name.startswith("few") for name in held)) == expected
+            assert labels.tolist() == numbers[seen[split]].tolist()
+            with pytest.warns(UserWarning, match="lacks"):
+                assert levels(source, split, seed=7, batch_size=1) == sorted(seen[split])
+        assert sorted(level for split in seen.values() for level in split) == list(range(len(names)))
+
+
+def test_a_class_that_a_given_split_lacks_is_told(tmp_path, recwarn):
+    tree(tmp_path, **{"train/a": 3, "train/b": 3, "test/b": 3, "val/a": 3, "val/b": 3})
+    collect(tmp_path, "validation")
+    collect((IMAGES[:2], LABELS[:2]), labels=True)  # of one split nothing is known to lack
+    assert not recwarn
+    with pytest.warns(UserWarning, match="The test split of .* lacks 1 of 2 classes: a."):
+        collect(tmp_path, "test")
+    with pytest.warns(UserWarning, match="The test split of your dict lacks 2 of 3 classes: 0, 2."):
+        collect({"train": (IMAGES, LABELS), "test": (IMAGES[:1], [1])}, "test")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "jpeg", "jfif", "JFIF", "bmp", "gif", "tif", "tiff", "webp", "PNG"])
 def test_a_folder_may_hold_every_usual_format(tmp_path, ending):
-    write_image(tmp_path / f"one.{ending}", np.full((8, 8, 3), 100, np.uint8))
-    (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / "._one.png").write_bytes(b"what macOS leaves behind")
+    picture = Image.fromarray(np.full((8, 8, 3), 100, np.uint8))
+    picture.save(tmp_path / f"one.{ending}", format={"jfif": "JPEG"}.get(ending.lower()))
     assert abs(collect(tmp_path).astype(int) - 100).max() <= 3
+
+
+def test_what_a_folder_holds_beside_images_is_counted_in_one_line(tmp_path):
+    tree(tmp_path, **{"train": 2, "test": 1, "train/.cache": 3})
+    for name in ("notes.txt", "movie.mp4", "train/README", "._one.png"):  # the last is what macOS leaves behind
+        (tmp_path / name).write_bytes(b"no image")
+    write_image(tmp_path / "preview.png", IMAGES[0])
+    (tmp_path / "train" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.warns(UserWarning) as told:
+        assert levels(tmp_path) == [0, 1] and levels(tmp_path, "test") == [2]
+    lines = {str(each.message) for each in told}
+    expected = "files of other kinds (.mp4, .txt, no ending) 3, images beside the splits 1."
+    (line,) = lines
+    assert line.endswith(expected) and "holds 3 images" in line and "hidden 2" in line and "broken links 1" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_counted(tmp_path):
+    tree(tmp_path, a=2, b=1)
+    (tmp_path / "b").chmod(0)
+    try:
+        with pytest.warns(UserWarning, match="folders that cannot be read 1"):
+            assert levels(tmp_path) == [0, 1]
+    finally:
+        (tmp_path / "b").chmod(0o700)
+
+
+def test_links_to_folders_are_followed_and_no_folder_is_read_twice(tmp_path):
+    tree(tmp_path / "elsewhere", **{"x": 3, "x/deep": 2})
+    data = tree(tmp_path / "data", b=0)
+    (data / "a").symlink_to(tmp_path / "elsewhere" / "x")
+    (tmp_path / "elsewhere" / "x" / "deep" / "loop").symlink_to(tmp_path / "elsewhere")  # to what lies above it
+    (data / "b" / "itself").symlink_to(data / "b" / "itself")
+    write_image(data / "b" / "1.png", np.full((4, 4), 9, np.uint8))
+    (data / "again").symlink_to(data / "b")  # before b by name
+    with pytest.warns(UserWarning, match="left out: .*links to folders that are read anyway 2"):
+        parts = [collect(data, split, labels=True, batch_size=1) for split in ("train", "validation", "test")]
+    seen = [(int(image[0, 0, 0]), int(label)) for images, labels in parts for image, label in zip(images, labels, strict=True)]
+    assert sorted(seen) == [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (9, 1)]
 
 
 def test_a_folder_is_gray_if_all_its_images_are(tmp_path):

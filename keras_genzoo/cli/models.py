@@ -45,16 +45,21 @@ def sample(file, out, n, seed, batch_size, device, imports):
     file, model = _load(file, device, imports)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
-    levels = gz.images.to_levels(model.sample(n, seed=seed, batch_size=batch_size)).numpy()
+    levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
+    digits, start = len(str(n - 1)), 0
+    for images in model.sample_batches(n, seed=seed, batch_size=batch_size):
+        images = gz.images.to_levels(images).numpy()
+        if out.suffix:
+            levels[start : start + len(images)] = images
+        else:
+            for index, image in enumerate(images, start):
+                gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
+        start += len(images)
     if out.suffix == ".png":
         gz.images.write_png(out, levels)
     elif out.suffix == ".npz":
         with replacing(out) as temporary:
             np.savez_compressed(temporary, images=levels)
-    else:
-        digits = len(str(n - 1))
-        for index, image in enumerate(levels):
-            gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
     click.echo(f"{n} images are in {out}")
 
 
@@ -105,13 +110,13 @@ def _images_for(file, model, data, data_dir, split):
     chosen = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
     source = stored["source"] if data is None else data
     if data is None:
-        chosen = {**{name: stored[name] for name in chosen}, **({"data_dir": data_dir} if data_dir else {})}
+        chosen = {name: stored[name] for name in (*chosen, "splits")} | ({"data_dir": data_dir} if data_dir else {})
     images, train = (gz.data.load(source, name, shuffle=False, **chosen) for name in (split, "train"))
     if stored:
         others = [
             name
             for name, part in ((split, images), ("train", train))
-            if stored["splits"].get(name, {}).get("sha256") != part.digest()
+            if stored["images"].get(name, {}).get("sha256") != part.digest()
         ]
         if others and data is None:
             raise click.UsageError(

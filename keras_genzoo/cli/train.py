@@ -16,7 +16,7 @@ from keras_genzoo.core import plugins, runs
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
 SECONDS = 300  # between two states, at most
 # What makes two commands the same run, beside the number of epochs.
-SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "data", "from")
+SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "from")
 
 
 @click.command()
@@ -28,6 +28,8 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "data", "from")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 128, or that of --config]", show_default=False)
 @click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
 @options.channels
+@click.option("--splits/--no-splits", default=True, help="Take subfolders train, validation and test of a folder for splits.")
+@click.option("--flip", is_flag=True, help="Mirror training images left to right at random.")
 @options.overrides
 @click.option("--config", type=options.FOLDER, help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
 @click.option("--from", "source", type=options.FOLDER, help="Begin with the weights of this model, or run, that fit.")
@@ -48,6 +50,8 @@ def train(
     batch_size,
     image_size,
     channels,
+    splits,
+    flip,
     overrides,
     config,
     source,
@@ -88,8 +92,8 @@ def train(
         batch_size = batch_size or tuned["batch_size"]
     batch_size, overrides = batch_size or 128, {"seed": seed, **overrides}
     out = Path("runs") / recipe if out is None else out
-    chosen = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir}
-    load = functools.partial(gz.data.load, data, batch_size=batch_size, **chosen)
+    chosen = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir, "splits": splits}
+    load = functools.partial(gz.data.load, data, batch_size=batch_size, flip=flip, **chosen)
     seed = overrides["seed"]
     images, validation = load(split="train", seed=seed), load(split="validation")
     shape = tuple(images.element_spec.shape[1:])
@@ -110,14 +114,15 @@ def train(
             total_steps = planned(images, epochs)
             model = build(total_steps)
 
-    splits = {"train": images, "validation": validation}
-    if gz.data.info(data, data_dir).counts.get("test"):
-        splits["test"] = load(split="test")
+    parts = {"train": images, "validation": validation}
+    if gz.data.info(data, data_dir, splits=splits).counts.get("test"):
+        parts["test"] = load(split="test")
     record = runs.record(
         recipe,
         imports,
         hyperparameters={**entry.defaults, **overrides},
-        data=runs.data_record(absolute(data), splits, **chosen),
+        data=runs.data_record(absolute(data), parts, **chosen),
+        flip=flip,
         batch_size=batch_size,
         image_shape=shape,
         dtype=mixed_precision,

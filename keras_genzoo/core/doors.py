@@ -3,8 +3,10 @@
 import contextlib
 import functools
 
+import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core import order, streams
 from keras_genzoo.core.batches import check_batch, check_rows, first_batch
 
 
@@ -72,16 +74,23 @@ class Doors:
     def check_surveyed(self):
         """Hook of `train_on_batch`, `test_on_batch` and `evaluate`: raise one sentence if they miss what `survey` sets."""
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate` after one look at the first batch, as `fit` takes it.
+    def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
+        """`keras.Model.evaluate` after one look at the data, as `fit` takes them.
 
         A model that was never trained is evaluated as it was built: `prepare` belongs to training.
         """
-        if not kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has looked at them
-            batch, x = first_batch(x, y, kwargs.get("batch_size"))
-            check_batch(self, batch, "images")
-            check_rows(self, batch, "images")
-            self.check_surveyed()
-        # The same noise in every validation, so that epochs compare.
-        self._counters["random_test"].assign(0)
-        return super().evaluate(x, y, *args, **kwargs)
+        by_fit = kwargs.get("_use_cached_eval_dataset")  # which has looked at them
+        with contextlib.nullcontext() if by_fit else streams.Watch() as watch:
+            if watch:
+                x, y = streams.taken(x, y)
+                batch, x = first_batch(x, y, batch_size)
+                check_batch(self, batch, "images")
+                check_rows(self, batch, "images")
+                streams.check_whole(x, "images")
+                self.check_surveyed()
+                if isinstance(x, (np.ndarray, tf.Tensor)):  # of which Keras would make a copy
+                    x, y, batch_size = order.from_arrays(x, y, batch_size or 32, False, self.seed), None, None
+                x = watch.over(x, "images")
+            # The same noise in every validation, so that epochs compare.
+            self._counters["random_test"].assign(0)
+            return super().evaluate(x, y, batch_size, *args, **kwargs)

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import memory, optimizers, order, progress
+from keras_genzoo.core import memory, optimizers, order, progress, streams
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, first_batch, unpack
 from keras_genzoo.core.tracking import point
 
@@ -20,12 +20,20 @@ class Fitting:
     """
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.fit` after one look at the first batch: range, shape, `survey`, `prepare`.
+        """`keras.Model.fit` after one look at the data: range, shape, `survey`, `prepare`.
+
+        Args:
+            x: an array of images, or anything that yields batches of images or of pairs `(images, labels)`: a `tf.data.Dataset`,
+                a `keras.utils.PyDataset`, PyTorch's `DataLoader`, a list, a generator, or a function that gives one anew for
+                every epoch. `validation_data` likewise, or a pair of arrays.
+            y: labels beside an array, of conditional models. Defaults to None.
+            **kwargs: as in `keras.Model.fit`.
 
         Learning rates are those that the model was built with: constant, unless a recipe was told `total_steps`.
 
         Raises:
-            ValueError: the first batch of `x` or of `validation_data` is not what the model takes; sample or class weights.
+            ValueError: images of `x` or of `validation_data` are not what the model takes; sample or class weights. Arrays are
+                looked at whole, and other data as they come: the sentence then names the batch.
             MemoryError: that of the device or of the machine is used up.
         """
         if args:
@@ -33,18 +41,21 @@ class Fitting:
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"{name} was given, but generative models weigh all images alike; repeat images instead.")
+        x, y = streams.taken(x, y)
         first, x = first_batch(x, y, kwargs.get("batch_size"))
         check_batch(self, first, "images")
+        streams.check_whole(x, "images")
         if not isinstance(x, tf.distribute.DistributedDataset):  # of which the first batch is a replica's share
             check_rows(self, first, "images")
         if y is not None and self.conditional:
             check_labels(self, y, "the labels")  # all of them, while they are at hand
-        validation = kwargs.get("validation_data")
+        validation = kwargs["validation_data"] = streams.taken_beside(kwargs.get("validation_data"))
         if validation is not None and not isinstance(validation, types.GeneratorType):
             batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
             check_batch(self, batch, "validation images")
             check_rows(self, batch, "validation images")
-        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)):
+            streams.check_whole(unpack(validation)[0], "validation images")
+        if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset, types.GeneratorType)) or streams.endless(x):
             kwargs.setdefault("shuffle", False)  # Keras warns that its default, True, cannot be kept
         callbacks = _listed(kwargs.pop("callbacks", None))
         point(self, callbacks)
@@ -58,15 +69,17 @@ class Fitting:
         size = len(tf.nest.flatten(first)[0])
         with (
             memory.enough(f"training in batches of {size}", "take smaller batches, images or networks, or mixed precision"),
+            streams.Watch() as watch,
             keeper.opened(self, kwargs.get("epochs", 1)) if keeper else contextlib.nullcontext() as state,
         ):
             self.survey(first, x)
             self._prepare_once(first, x)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
             x, y = _ordered(self, x, y, kwargs)
+            kwargs["validation_data"] = watch.over(_held_once(self, kwargs), "validation images")
             try:
                 placed = progress.placed(self, x, callbacks, keeper, state, kwargs)
-                return super().fit(x, y, **kwargs, **placed)
+                return super().fit(watch.over(x, "images"), y, **kwargs, **placed)
             except BaseException:
                 self._place.batches.assign(0)  # what is in memory goes on with a whole epoch
                 raise
@@ -97,3 +110,12 @@ def _ordered(model, x, y, settings):
     settings.setdefault("validation_batch_size", size)
     shuffled, settings["shuffle"] = bool(settings.get("shuffle", True)), False
     return order.from_arrays(x, y, size, shuffled, model.seed), None
+
+
+def _held_once(model, settings):
+    """The `validation_data` among the settings of `fit`; arrays as a data set, for Keras would copy them."""
+    data, size = settings["validation_data"], settings.get("validation_batch_size") or settings.get("batch_size")
+    images, labels = unpack(data)
+    if not isinstance(images, (np.ndarray, tf.Tensor)) or (isinstance(data, tuple) and isinstance(data[-1], dict)):
+        return data
+    return order.from_arrays(images, labels, size or 32, shuffled=False, seed=model.seed)

@@ -16,12 +16,16 @@ LEVELS = 256
 WIDTHS = {tf.uint8: LEVELS - 1, tf.uint16: 65535}  # the number that is white
 
 
-def check_images(images, what="images"):
-    """Raise one sentence unless `images` are images by the convention above.
+ROWS = 1000  # images that are looked at together for the one that is bad
+
+
+def check_images(images, what="images", batch=None):
+    """Raise one sentence unless `images` are images by the convention above. Nothing is copied.
 
     Args:
         images: array or eager tensor.
         what: str. What the images are called in the message.
+        batch: int or None. The number of the batch that they are, for the message. Defaults to None.
 
     Raises:
         ValueError: the rank is not 4, the dtype is neither `uint8`, `uint16` nor floating, or a value is NaN, infinite or
@@ -35,16 +39,44 @@ def check_images(images, what="images"):
     if tf.as_dtype(images.dtype) in WIDTHS or not images.size:
         return
     low, high = float(images.min()), float(images.max())  # NaN if any value is NaN
+    if 0 <= low and high <= 1:
+        return
+    number = _first_bad(images)
+    where = f"image {number}" if batch is None else f"image {number} of batch {batch}"
+    where = f" (the first is {where}, counted from 0)" if number or batch else ""
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"{what} hold NaN or infinite values, expected numbers in [0, 1]; remove or repair them.")
-    if low < 0 or high > 1:
-        if low >= -1:
-            fix = (
-                "use `images / 255`, or `images.astype('uint8')`" if high > 1 else "use `(images + 1) / 2` if they are in [-1, 1]"
-            )
-        else:
-            fix = "scale them to [0, 1]"
-        raise ValueError(f"{what} are floats between {low:g} and {high:g}, expected floats in [0, 1] or uint8 in 0..255; {fix}.")
+        raise ValueError(f"{what} hold NaN or infinite values{where}, expected numbers in [0, 1]; remove or repair them.")
+    if low >= -1:
+        fix = "use `images / 255`, or `images.astype('uint8')`" if high > 1 else "use `(images + 1) / 2` if they are in [-1, 1]"
+    else:
+        fix = "scale them to [0, 1]"
+    raise ValueError(
+        f"{what} are floats between {low:g} and {high:g}{where}, expected floats in [0, 1] or uint8 in 0..255; {fix}."
+    )
+
+
+def _first_bad(images):
+    """The number of the first image with a number that is not in [0, 1]."""
+    for start in range(0, len(images), ROWS):
+        rows = images[start : start + ROWS]
+        bad = ~((rows >= 0) & (rows <= 1)).all(axis=(1, 2, 3))  # NaN too
+        if bad.any():
+            return start + int(bad.argmax())
+
+
+def check_layout(shape, what="images"):
+    """Raise one sentence if a shape looks like that of images with their channels first.
+
+    Args:
+        shape: `(height, width, channels)`, as they came; None where a size is not known.
+        what: str. What the images are called in the message.
+    """
+    first, *others = shape
+    if first in (1, 3) and all(size is not None and size > 4 for size in others):
+        raise ValueError(
+            f"{what} have shape {tuple(shape)} each, expected (height, width, channels); channels come last: use "
+            f"`images.transpose(0, 2, 3, 1)`."
+        )
 
 
 def check_dtype(dtype, what="images"):

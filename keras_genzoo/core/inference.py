@@ -101,6 +101,7 @@ class Inference:
     """
 
     _row = None  # the number of the first row while a method of `batched` runs
+    _first = 0  # the number of the first image that `sample` draws
 
     sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
 
@@ -128,16 +129,48 @@ class Inference:
         n, batch_size = whole(n=n, batch_size=batch_size)
         seed = randomness.random_seed() if seed is None else seed
         labels = self._labels(n, seed, labels)
-        images = np.empty((n, *self.image_shape), np.float32)
+        with _enough_memory("sample", batch_size):
+            images = np.empty((n, *self.image_shape), np.float32)
         for start in range(0, n, batch_size):
-            random = randomness.RowStream(seed, start)
+            random = randomness.RowStream(seed, self._first + start)
             latents = self.draw_latents(min(batch_size, n - start), random)
             if labels is not None:
                 latents = (latents, tf.one_hot(labels[start : start + batch_size], self.num_classes))
             if self.keyed:
                 settings["key"] = random.key()
-            images[start : start + batch_size] = self._run(type(self).generate, latents, start, settings, averaged)
+            row = self._first + start
+            with _enough_memory("sample", batch_size):
+                images[start : start + batch_size] = self._run(type(self).generate, latents, row, settings, averaged)
         return images
+
+    @available_if(lambda self: hasattr(self, "sample"), lambda self: self.sample_needs)
+    def sample_batches(self, n, seed=None, batch_size=256, labels=None, **settings):
+        """The images of `sample`, one batch after the other, for more of them than memory holds.
+
+        Args:
+            n, seed, batch_size, labels: as in `sample`.
+            **settings: others of `sample`.
+
+        Yields:
+            float32 arrays `(batch, height, width, channels)` in [0, 1].
+
+        Example:
+
+        >>> [len(images) for images in model.sample_batches(10, seed=0, batch_size=4)]
+        [4, 4, 2]
+        """
+        n, batch_size = whole(n=n, batch_size=batch_size)
+        seed = randomness.random_seed() if seed is None else seed
+        labels = self._labels(n, seed, labels)
+        for start in range(0, n, batch_size):
+            cut = slice(start, min(start + batch_size, n))
+            self._first = start
+            try:
+                own = None if labels is None else labels[cut]
+                images = self.sample(cut.stop - start, seed, batch_size, labels=own, **settings)
+            finally:
+                self._first = 0
+            yield images
 
     @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
     def draw_labels(self, n, seed):

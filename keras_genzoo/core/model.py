@@ -173,11 +173,13 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
             ValueError: dicts alone, sample weights, another shape or dtype than the model's.
         """
         images = image_convention.to_unit(share(unpack(data)[0]))
-        if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"images have shape {tuple(images.shape)}, expected (batch, {', '.join(map(str, self.image_shape))}); "
-                f"build the model with image_shape={tuple(images.shape[1:])}, or load the data with image_size= and channels=."
-            )
+        shape = tuple(images.shape[1:])
+        if shape != self.image_shape:
+            fix = f"build the model with image_shape={shape}, or load the data with image_size= and channels="
+            if shape == (*self.image_shape[2:], *self.image_shape[:2]):
+                fix = "channels come last: use `images.transpose(0, 2, 3, 1)`"
+            expected = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"images have shape {tuple(images.shape)}, expected (batch, {expected}); {fix}.")
         return images
 
     def labels_of(self, data):

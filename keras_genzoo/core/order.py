@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.randomness import make_key
+from keras_genzoo.core.randomness import make_key, uniform
 
 BLANK = np.int64(-1)  # the index of rows of a blank batch, which nobody looks at
 
@@ -40,8 +40,21 @@ class Passes:
         with tf.control_dependencies(changed):
             return tf.identity(state)
 
-    def shuffled(self, stream, buffer, seed):
-        """The elements of a data set, shuffled in a buffer, in an order that follows from a seed and the pass."""
+    def shuffled(self, stream, buffer, seed, flip=False):
+        """The elements of a data set, shuffled in a buffer, in an order that follows from a seed and the pass.
+
+        Args:
+            stream: `tf.data.Dataset` of images, or of tuples that begin with one.
+            buffer: int. Elements in it; 1 leaves them in their order.
+            seed: int.
+            flip: bool. Whether to mirror images at random, by the seed, the pass and the position. Defaults to False.
+        """
+
+        def flipped(number, position, element):
+            image, *others = element if isinstance(element, tuple) else (element,)
+            mirrored = uniform(make_key(seed, number, position, 1), ()) < 0.5
+            image = tf.cond(mirrored, lambda: tf.reverse(image, [-2]), lambda: image)
+            return (image, *others) if others else image
 
         def one_pass(number):
             # `Dataset.shuffle` takes no seed that is known only then.
@@ -55,7 +68,8 @@ class Passes:
                 output_shapes=[spec.shape for spec in tf.nest.flatten(stream.element_spec)],
                 reshuffle_each_iteration=False,
             )
-            return tf.data.experimental.from_variant(variant, stream.element_spec)
+            images = tf.data.experimental.from_variant(variant, stream.element_spec)
+            return images.enumerate().map(functools.partial(flipped, number)) if flip else images
 
         passes = tf.data.Dataset.from_tensors(0).map(lambda _: self._next()[0]).flat_map(one_pass)
         count = int(stream.cardinality())
@@ -72,14 +86,16 @@ class Order(Passes):
         seed: int.
         drop_remainder: bool. Whether to leave out a last batch that is not full.
         row: int. Images of a row; the last images, too few for a row, are left out. Defaults to 1.
+        flip: bool. Whether to mirror images at random, by the seed, the pass and the position: the index of one that is mirrored
+            is `count` more than its own, see `columns`. Defaults to False.
     """
 
-    def __init__(self, count, batch_size, shuffled, seed, drop_remainder, row=1):
-        self.count, self.shuffled, self.seed, self.row = count, shuffled, seed, row
+    def __init__(self, count, batch_size, shuffled, seed, drop_remainder, row=1, flip=False):
+        self.count, self.shuffled, self.seed, self.row, self.flip = count, shuffled, seed, row, flip
         self.used, self.size = count // row * row, batch_size * row  # images of a pass and of a batch
         self.full = self.used % self.size == 0 or drop_remainder  # whether all batches are
         batches = self.used // self.size if self.full else -(-self.used // self.size)
-        super().__init__(batches, (count, batch_size, shuffled, seed, batches, row))
+        super().__init__(batches, (count, batch_size, shuffled, seed, batches, row, *(["flip"] if flip else [])))
         self._of = functools.lru_cache(2)(self._of)  # a pass and the one that is fetched ahead
 
     def dataset(self):
@@ -104,11 +120,27 @@ class Order(Passes):
 
     def _of(self, number):
         """The indices of a pass, int64. TensorFlow's own function of this kind, `index_shuffle`, is far from even."""
-        if not self.shuffled:
-            return np.arange(self.used)
+        indices = np.arange(self.used)
+        if self.shuffled:
+            indices = np.argsort(self._bits(self.count, number), kind="stable")[: self.used]
+        return indices + self.count * (self._bits(self.used, number, 1) >> 63).astype(np.int64) if self.flip else indices
+
+    def _bits(self, count, *numbers):
         # Raw bits, which stay the same with any version of NumPy.
-        bits = np.random.PCG64(np.random.SeedSequence([self.seed % 2**64, number])).random_raw(self.count)
-        return np.argsort(bits, kind="stable")[: self.used]
+        return np.random.PCG64(np.random.SeedSequence([self.seed % 2**64, *numbers])).random_raw(count)
+
+    def columns(self, columns):
+        """Columns for `taken` of the indices of this order, given those of the images."""
+        return [self._flipped(*each) for each in columns] if self.flip else columns
+
+    def _flipped(self, rows, spec):
+        def read(indices):
+            found, mirrored = rows(indices % self.count), indices >= self.count
+            if spec.shape.rank >= 3:  # images, and not their labels
+                found[mirrored] = found[mirrored][..., ::-1, :]
+            return found
+
+        return read, spec
 
 
 def taken(dataset, columns, combine, parallel=None):

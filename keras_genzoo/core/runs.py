@@ -57,8 +57,8 @@ def data_record(source, splits, **settings):
         splits: dict of str to what `data.load` gave for them.
         **settings: other arguments of `data.load` that change images.
     """
-    found = {name: {"images": split.images_count, "sha256": split.digest()} for name, split in splits.items()}
-    return {"source": source, **settings, "splits": found}
+    found = {name: {"count": split.images_count, "sha256": split.digest()} for name, split in splits.items()}
+    return {"source": source, **settings, "images": found}
 
 
 def differing(stored, found, names):
@@ -68,7 +68,7 @@ def differing(stored, found, names):
         values = {name: record.get(name) for name in names}
         values |= values.pop("hyperparameters", None) or {}
         data = values.pop("data", None) or {}
-        images = {f"the {split} images": each["sha256"] for split, each in data.get("splits", {}).items()}
+        images = {f"the {split} images": each["sha256"] for split, each in data.get("images", {}).items()}
         return {**values, **images}
 
     there, here = flat(stored), flat(found)

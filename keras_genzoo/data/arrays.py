@@ -1,5 +1,6 @@
 """Images in memory: arrays, .npy and .npz files, and the data sets that ship inside the package."""
 
+import functools
 import zipfile
 import zlib
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.images import check_images, to_levels
+from keras_genzoo.core.images import check_images, check_layout, to_levels
+from keras_genzoo.core.order import column
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
 
 SHIPPED = Path(__file__).parent / "shipped"
+PIECE = 1000  # images that are converted together
 LICENCES = {"fashion_mnist_mini": "MIT, Zalando SE", "emoji32": "Apache-2.0, Google LLC (Noto Emoji)"}
 
 
@@ -28,60 +31,80 @@ class Arrays(Source):
 
     Args:
         name: str.
-        parts: dict of a split to a function without arguments that gives `(images, labels or None)`.
+        parts: dict of a split to two functions without arguments, of its images and of its labels, or None in place of it.
         as_given: bool. There is one part, and every split is the whole of it.
+        kept: bool. Whether the arrays stay in memory anyway, so that to copy a part of one would be to hold it twice.
     """
 
     in_memory = True
     label_hint = "pass the pair `(images, labels)`"
 
-    def __init__(self, name, parts, as_given=False, class_names=None, licence=None):
-        self.name, self.parts, self.as_given = name, parts, as_given
+    def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False):
+        self.name, self.parts, self.as_given, self.kept = name, parts, as_given, kept
         self.class_names, self.licence = class_names, licence
 
     def counts(self):
         if self.as_given:
             return {"given": len(self._part("train")[0])}
-        return {split: len(self._chosen(split)[0]) for split in SPLITS}
+        return {split: self._chosen(split)[0] for split in SPLITS}
 
     def image_shape(self):
         return self._part("train")[0].shape[1:]
 
     def arrays(self, split, image_size, channels, labels):
-        images, classes = self._chosen(split)
+        _, (read, _), classes = self.rows(split, image_size, channels, labels)
+        return read(slice(None)), classes
+
+    def rows(self, split, image_size, channels, labels):
+        """The number of images of a split, a column of `order.taken` of them, and their labels, int64 `(n,)`, or None."""
+        count, images, chosen, classes = self._chosen(split)
         if labels and classes is None:
             raise self.no_labels()
-        if not len(images):
+        if not count:
             raise self.no_images(split)
+        if classes is not None and not self.as_given:
+            everywhere = [np.asarray(found()).ravel() for _, found in self.parts.values() if found is not None]
+            self.tell_lacking(split, classes, np.concatenate([each for each in everywhere if each.dtype.kind in "iu"]))
         if images.dtype != np.uint8 or image_size or channels:
-            with tf.device("CPU:0"):  # in pieces, because they are floats for a moment
-                images = np.concatenate(
-                    [
-                        conform(to_levels(images[start : start + 1000]), image_size, channels, f"The images of {self.name}")
-                        for start in range(0, len(images), 1000)
-                    ]
-                )
-        return images, classes if labels else None
+            images, chosen = self._converted(count, images, chosen, image_size, channels), None
+        elif chosen is not None and not self.kept:
+            images, chosen = images[chosen], None
+        read, spec = column(images)
+        return count, (read if chosen is None else lambda rows: images[chosen[rows]], spec), classes if labels else None
+
+    def _converted(self, count, images, chosen, image_size, channels):
+        """The chosen images as uint8, of a size and a number of channels."""
+        found = None
+        with tf.device("CPU:0"):  # in pieces, because they are floats for a moment
+            for start in range(0, count, PIECE):
+                rows = slice(start, start + PIECE)
+                piece = to_levels(images[rows if chosen is None else chosen[rows]])
+                piece = conform(piece, image_size, channels, f"The images of {self.name}")
+                if found is None:
+                    found = np.empty((count, *piece.shape[1:]), np.uint8)
+                found[rows] = piece
+        return found
 
     def _chosen(self, split):
+        """The number of images of a split, the array that holds them, their indices in it, None for all, and labels or None."""
         name, first, last = ("train", 0, 10) if self.as_given else portion(self.parts, split)
         images, labels = self._part(name)
         if (first, last) == (0, 10):
-            return images, labels
-        indices = chosen([str(index) for index in range(len(images))], first, last)
-        return images[indices], None if labels is None else labels[indices]
+            return len(images), images, None, labels
+        indices = chosen([str(index) for index in range(len(images))], first, last, labels)
+        return len(indices), images, indices, None if labels is None else labels[indices]
 
     def _part(self, split):
         if split not in self.parts:
             raise ValueError(f"There is no training split in {self.name}, which holds {', '.join(self.parts)}.")
-        images, labels = self.parts[split]()
-        images = np.asarray(images)
+        images, labels = (None if read is None else np.asarray(read()) for read in self.parts[split])
         what = f"The images of {self.name}"
         if images.dtype == object:
             raise ValueError(f"{what} are an array of objects, expected numbers; bring them to one size and use `np.stack`.")
         if images.ndim == 3:
             images = images[..., None]
         check_images(images, what)
+        check_layout(images.shape[1:], what)
         return images, None if labels is None else _labels(labels, len(images), self.name)
 
 
@@ -107,16 +130,15 @@ def from_arrays(source):
         unknown = [name for name in source if name not in SPLITS]
         if unknown or "train" not in source:
             raise ValueError(f"A dict of splits has the keys {list(source)}, expected 'train', 'validation', 'test'.")
-        return Arrays("your dict", {split: lambda part=part: _pair(part) for split, part in source.items()})
-    return Arrays("your array", {"train": lambda: _pair(source)}, as_given=True)
+        return Arrays("your dict", {split: _pair(part) for split, part in source.items()}, kept=True)
+    return Arrays("your array", {"train": _pair(source)}, as_given=True, kept=True)
 
 
 def _pair(part):
-    if not isinstance(part, tuple):
-        return part, None
-    if len(part) != 2:
-        raise ValueError(f"A tuple of {len(part)} elements came, expected the pair (images, labels).")
-    return part
+    images, labels = part if isinstance(part, tuple) and len(part) == 2 else (part, None)
+    if isinstance(images, tuple):
+        raise ValueError(f"A tuple of {len(images)} elements came, expected the pair (images, labels).")
+    return lambda: images, None if labels is None else lambda: labels
 
 
 # How archives call images and labels, in this order of preference. The second is that of Keras's own mnist.npz.
@@ -131,7 +153,7 @@ def from_file(path, name=None, licence=None):
     try:
         stored = np.load(path, allow_pickle=False)
         if isinstance(stored, np.ndarray):
-            return Arrays(name, {"train": lambda: (stored, None)})
+            return Arrays(name, {"train": (lambda: stored, None)})
         with stored:
             keys = [key for key in stored.files if key != "class_names"]
             class_names = tuple(map(str, stored["class_names"])) if "class_names" in stored.files else None
@@ -142,7 +164,7 @@ def from_file(path, name=None, licence=None):
     for split in SPLITS:
         found = [(x.format(split), y.format(split)) for x, y in IN_SPLIT if x.format(split) in keys]
         if found:
-            parts[split] = _reader(path, *found[0])
+            parts[split] = _readers(path, keys, *found[0])
     if "train" not in parts:
         found = [pair for pair in WHOLE if pair[0] in keys] or [(key, "") for key in keys if len(keys) == 1]
         if not found:
@@ -150,19 +172,19 @@ def from_file(path, name=None, licence=None):
                 f"{path} holds the arrays {', '.join(keys) or 'none'}, expected 'images' (and 'labels'), or 'train_images', "
                 "'validation_images', 'test_images' (and labels alike)."
             )
-        parts["train"] = _reader(path, *found[0])
+        parts["train"] = _readers(path, keys, *found[0])
     return Arrays(name, parts, class_names=class_names, licence=licence)
 
 
-def _reader(path, images, labels):
-    def read():
+def _readers(path, keys, images, labels):
+    def read(key):
         try:
             with np.load(path, allow_pickle=False) as archive:
-                return archive[images], archive[labels] if labels in archive.files else None
+                return archive[key]
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _unreadable(path, error) from error
 
-    return read
+    return functools.partial(read, images), functools.partial(read, labels) if labels in keys else None
 
 
 def _unreadable(path, error):

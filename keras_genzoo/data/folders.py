@@ -1,41 +1,64 @@
 """Folders of images."""
 
+import collections
 import functools
+import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-SPLIT_FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 GRAY = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
 
 class Folder(Source):
-    """Image files, found at any depth; hidden files and other endings are left alone.
+    """Image files, found at any depth; what else lies there is left out and counted.
 
-    Subfolders are splits if one is called `train` and the others validation (or val, valid) and test. Inside, or without
-    such, the subfolders are the classes, unless an image lies beside them.
+    Subfolders are splits if one is called train, and the others validation and test, or one of the usual names like these.
+    Inside, or without such, the subfolders are the classes, unless an image lies beside them. Folders without images count
+    nowhere.
+
+    Args:
+        path: Path.
+        splits: bool. Whether subfolders may be splits. Defaults to True.
     """
 
     label_hint = "put the images of each class into a subfolder of its own"
 
-    def __init__(self, path):
+    def __init__(self, path, splits=True):
         self.path, self.name = path, str(path)
-        inside = {entry.name: entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")}
-        folders = {"train": path}
-        if "train" in inside and set(inside) <= set(SPLIT_FOLDERS):
-            folders = {SPLIT_FOLDERS[name]: folder for name, folder in inside.items()}
+        found, left = _images_under(path)
+        named = _splits_of(path, found) if splits else {}
+        self.folders = {split: path / name for split, name in named.items()} or {"train": path}
         # Of every split: paths relative to its folder.
-        self.files = {split: _images_under(folder) for split, folder in folders.items()}
-        self.folders = folders
+        self.files = {"train": found}
+        if named:
+            self.files = {
+                split: [file.relative_to(name) for file in found if file.parts[0] == name] for split, name in named.items()
+            }
+            left["images beside the splits"] = sum(len(file.parts) == 1 for file in found)
         everything = [file for files in self.files.values() for file in files]
+        left = ", ".join(f"{kind} {count}" for kind, count in left.items() if count)
         if not everything:
-            raise ValueError(f"The folder {path} holds no images, expected files ending in {', '.join(ENDINGS)}.")
+            raise ValueError(
+                f"The folder {path} holds no images, expected files ending in {', '.join(ENDINGS)}"
+                f"{left and f' (left out: {left})'}."
+            )
+        if left:
+            warnings.warn(f"{path} holds {len(everything)} images; left out: {left}.", stacklevel=4)
         if all(len(file.parts) > 1 for file in everything):
             self.class_names = tuple(sorted({file.parts[0] for file in everything}))
+            self._numbers = {name: number for number, name in enumerate(self.class_names)}
 
     def counts(self):
         return {split: len(self._chosen(split)) for split in SPLITS}
@@ -44,11 +67,11 @@ class Folder(Source):
         return (*self._first[1], self._channels)
 
     def arrays(self, split, image_size, channels, labels):
-        (read, _), classes = self.rows(split, image_size, channels, labels)
-        return read(np.arange(len(self._chosen(split)))), classes
+        count, (read, _), classes = self.rows(split, image_size, channels, labels)
+        return read(np.arange(count)), classes
 
     def rows(self, split, image_size, channels, labels):
-        """The images of a split as a column of `order.taken`, and their labels, int64 `(n,)`, or None."""
+        """The number of images of a split, a column of `order.taken` of them, and their labels, int64 `(n,)`, or None."""
         files, classes = self._examples(split, labels)
         shape = (*(image_size or self._first[1]), channels or self._channels)
 
@@ -60,13 +83,17 @@ class Folder(Source):
                     result[index] = image
             return result
 
-        return (read, tf.TensorSpec(shape, tf.uint8)), classes
+        return len(files), (read, tf.TensorSpec(shape, tf.uint8)), classes
 
     def _chosen(self, split):
         """Files of a split, relative to the folder of the split that holds them."""
         name, first, last = portion(self.files, split)
         files = self.files[name]
-        return [files[index] for index in chosen([file.as_posix() for file in files], first, last)]
+        return [files[index] for index in chosen([file.as_posix() for file in files], first, last, self._classes(files))]
+
+    def _classes(self, files):
+        """The class of each file, int64 `(n,)`; None where there are none."""
+        return None if self.class_names is None else np.array([self._numbers[file.parts[0]] for file in files], np.int64)
 
     def _examples(self, split, labels):
         if labels and self.class_names is None:
@@ -75,8 +102,10 @@ class Folder(Source):
         if not files:
             raise self.no_images(split)
         folder = self.folders[portion(self.files, split)[0]]
-        classes = np.array([self.class_names.index(file.parts[0]) for file in files], np.int64) if labels else None
-        return [folder / file for file in files], classes
+        classes = self._classes(files)
+        if classes is not None:
+            self.tell_lacking(split, classes, np.arange(len(self.class_names)))
+        return [folder / file for file in files], classes if labels else None
 
     @functools.cached_property
     def _first(self):
@@ -103,9 +132,81 @@ class Folder(Source):
             return np.asarray(conform(image, image_size, channels or self._channels))
 
 
-def _images_under(folder):
-    files = (file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.parts))
+def _images_under(top):
+    """Image files at any depth, paths relative to a folder, sorted; and a dict of how many of what else lie there.
+
+    Links to folders are followed, and each folder is read once: not again by a link, which may lead to where it lies.
+    """
+    found, left, others = [], collections.Counter(), collections.Counter()
+    folders, links, read = [str(top)], [], set()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)  # links last, lest they take the place of what they lead to
+        real = os.path.realpath(folder)
+        if real in read:
+            left["links to folders that are read anyway"] += 1
+            continue
+        read.add(real)
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            left["folders that cannot be read"] += 1
+            continue
+        for entry in entries:
+            link, ending = entry.is_symlink(), Path(entry.name).suffix.lower()
+            if entry.name.startswith("."):
+                left["hidden"] += 1
+            elif os.path.isdir(entry.path) if link else entry.is_dir(follow_symlinks=False):
+                (links if link else folders).append(entry.path)
+            elif link and not os.path.isfile(entry.path):
+                left["broken links"] += 1
+            elif ending in ENDINGS:
+                found.append(Path(entry.path).relative_to(top))
+            else:
+                others[ending or "no ending"] += 1
+        links.sort()
+    if others:
+        kinds = ", ".join(sorted(others)[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        left[f"files of other kinds ({kinds})"] = others.total()
+    return sorted(found), left
+
+
+def _splits_of(path, files):
+    """The splits among the subfolders that hold images, a dict to their names; empty where they are classes.
+
+    Raises:
+        ValueError: there are splits, and it is not clear which they are.
+    """
+    inside = collections.defaultdict(set)  # of every folder: the subfolders with images
+    for folder in {parent for file in files for parent in file.parents if parent.parts}:
+        inside[folder.parent].add(folder.name)
+
+    def held(names):
+        found = {split: sorted(name for name in names if SPLIT_FOLDERS.get(name.lower()) == split) for split in SPLITS}
+        return {split: names for split, names in found.items() if names}
+
+    top = inside.pop(Path(), set())
+    named = held(top)
+    way_out = "pass splits=False (--no-splits) if all subfolders are classes"
+    if "train" not in named or (len(named) == 1 and len(top) > 1):
+        deeper = sorted(folder for folder, names in inside.items() if "train" in held(names) and len(held(names)) > 1)
+        if deeper:
+            raise ValueError(
+                f"{path / deeper[0]} holds the splits {', '.join(sorted(inside[deeper[0]]))}, expected those directly in {path}; "
+                f"load a folder of splits, or {way_out}."
+            )
+        return {}
+    unknown = sorted(top - {name for names in named.values() for name in names})
+    if unknown:
+        raise ValueError(
+            f"{path} holds splits and {', '.join(unknown)} beside them, with images too, expected folders called train, "
+            f"validation and test alone; move the others away, or {way_out}."
+        )
+    for split, names in named.items():
+        if len(names) > 1:
+            raise ValueError(
+                f"{path} holds {' and '.join(names)}, expected one folder of {split} images; put them together, or {way_out}."
+            )
+    return {split: names[0] for split, names in named.items()}
 
 
 def read_image(path):

@@ -35,14 +35,17 @@ def load(
     cache=None,
     neighbours=0,
     further=0,
+    splits=True,
+    flip=False,
 ):
     """Load images as a `tf.data.Dataset` of uint8 batches.
 
     Args:
         source: where the images come from:
             - the name of a data set inside the package, see `names()`;
-            - a folder of images (png, jpg, bmp, gif, webp). Subfolders are classes; subfolders train, validation and test
-              are splits, and may hold classes. Transparency is put over white;
+            - a folder of images (png, jpg, jfif, bmp, gif, tif, webp), at any depth and behind links. Subfolders are classes;
+              subfolders train, validation and test are splits, and may hold classes: names in any case, val, valid,
+              training and testing too. What is left out is counted in a warning. Transparency is put over white;
             - a .npy file of images, or a .npz file of `images` and `labels`, or of `train_images`, `train_labels`,
               `test_images` and so on (Keras's `x_train`, `y_train` too);
             - images as an array, a pair `(images, labels)`, or a dict of such by split;
@@ -52,8 +55,9 @@ def load(
             Arrays are uint8, or floating point in [0, 1], which becomes uint8 by rounding 255 x;
             `(n, height, width, channels)`, or gray `(n, height, width)`. Labels are class numbers.
         split: "train", "validation" or "test". Of a file, folder, dict or TFDS data set that lacks validation or test,
-            each is a fixed tenth of the training images, which then lose it; no seed takes part. An array or a
-            pipeline is one split as it is: all of it comes, whatever the split.
+            each is a fixed tenth of the training images, which then lose it; no seed takes part. Where there are classes,
+            it is a tenth of each, and those of fewer than 10 images count as one. A warning names the classes that a split
+            lacks. An array or a pipeline is one split as it is: all of it comes, whatever the split.
         batch_size: int.
         image_size: int or `(height, width)`. Other images are cropped at the centre to this aspect ratio, then resized
             with antialiasing. Needed where images differ in size.
@@ -73,6 +77,10 @@ def load(
         further: int. Number of further images that come with each one, so that a batch holds `1 + further` times as many, all
             different: a model that takes several steps a batch takes each of them on images of its own. Of the split "train"
             alone; the last images, too few for one more row, are left out.
+        splits: bool. Whether subfolders train, validation and test of a folder are splits. False makes all subfolders classes.
+        flip: bool. Whether to mirror images left to right, each with probability 1/2, anew in every epoch: by the seed, the
+            number of the epoch and the position, as the order. Of the split "train" alone. The neighbours of an image are
+            mirrored with it.
 
     Returns:
         `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs
@@ -99,20 +107,22 @@ def load(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels!r}, expected 1 or 3.")
     image_size = _size(image_size)
-    name, source = source, find(source, data_dir)
+    name, source = source, find(source, data_dir, splits)
     shuffle = split == "train" if shuffle is None else shuffle
     cache = not isinstance(source, Pipeline) if cache is None else cache
 
     settings = {"batch_size": batch_size, "shuffled": shuffle, "seed": seed, "drop_remainder": drop_remainder, "row": 1 + further}
-    if cache or source.in_memory:
+    settings |= {"flip": True} if flip and split == "train" else {}
+    in_memory = cache or source.in_memory
+    if neighbours and not in_memory:
+        raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
+    if neighbours or (in_memory and not source.in_memory):
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
         batches = _from_rows(len(images), column(images), classes, settings, found)
-    elif neighbours:
-        raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
     elif hasattr(source, "rows"):
-        images, classes = source.rows(split, image_size, channels, labels)
-        batches = _from_rows(source.counts()[split], images, classes, settings, parallel=tf.data.AUTOTUNE)
+        count, images, classes = source.rows(split, image_size, channels, labels)
+        batches = _from_rows(count, images, classes, settings, parallel=None if in_memory else tf.data.AUTOTUNE)
     else:
         batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
     batches.data_name = name if isinstance(name, str) else None
@@ -152,7 +162,7 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None):
         return batch if len(batch) > 1 else batch[0]
 
     order = Order(count, **settings)
-    batches = taken(order.dataset(), columns, combine, parallel)
+    batches = taken(order.dataset(), order.columns(columns), combine, parallel)
     if parallel is None:
         # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
         options = tf.data.Options()
@@ -186,22 +196,22 @@ def _from_stream(stream, settings):
             return images.batch(row, drop_remainder=True).batch(size, drop_remainder).map(_with_further)
         return images.batch(size, drop_remainder)
 
-    looked, order = batched(stream), None
-    if settings["shuffled"]:
+    looked, order, flip = batched(stream), None, settings.get("flip", False)
+    if settings["shuffled"] or flip:
         spec = stream.element_spec
         numbers = (spec[0] if isinstance(spec, tuple) else spec).shape.num_elements() or 2**18
-        buffer = min(BUFFER_IMAGES, max(1, BUFFER_BYTES // numbers))
+        buffer = min(BUFFER_IMAGES, max(1, BUFFER_BYTES // numbers)) if settings["shuffled"] else 1
         rows = count // row
         order = Passes(
             (rows // size if drop_remainder else -(-rows // size)) if count >= 0 else None, (count, *settings.values())
         )
-        stream = order.shuffled(stream, buffer, settings["seed"])
+        stream = order.shuffled(stream, buffer, settings["seed"], flip)
     batches = batched(stream).prefetch(tf.data.AUTOTUNE)
     batches.images_count, batches.order, batches.looked_at = None, order, looked
     return batches
 
 
-def find(source, data_dir=None):
+def find(source, data_dir=None, splits=True):
     """The `Source` that the argument `source` of `load` means; names go before files, and files before TFDS."""
     if isinstance(source, tf.data.Dataset):
         return Pipeline(source)
@@ -216,7 +226,7 @@ def find(source, data_dir=None):
         return arrays.shipped(source)
     path = Path(source).expanduser()
     if source and path.is_dir():  # Path('') is the current folder
-        return Folder(path)
+        return Folder(path, splits)
     if path.is_file() and path.suffix in (".npy", ".npz"):
         return arrays.from_file(path)
     if path.is_file():
@@ -246,12 +256,12 @@ class Info:
     licence: str | None = None
 
 
-def info(source="fashion_mnist_mini", data_dir=None):
+def info(source="fashion_mnist_mini", data_dir=None, splits=True):
     """What is known of a data set: an `Info`.
 
     Args:
         source: as in `load`.
-        data_dir: as in `load`.
+        data_dir, splits: as in `load`.
 
     Raises:
         ValueError: as in `load`.
@@ -261,7 +271,7 @@ def info(source="fashion_mnist_mini", data_dir=None):
     >>> gz.data.info("emoji32").image_shape
     (32, 32, 3)
     """
-    source = find(source, data_dir)
+    source = find(source, data_dir, splits)
     return Info(source.name, source.image_shape(), source.counts(), source.class_names, source.licence)
 
 

@@ -28,7 +28,8 @@ def nearest_neighbours(images, count, bandwidth=None):
     Raises:
         ValueError: a count that is no whole number between 1 and n - 1.
     """
-    images = np.asarray(to_levels(images))
+    images = np.asarray(images)
+    images = images if images.dtype == np.uint8 else np.asarray(to_levels(images))
     n = len(images)
     count = whole(neighbours=count)
     if count >= n:

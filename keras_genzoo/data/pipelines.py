@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.images import check_dtype, check_images, to_levels
+from keras_genzoo.core.images import check_dtype, check_images, check_layout, to_levels
 from keras_genzoo.data.sources import Source, conform
 
 
@@ -27,6 +27,7 @@ class Pipeline(Source):
                 f"Your tf.data pipeline yields shape {image.shape}, expected images (height, width, channels) or batches of them."
             )
         check_dtype(image.dtype, f"The images of {self.name}")
+        check_layout(image.shape[-3:], f"The images of {self.name}")
         self.dataset = dataset.unbatch() if image.shape.rank == 4 else dataset
 
     def counts(self):

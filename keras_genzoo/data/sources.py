@@ -2,12 +2,14 @@
 
 import hashlib
 import re
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 SPLITS = ("train", "validation", "test")
+FEW = 10  # images of a class; of fewer a tenth, one at least, would be more than a tenth
 
 
 def portion(available, split):
@@ -26,12 +28,24 @@ def portion(available, split):
     return "train", first, first + 1
 
 
-def chosen(names, first, last):
+def chosen(names, first, last, classes=None):
     """Indices, ascending, of the tenths `first` to `last` of `names` in the order of their checksums.
 
     Checksums make this a fair choice of a list sorted by class, which does not depend on where the images lie. The tenths
     at the end hold one image at least, if there are three images.
+
+    Args:
+        names: list of str.
+        first, last: ints from 0 to 10.
+        classes: int array of a class a name, or None. The tenths are then those of each class; classes of fewer than 10 images
+            count as one. Defaults to None.
     """
+    if classes is not None and len(classes):
+        _, classes, counts = np.unique(classes, return_inverse=True, return_counts=True)
+        classes = np.where(counts[classes] < FEW, -1, classes)
+        groups = [np.flatnonzero(classes == each) for each in np.unique(classes)]
+        parts = [group[chosen([names[index] for index in group], first, last)] for group in groups]
+        return np.sort(np.concatenate(parts))
     n = len(names)
     tenth = max(1, round(n / 10)) if n > 2 else 0
     order = sorted(range(n), key=lambda index: hashlib.sha256(names[index].encode()).digest())
@@ -110,6 +124,22 @@ class Source:
     def stream(self, split, image_size, channels, labels):
         """A `tf.data.Dataset` of single uint8 images, or of pairs with their int64 label."""
         raise NotImplementedError
+
+    def tell_lacking(self, split, classes, known):
+        """Say which classes a split lacks.
+
+        Args:
+            split: str.
+            classes: int array, of the images of the split.
+            known: int array, of images of all splits.
+        """
+        known = np.unique(known)
+        lacking = [str(self.class_names[each] if self.class_names else each) for each in np.setdiff1d(known, classes)]
+        if lacking:
+            named = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+            warnings.warn(
+                f"The {split} split of {self.name} lacks {len(lacking)} of {len(known)} classes: {named}.", stacklevel=5
+            )
 
     def no_images(self, split):
         return ValueError(f"There are no images in the {split!r} split of {self.name}, which holds {self.counts()}.")
