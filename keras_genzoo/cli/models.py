@@ -5,7 +5,7 @@ import json
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import runs
+from keras_genzoo.core import memory, runs
 from keras_genzoo.core.files import replacing
 
 
@@ -45,7 +45,8 @@ def sample(file, out, n, seed, batch_size, device, imports):
     file, model = _load(file, device, imports)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
-    levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
+    with memory.enough(f"an array of {n} images", "take a folder for --out, or fewer images"):
+        levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
     digits, start = len(str(n - 1)), 0
     for images in model.sample_batches(n, seed=seed, batch_size=batch_size):
         images = gz.images.to_levels(images).numpy()

@@ -49,15 +49,15 @@ def _name(value):
     return str(value) if isinstance(value, os.PathLike) else repr(value)
 
 
-def data_record(source, splits, **settings):
+def data_record(source, images, **settings):
     """What a run was given to learn from.
 
     Args:
         source: str or Path. As `data.load` takes it.
-        splits: dict of str to what `data.load` gave for them.
+        images: dict of splits to what `data.load` gave for them.
         **settings: other arguments of `data.load` that change images.
     """
-    found = {name: {"count": split.images_count, "sha256": split.digest()} for name, split in splits.items()}
+    found = {name: {"count": split.images_count, "sha256": split.digest()} for name, split in images.items()}
     return {"source": source, **settings, "images": found}
 
 

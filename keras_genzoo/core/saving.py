@@ -60,7 +60,9 @@ def _check_whole(path):
                 raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
             json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{path} is no .keras file, or is damaged ({error}); save the model again with model.save.") from error
+        raise ValueError(
+            f"{path} is no .keras file, or is damaged or cut off ({error}); save the model again with model.save."
+        ) from error
 
 
 def take_weights(model, source):
