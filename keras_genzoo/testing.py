@@ -182,6 +182,8 @@ def check_sampling(model):
     others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
     same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
     promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` and `key` alone.")
+    drawn = np.concatenate(list(model.sample_batches(10, seed=3, batch_size=4)))
+    promise(np.allclose(samples[:10], drawn, atol=1e-4), "`sample_batches` gives other samples than `sample`.")
     promise(np.abs(samples - model.sample(40, seed=4)).max() > 1e-5, "another seed gives the same samples.")
     promise(np.abs(samples[0] - samples[1]).max() > 1e-5, "the samples of one seed are all alike.")
 

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.randomness import make_key, uniform
+from keras_genzoo.core.randomness import fold, make_key, uniform
 
 BLANK = np.int64(-1)  # the index of rows of a blank batch, which nobody looks at
 
@@ -50,9 +50,8 @@ class Passes:
             flip: bool. Whether to mirror images at random, by the seed, the pass and the position. Defaults to False.
         """
 
-        def flipped(number, position, element):
+        def flipped(element, mirrored):
             image, *others = element if isinstance(element, tuple) else (element,)
-            mirrored = uniform(make_key(seed, number, position, 1), ()) < 0.5
             image = tf.cond(mirrored, lambda: tf.reverse(image, [-2]), lambda: image)
             return (image, *others) if others else image
 
@@ -69,7 +68,11 @@ class Passes:
                 reshuffle_each_iteration=False,
             )
             images = tf.data.experimental.from_variant(variant, stream.element_spec)
-            return images.enumerate().map(functools.partial(flipped, number)) if flip else images
+            if not flip:
+                return images
+            key = make_key(seed, number, 1)  # many coins at a time: to make a key takes longer than to mirror an image
+            coins = tf.data.Dataset.range(2**32).map(lambda block: uniform(fold(key, block), (1024,)) < 0.5).unbatch()
+            return tf.data.Dataset.zip((images, coins)).map(flipped, tf.data.AUTOTUNE)
 
         passes = tf.data.Dataset.from_tensors(0).map(lambda _: self._next()[0]).flat_map(one_pass)
         count = int(stream.cardinality())
