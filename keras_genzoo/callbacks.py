@@ -170,10 +170,11 @@ class StopOnDivergence(keras.callbacks.Callback):
         self._kept, self._epochs, self._current = [variable.numpy() for variable in self._state()], epochs, True
 
     def get_state(self):
-        return {"begun": self._begun, "epochs": self._epochs, "kept": None if self._current else self._kept}
+        kept = None if self._current else self._kept
+        return {"begun": self._begun, "epochs": self._epochs, "kept": kept, "reason": self.reason}
 
     def set_state(self, state):
-        self._begun, self._epochs = state["begun"], state["epochs"]
+        self._begun, self._epochs, self.reason = state["begun"], state["epochs"], state["reason"]
         if state["kept"] is not None:  # else it is what the model has
             self._kept, self._current = state["kept"], False
 

@@ -173,6 +173,16 @@ def test_a_folder_is_of_one_run(vae, shades, tmp_path):
     assert "run.json is no JSON" in refused(*command, "--out", tmp_path)
 
 
+def test_a_run_that_diverged_says_so_again(shades, tmp_path, monkeypatch):
+    command = ["train", "vae", "--data", shades, "--batch-size", 8, *SMALL, "--set", "learning_rate=1e30", "--out", tmp_path]
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="Lower the learning rate"):
+        patch.setattr(gz.GenerativeModel, "save", lambda *args, **kwargs: sys.exit(1))  # killed before it is told
+        assert CliRunner().invoke(main, [str(argument) for argument in command]).exit_code == 1
+    genzoo(*command)
+    assert "has ended: the training loss became" in genzoo(*command)
+    assert np.isfinite(np.concatenate([value.ravel() for value in values_of(tmp_path)])).all()
+
+
 def test_a_fresh_run_removes_the_one_before(shades, tmp_path):
     command = [
         "train",
