@@ -137,7 +137,9 @@ class Watch:
             data: what `fit` takes.
             what: str. What its images are called in the message.
         """
-        self._others += [data.watch] if getattr(data, "watch", None) else []
+        if getattr(data, "watch", None):  # of a pipeline that `gz.data.load` looks at
+            data.watch.found = None
+            self._others.append(data.watch)
         if isinstance(data, tf.data.Dataset) and getattr(data, "order", None) is None:
             if not unpack(data.element_spec)[0].dtype.is_floating:
                 return data
