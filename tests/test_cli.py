@@ -365,10 +365,11 @@ def test_train_learns_from_training_images_and_watches_validation_images(named, 
     assert orders[0] != orders[1]
 
 
-def test_train_takes_subfolders_for_classes_if_told_so(tmp_path, monkeypatch):
+def test_train_takes_subfolders_for_classes_and_mirrors_images_if_told_so(tmp_path, monkeypatch):
     for level, name in enumerate(["train"] * 8 + ["test"] * 8 + ["extra"] * 8):
         (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((8, 8), level, "uint8")).save(tmp_path / "data" / name / f"{level}.png")
+        pixels = np.full((8, 8), level, "uint8") + np.uint8([0] * 4 + [100] * 4)
+        Image.fromarray(pixels).save(tmp_path / "data" / name / f"{level}.png")
     command = ["train", "vae", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--batch-size", "2"]
     model = Recorder()
     monkeypatch.setattr(gz, "build", lambda *args, **kwargs: model)
@@ -376,6 +377,9 @@ def test_train_takes_subfolders_for_classes_if_told_so(tmp_path, monkeypatch):
     assert result.exit_code == 2 and "extra beside them" in result.output and "--no-splits" in result.output
     genzoo(*command, "--no-splits")
     assert len(model.seen["train"]) == 20 and {level // 8 for level in model.seen["train"]} == {0, 1, 2}
+    genzoo(*command, "--no-splits", "--flip", "--overwrite")
+    assert 2 < sum(level >= 100 for level in model.seen["train"]) < 18
+    assert max(model.seen["validation"]) < 100
 
 
 def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_path, monkeypatch):

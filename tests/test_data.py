@@ -718,7 +718,7 @@ BAD = {
     "pipeline that goes bad later": (
         lambda _: pipeline(np.concatenate([np.zeros((5, 4, 4, 1)), np.ones((5, 4, 4, 1)) * 2])),
         {"cache": True},
-        ["outside [0, 1]"],
+        ["between 2 and 2 (the first is image 5, counted from 0)"],
     ),
     "pipeline of many sizes": (
         lambda _: tf.data.Dataset.range(1, 9).map(lambda n: tf.zeros((n, 4, 1), tf.uint8)),

@@ -235,6 +235,16 @@ def test_a_bad_image_in_a_stream_is_named_before_it_is_trained_on(kind, number, 
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+@pytest.mark.parametrize(("number", "value", "sentence"), BAD)
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_bad_image_of_a_pipeline_that_is_loaded_is_named(cache, number, value, sentence):
+    pipeline = tf.data.Dataset.from_tensor_slices(spoiled(number, value))
+    with pytest.raises(
+        ValueError, match=f"^The images of your tf.data pipeline {sentence}.*the first is image {number}, counted"
+    ):
+        small().fit(gz.data.load(pipeline, batch_size=8, cache=cache), verbose=0)
+
+
 @pytest.mark.parametrize("kind", ["data set", "generator", "PyDataset", "DataLoader"])
 def test_a_bad_image_of_validation_and_evaluation_is_named(kind):
     count, images = (10 if kind in ONCE else None), spoiled(*BAD[0][:2])

@@ -19,12 +19,13 @@ WIDTHS = {tf.uint8: LEVELS - 1, tf.uint16: 65535}  # the number that is white
 ROWS = 1000  # images that are looked at together for the one that is bad
 
 
-def check_images(images, what="images", batch=None):
+def check_images(images, what="images", first=0, batch=None):
     """Raise one sentence unless `images` are images by the convention above. Nothing is copied.
 
     Args:
         images: array or eager tensor.
         what: str. What the images are called in the message.
+        first: int. The number of the first of them, for the message. Defaults to 0.
         batch: int or None. The number of the batch that they are, for the message. Defaults to None.
 
     Raises:
@@ -41,7 +42,7 @@ def check_images(images, what="images", batch=None):
     low, high = float(images.min()), float(images.max())  # NaN if any value is NaN
     if 0 <= low and high <= 1:
         return
-    number = _first_bad(images)
+    number = first + _first_bad(images)
     where = f"image {number}" if batch is None else f"image {number} of batch {batch}"
     where = f" (the first is {where}, counted from 0)" if number or batch else ""
     if not np.isfinite([low, high]).all():

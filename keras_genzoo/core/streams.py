@@ -112,19 +112,23 @@ def endless(x):
 class Watch:
     """Looks at every image of a stream before it is trained on: a context around the training.
 
+    Attributes:
+        found: the ValueError of the first image that was NaN or out of range, which names it, or None.
+
     Raises:
-        ValueError: one is NaN or out of range. The sentence names it and its batch.
+        ValueError: this one.
     """
 
     def __init__(self):
-        self.found = None
+        self.found, self._number, self._others = None, None, []
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self.found is not None and isinstance(error, tf.errors.OpError):  # in which TensorFlow has wrapped it
-            raise self.found from None
+        found = [each.found for each in (self, *self._others) if each.found is not None]
+        if found and isinstance(error, tf.errors.OpError):  # in which TensorFlow has wrapped it
+            raise found[0] from None
 
     def over(self, data, what):
         """The same data, which are looked at as they come; those of which all is known already as they are.
@@ -133,55 +137,66 @@ class Watch:
             data: what `fit` takes.
             what: str. What its images are called in the message.
         """
+        if getattr(data, "watch", None):  # of a pipeline that `gz.data.load` looks at
+            data.watch.found = None
+            self._others.append(data.watch)
         if isinstance(data, tf.data.Dataset) and getattr(data, "order", None) is None:
-            images = unpack(data.element_spec)[0]
-            if not images.dtype.is_floating:
+            if not unpack(data.element_spec)[0].dtype.is_floating:
                 return data
-            return data.enumerate().map(lambda number, batch: self._passed(number, batch, what))
+
+            def look(number, batch):
+                with tf.control_dependencies([self.check(number, unpack(batch)[0], what, batch=True)]):
+                    return tf.nest.map_structure(tf.identity, batch)
+
+            return data.enumerate().map(look)
         if isinstance(data, types.GeneratorType):
-            return (self._seen(number, batch, what) for number, batch in enumerate(data))
-        if isinstance(data, keras.utils.PyDataset):
-            return _Watched(data, lambda number, batch: self._seen(number, batch, what))
-        return data
+            return (self.see(number, batch, what) for number, batch in enumerate(data))
+        return _Watched(data, self, what) if isinstance(data, keras.utils.PyDataset) else data
 
-    def _passed(self, number, batch, what):
-        images = unpack(batch)[0]
+    def check(self, number, images, what, batch):
+        """An operation that fails where one of the images is bad.
+
+        Args:
+            number: scalar tensor. The number of the batch that they are, or of the first of them.
+            images: tensor of floats.
+            what: str. What they are called in the message.
+            batch: bool. Whether the number is that of a batch.
+        """
+        look = lambda number, images: self._good(int(number), images, what, batch)  # noqa: E731
         good = tf.reduce_all((images >= 0) & (images <= 1))  # false for NaN
+        good = tf.cond(good, lambda: True, lambda: tf.numpy_function(look, [number, images], tf.bool))
+        kind = "batch" if batch else "image"
+        return tf.debugging.Assert(good, [f"{what} hold NaN or values outside [0, 1] in {kind}", number])
 
-        def tell():
-            look = lambda number, images: self._good(int(number), images, what)  # noqa: E731
-            return tf.numpy_function(look, [number, images], tf.bool)
-
-        good = tf.cond(good, lambda: True, tell)
-        with tf.control_dependencies([tf.debugging.Assert(good, [f"{what} are bad in batch", number])]):
-            return tf.nest.map_structure(tf.identity, batch)
-
-    def _good(self, number, images, what):
-        try:
-            check_images(images, what, batch=number)
-        except ValueError as error:
-            self.found = self.found or error  # batches are read ahead, and later ones may be bad too
-        return self.found is None
-
-    def _seen(self, number, batch, what):
-        if not self._good(number, unpack(batch)[0], what):
+    def see(self, number, batch, what):
+        """A batch, unless one of its images is bad."""
+        if not self._good(number, unpack(batch)[0], what, batch=True):
             raise self.found
         return batch
 
+    def _good(self, number, images, what, batch):
+        try:
+            check_images(images, what, **({"batch": number} if batch else {"first": number}))
+        except ValueError as error:
+            if self.found is None or number < self._number:  # some are read ahead, or at the same time
+                self.found, self._number = error, number
+            return False
+        return True
+
 
 class _Watched(keras.utils.PyDataset):
-    """A `PyDataset` whose batches a function of their number sees."""
+    """A `PyDataset` at whose batches a `Watch` looks."""
 
-    def __init__(self, data, seen):
+    def __init__(self, data, watch, what):
         super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
-        self._data, self._seen = data, seen
+        self._data, self._watch, self._what = data, watch, what
 
     @property
     def num_batches(self):
         return self._data.num_batches
 
     def __getitem__(self, index):
-        return self._seen(index, self._data[index])
+        return self._watch.see(index, self._data[index], self._what)
 
     def on_epoch_begin(self):
         self._data.on_epoch_begin()

@@ -125,7 +125,7 @@ def load(
         batches = _from_rows(count, images, classes, settings, parallel=None if in_memory else tf.data.AUTOTUNE)
     else:
         batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
-    batches.data_name = name if isinstance(name, str) else None
+    batches.data_name, batches.watch = name if isinstance(name, str) else None, source.watch
     return batches
 
 

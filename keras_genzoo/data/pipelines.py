@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core.images import check_dtype, check_images, check_layout, to_levels
+from keras_genzoo.core.streams import Watch
 from keras_genzoo.data.sources import Source, conform
 
 
@@ -29,6 +30,7 @@ class Pipeline(Source):
         check_dtype(image.dtype, f"The images of {self.name}")
         check_layout(image.shape[-3:], f"The images of {self.name}")
         self.dataset = dataset.unbatch() if image.shape.rank == 4 else dataset
+        self.watch = Watch()
 
     def counts(self):
         n = int(self.dataset.cardinality())
@@ -45,11 +47,12 @@ class Pipeline(Source):
         for element in self.dataset.take(1):  # a clear error now, for what would be an obscure one within `fit`
             check_images(np.asarray(element[0] if self.labelled else element)[None], what)
 
-        def convert(image, label=None):
-            if image.dtype != tf.uint8:
-                inside = tf.reduce_all((image >= 0) & (image <= 1))  # false for NaN
-                tf.debugging.Assert(inside, [f"{what} hold values outside [0, 1]:", tf.reduce_min(image), tf.reduce_max(image)])
+        def convert(number, element):
+            image, label = element if self.labelled else (element, None)
+            if image.dtype.is_floating:
+                with tf.control_dependencies([self.watch.check(number, image[None], what, batch=False)]):
+                    image = tf.identity(image)
             image = conform(to_levels(image), image_size, channels, what)
             return (image, tf.cast(tf.reshape(label, ()), tf.int64)) if labels else image
 
-        return self.dataset.map(convert, tf.data.AUTOTUNE)
+        return self.dataset.enumerate().map(convert, tf.data.AUTOTUNE)

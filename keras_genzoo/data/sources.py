@@ -91,12 +91,14 @@ class Source:
         licence: str or None.
         in_memory: bool. Whether the images are in memory anyway.
         label_hint: str. How to give labels to a source of this kind.
+        watch: `streams.Watch` that looks at images as they come, or None.
     """
 
     class_names = None
     licence = None
     in_memory = False
     label_hint = "leave `labels` out"
+    watch = None
 
     def counts(self):
         """Number of images by split; None where it is not known."""
@@ -111,6 +113,8 @@ class Source:
         try:
             batches = list(self.stream(split, image_size, channels, labels).batch(512).as_numpy_iterator())
         except tf.errors.InvalidArgumentError as error:
+            if self.watch is not None and self.watch.found is not None:
+                raise self.watch.found from None
             if "Cannot batch" in error.message or "Cannot add tensor to the batch" in error.message:
                 raise ValueError(f"The images of {self.name} differ in size; give them one with image_size=.") from error
             reason = re.sub(r"\{\{.*?\}\} |\[Op:.*", "", error.message.splitlines()[0]).strip()  # without TensorFlow's nodes
