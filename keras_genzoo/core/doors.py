@@ -5,6 +5,7 @@ import functools
 
 import tensorflow as tf
 
+from keras_genzoo.core import shares
 from keras_genzoo.core.batches import check_batch, check_rows, first_batch
 
 
@@ -15,8 +16,11 @@ def _of_a_batch(step, counts):
     @functools.wraps(step)
     def awaited(self, data):
         with tf.control_dependencies([part for part in tf.nest.flatten(data) if tf.is_tensor(part)]):
-            with self._place.step() if counts else contextlib.nullcontext():
-                return step(self, data)
+            with shares.taken(data) as shared, self._place.step() if counts else contextlib.nullcontext():
+                results = step(self, data)
+                if shared and counts:
+                    shares.settle(self._statistics)
+                return results
 
     return awaited
 
