@@ -7,7 +7,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import optimizers, order, progress
+from keras_genzoo.core import optimizers, order, progress, workers
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, first_batch, unpack
 from keras_genzoo.core.tracking import point
 
@@ -55,6 +55,8 @@ class Fitting:
         with keeper.opened(self, kwargs.get("epochs", 1)) if keeper else contextlib.nullcontext() as state:
             self.survey(first, x)
             self._prepare_once(first, x)
+            if self.compiled:
+                workers.agree(self)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
             x, y = _ordered(self, x, y, kwargs)
             try:

@@ -347,6 +347,13 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
     def metrics(self):
         return [metric for metric in super().metrics if metric is not self._loss_tracker]  # Keras's own, which nothing feeds
 
+    def _get_metrics_result_or_logs(self, logs):
+        # Keras takes the mean of what replicas return, by images or not, where a step does not feed every metric.
+        if self.distribute_strategy.num_replicas_in_sync == 1 or not isinstance(logs, dict):
+            return super()._get_metrics_result_or_logs(logs)
+        results = self.get_metrics_result()
+        return {name: results.get(name, value) for name, value in logs.items()}
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Everything is built already, and under a strategy Keras would average a batch of images over the replicas to
         # learn their shape, which several workers cannot do with uint8.
