@@ -62,8 +62,13 @@ class Fitting:
             try:
                 placed = progress.placed(self, x, callbacks, keeper, state, kwargs)
                 return super().fit(x, y, **kwargs, **placed)
-            except BaseException:
+            except BaseException as error:
                 self._place.batches.assign(0)  # what is in memory goes on with a whole epoch
+                if isinstance(error, tf.errors.UnavailableError) and workers.count(self.distribute_strategy) > 1:
+                    raise RuntimeError(
+                        "another worker is gone, and training needs all of them; start all again: with callbacks.Checkpoint they "
+                        "go on from its last state."
+                    ) from error
                 raise
             finally:
                 self.validation_data = None

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 def count(strategy):
     """Number of workers under a strategy; 1 of all strategies but that of several workers."""
-    return strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
+    replicas = strategy.num_replicas_in_sync
+    return 1 if replicas == 1 else replicas // len(strategy.extended.worker_devices)
 
 
 def is_chief(strategy):
