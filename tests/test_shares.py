@@ -16,7 +16,8 @@ from keras_genzoo.layers import SynchronizedBatchNormalization
 
 SCALING = Path(__file__).parents[1] / "docs" / "scaling.md"
 # What has batch normalisation, of each replica's share, and nothing else that differs.
-MIXED = {"autoencoder", "vqvae", *gz.recipes.names()["gan"]}
+MIXED = {"autoencoder", "vqvae", *gz.recipes.names()["gan"], "realnvp/cifar10"}
+TINY_MIXED = sorted(MIXED & set(case.TINY))
 ONE = tf.distribute.get_strategy()
 
 
@@ -63,21 +64,29 @@ def test_two_devices_train_as_one(name, images, replicas):
     check_alike(name, images, replicas)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "gan" else pytest.mark.slow) for name in sorted(MIXED)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "gan" else pytest.mark.slow) for name in TINY_MIXED])
 def test_but_for_batch_normalisation_two_devices_train_as_one(name, images, replicas, synchronized):
     # Adam would make steps of what is left by rounding of gradients that are 0, of biases before a normalisation.
     check_alike(name, images, replicas, learning_rate=0.001)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(MIXED))
+@pytest.mark.parametrize("name", TINY_MIXED)
 def test_batch_normalisation_of_shares_differs(name, images, replicas):
     assert difference(name, images, replicas, learning_rate=0.001)[0] > 1e-4
 
 
 def test_the_documentation_names_the_recipes_that_differ():
     listed = SCALING.read_text().partition("recipes with batch normalisation")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", listed)) == MIXED
+    assert set(re.findall(r"`([\w/]+)`", listed)) == MIXED
+
+
+@pytest.mark.slow
+def test_no_other_recipe_has_batch_normalisation():
+    for name, recipe in gz.recipes.RECIPES.items():
+        if recipe.make.__module__.startswith("keras_genzoo."):
+            layers = gz.build(name, (32, 32, 3) if "/" in name else case.SHAPE)._flatten_layers()
+            assert (name in MIXED) == any(type(layer) is keras.layers.BatchNormalization for layer in layers), name
 
 
 # Shares
