@@ -240,7 +240,7 @@ class SlicedWasserstein(Divergence):
 
     def __call__(self, z, prior, random):
         draws = prior.sample(ops.shape(z)[0], random)
-        directions = random.normal((self.directions, z.shape[1]))
+        directions = random.normal((self.directions, z.shape[1]), shared=True)
         directions /= ops.sqrt(ops.sum(ops.square(directions), axis=1, keepdims=True) + 1e-12)
         return sliced_wasserstein(gather(z), gather(draws), directions)
 

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_genzoo.core import shares
+
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
 
@@ -31,6 +33,26 @@ class SoftBound(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "limit": self.limit}
+
+
+@_registered
+class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras's layer with `synchronized=True`, by the statistics of the whole batch on several replicas; one without images of
+    its own adds nothing to them."""
+
+    def __init__(self, synchronized=True, **kwargs):
+        super().__init__(synchronized=synchronized, **kwargs)
+
+    def _moments(self, inputs, mask):
+        own = shares.counts()
+        if own is None or mask is not None:
+            return super()._moments(inputs, mask)
+        count = ops.cast(own, inputs.dtype) * ops.cast(tf.size(inputs) / inputs.shape[self.axis], inputs.dtype)
+        mean, square = (ops.mean(each, axis=self._reduction_axes) for each in (inputs, ops.square(inputs)))
+        context = tf.distribute.get_replica_context()
+        total, mean, square = context.all_reduce(tf.distribute.ReduceOp.SUM, [count, count * mean, count * square])
+        mean, square = mean / total, square / total
+        return mean, ops.maximum(square - ops.square(mean), 0.0)
 
 
 @_registered

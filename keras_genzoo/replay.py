@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_genzoo.core import randomness
+from keras_genzoo.core import randomness, shares
 from keras_genzoo.core.serialization import Part
 
 
@@ -39,15 +39,15 @@ class ReplayBuffer(Part):
             raise ValueError(f"there are {self.size} chains for {replicas} replicas, expected at least one each.")
         n = tf.minimum(tf.cast(n, tf.int64), self.size // replicas)
         before = tf.constant(0, tf.int64)
-        if replicas > 1:  # whose parts of a last batch may differ
-            before = tf.reduce_sum(context.all_gather(n[None], axis=0)[: context.replica_id_in_sync_group])
+        if replicas > 1:  # whose shares of a last batch may differ
+            own = shares.counts()
+            counted = n if own is None else tf.where(own, n, 0)
+            before = tf.reduce_sum(context.all_gather(counted[None], axis=0)[: context.replica_id_in_sync_group])
         return tf.gather(self.chains, self._rows(self._position() + before, n))
 
     def put(self, chains):
         """Write back, in the place of those that were taken, and move on."""
-        context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync > 1:
-            chains = context.all_gather(chains, axis=0)
+        chains = shares.gather(chains)
         n = tf.shape(chains, tf.int64)[0]
         rows = self._rows(self._position(), n)
         self.chains.value.scatter_update(tf.IndexedSlices(chains, rows))
@@ -55,4 +55,4 @@ class ReplayBuffer(Part):
 
     def peek(self, n):
         """Chains, float32 `(n, ...)`, always the same unless training goes on; the buffer stays as it is."""
-        return tf.gather(self.chains, self._rows(tf.constant(0, tf.int64), tf.cast(n, tf.int64)))
+        return tf.gather(self.chains, self._rows(shares.first_of(n), tf.cast(n, tf.int64)))

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_genzoo.core.checks import real, whole
 from keras_genzoo.core.serialization import Part
+from keras_genzoo.core.shares import gather
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
@@ -206,6 +207,7 @@ class Importance(TimeSampling):
         return schedule.at(position), 1.0 / (share * self.bins)
 
     def update(self, t, loss, schedule):
+        t, loss = gather(t), gather(loss)
         index = ops.clip(ops.cast(schedule.position(t) * self.bins, "int32"), 0, self.bins - 1)
         seen = ops.one_hot(index, self.bins)
         count = ops.sum(seen, axis=0)

@@ -16,29 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core import callback_states as states
+from keras_genzoo.core import workers
 from keras_genzoo.core.checks import whole, whole_or_none
-from keras_genzoo.core.files import locked, replacing, sync
+from keras_genzoo.core.files import locked, sync
 from keras_genzoo.core.progress import Keeper
 
 WEIGHTS, ARRAYS, STATE = "state.weights.h5", "arrays.npz", "state.json"
 PREFIX = "checkpoint-"
-
-# What callbacks of Keras know beside their arguments.
-KNOWN = {
-    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
-    keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
-    keras.callbacks.ReduceLROnPlateau: ("best", "wait", "cooldown_counter"),
-}
-STATELESS = (
-    keras.callbacks.BackupAndRestore,
-    keras.callbacks.CSVLogger,
-    keras.callbacks.LambdaCallback,
-    keras.callbacks.LearningRateScheduler,
-    keras.callbacks.ProgbarLogger,
-    keras.callbacks.RemoteMonitor,
-    keras.callbacks.TensorBoard,
-    keras.callbacks.TerminateOnNaN,
-)
 
 
 class Damaged(ValueError):
@@ -61,6 +46,9 @@ class Checkpoint(Keeper):
     the training after the step at hand, with its state kept: as SystemExit(143) and KeyboardInterrupt. A second one ends it at
     once.
 
+    Several workers have the callback each, on a folder that they share: the chief writes there, and all read. A signal to one of
+    them ends the training of all.
+
     Args:
         folder: str or Path. Made if missing. One training at a time may use it.
         every_epochs: int or None. Epochs between two states. Defaults to 1.
@@ -75,7 +63,8 @@ class Checkpoint(Keeper):
         finished: whether it found that the training had come to its end.
 
     Raises:
-        ValueError: as `fit` begins: another process trains in the folder, the state is of another model, or none can be read.
+        ValueError: as `fit` begins: another process trains in the folder, the state is of another model, or none can be read;
+            workers do not share the folder.
 
     Example:
 
@@ -93,27 +82,35 @@ class Checkpoint(Keeper):
         if every_seconds is not None and not every_seconds > 0:
             raise ValueError(f"every_seconds is {every_seconds!r}, expected None or a number above 0.")
         self.every_seconds = every_seconds
-        self.begun, self.finished, self._signal = (0, 0), False, None
+        self.begun, self.finished, self._heard, self._signal = (0, 0), False, None, None
 
     # What `fit` asks
 
     @contextlib.contextmanager
     def opened(self, model, epochs):
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder, ValueError, f"another process trains in {self.folder}"), self._signals():
-            for left in self.folder.glob(f".{PREFIX}*"):  # by a process that was killed
+        self.set_model(model)
+        self._strategy = model.distribute_strategy
+        self._chief, self._several = workers.is_chief(self._strategy), workers.count(self._strategy) > 1
+        lock = f"another process trains in {self.folder}"
+        with locked(self.folder, ValueError, lock) if self._chief else contextlib.nullcontext(), self._signals():
+            for left in self.folder.glob(f".{PREFIX}*") if self._chief else ():  # by a process that was killed
                 shutil.rmtree(left)
-            self.set_model(model)
-            self._saved, state = time.monotonic(), None if self.fresh else self._newest()
+            self._saved, self._looks = time.monotonic(), workers.Looks(self._strategy)
+            state = None if self.fresh else self._newest()
             self.begun, self.finished = (0, 0), False
             if state:
                 self.begun = state["epoch"], state["batch"]
                 self.finished = state["stopped"] or state["epoch"] >= epochs
+            if self._several and not workers.alike(self._strategy, (state is None, *self.begun)):
+                raise ValueError(
+                    f"workers find different states in {self.folder}, expected those of one; give a folder that they share."
+                )
             yield state
 
     def clear(self):
         """Remove all states."""
-        for path in self._all():
+        for path in self._all() if self._chief else ():
             shutil.rmtree(path)
 
     def on_train_begin(self, logs=None):
@@ -125,8 +122,8 @@ class Checkpoint(Keeper):
         self._others, self._history = callbacks, history
         for callback in callbacks if state else []:
             if isinstance(callback, keras.callbacks.CSVLogger):
-                _cut(callback, state["epoch"])
-        silent = [type(each).__name__ for each in callbacks if not _speaks(each)]
+                states.cut(callback, state["epoch"])
+        silent = [type(each).__name__ for each in callbacks if not states.speaks(each)]
         if silent:
             print(
                 f"Checkpoint keeps no state of {', '.join(silent)}, for want of get_state() and set_state(state).",
@@ -139,14 +136,14 @@ class Checkpoint(Keeper):
         for metric, values in zip(self.model.metrics, state["metrics"] or [], strict=bool(state["metrics"])):
             for variable, value in zip(metric.variables, values, strict=True):
                 variable.assign(value)
-        for callback, name in _by_name(self._others):
+        for callback, name in states.by_name(self._others):
             if name in state["callbacks"]:
-                _put(callback, state["callbacks"][name])
+                states.put(callback, state["callbacks"][name])
 
     def before_batch(self, epoch, batch):
         begun = (epoch, batch) == self.begun
         passed = self.every_steps and batch % self.every_steps < self.model.steps_per_execution
-        late = self.every_seconds and time.monotonic() - self._saved > self.every_seconds
+        late = self._agreed(self.every_seconds and time.monotonic() - self._saved > self.every_seconds)
         if self._signal or ((passed or late) and not begun):
             self._keep(epoch, batch, self._metrics())
         self._end_on_signal()
@@ -155,12 +152,14 @@ class Checkpoint(Keeper):
         self._trained = self._metrics()
 
     def before_validation_batch(self, epoch):
+        self._agreed()
         if self._signal:
             self._keep(epoch, self.model._place.get()[1], self._trained)
         self._end_on_signal()
 
     def on_epoch_end(self, epoch, logs=None):
         stopped, last = bool(self.model.stop_training), epoch + 1 >= self.params["epochs"]
+        self._agreed(now=True)
         if self._signal or stopped or last or (self.every_epochs and (epoch + 1) % self.every_epochs == 0):
             self._keep(epoch + 1, 0, None, stopped)
         self._end_on_signal()
@@ -169,7 +168,7 @@ class Checkpoint(Keeper):
 
     @contextlib.contextmanager
     def _signals(self):
-        self._signal = None
+        self._heard = self._signal = None
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -179,16 +178,32 @@ class Checkpoint(Keeper):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        self._end_on_signal()  # when there was no step any more
+        if self._heard:  # when there was no step any more
+            self._signal = self._heard
+            self._end_on_signal()
 
     def _noted(self, number, frame):
-        again, self._signal = self._signal is not None, number
+        again, self._heard = self._heard is not None, number
         if again:
+            self._signal = number
             self._end_on_signal()
         print(f"{signal.Signals(number).name}: the training ends after this step, and keeps its state", file=sys.stderr)
 
+    def _agreed(self, late=False, now=False):
+        """Whether it is late by the clock of the chief. The signal that one worker has heard becomes that of all."""
+        if not self._several:
+            self._signal = self._heard
+            return late
+        numbers = signal.SIGTERM, signal.SIGINT
+        found = self._looks([self._chief and bool(late), *(self._heard == each for each in numbers)], now)
+        late, *heard = found or (False, False, False)
+        self._signal = next((number for number, each in zip(numbers, heard, strict=True) if each), None)
+        return late
+
     def _end_on_signal(self):
-        number, self._signal = self._signal, None
+        number = self._signal if self._several else self._heard
+        if number:
+            self._heard = self._signal = None
         if number == signal.SIGTERM:
             raise SystemExit(128 + number)
         if number is not None:
@@ -200,7 +215,14 @@ class Checkpoint(Keeper):
         return [[tf.convert_to_tensor(each).numpy().tolist() for each in metric.variables] for metric in self.model.metrics]
 
     def _keep(self, epoch, batch, metrics, stopped=False):
-        """Write the state; a warning where that fails."""
+        """Write the state; a warning where that fails. Of several workers the chief does, and the others wait for it."""
+        self._saved = time.monotonic()
+        if self._chief:
+            self._write_state(epoch, batch, metrics, stopped)
+        if self._several:
+            workers.summed(self._strategy, [0])
+
+    def _write_state(self, epoch, batch, metrics, stopped):
         state = {
             "version": 1,
             "epoch": epoch,
@@ -210,9 +232,9 @@ class Checkpoint(Keeper):
             "metrics": metrics,
             "epochs": self._history.epoch,
             "history": self._history.history,
-            "callbacks": {name: _taken(callback) for callback, name in _by_name(self._others)},
+            "callbacks": {name: states.taken(callback) for callback, name in states.by_name(self._others)},
         }
-        self._saved, made = time.monotonic(), []
+        made = []
         try:
             number = max([0, *(_number(path) for path in self._all())]) + 1
             made += [self.folder / f"{PREFIX}{number:06d}", Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=self.folder))]
@@ -228,7 +250,7 @@ class Checkpoint(Keeper):
             warnings.warn(
                 f"the state of epoch {epoch + 1} could not be kept in {self.folder} ({reason}); the training goes on without it. "
                 f"Make room there.",
-                stacklevel=2,
+                stacklevel=3,
             )
             return
         for old in self._all()[: -self.keep]:
@@ -315,52 +337,3 @@ def _unpacked(value, arrays):
             arrays[value["array"]][()] if set(value) == {"array"} else {k: _unpacked(each, arrays) for k, each in value.items()}
         )
     return [_unpacked(each, arrays) for each in value] if isinstance(value, list) else value
-
-
-# Callbacks
-
-
-def _by_name(callbacks):
-    """Pairs of callbacks and names: their class, and a number where there are several."""
-    names = {}
-    for callback in callbacks:
-        name = f"{type(callback).__module__}.{type(callback).__name__}"
-        names[name] = names.get(name, 0) + 1
-        yield callback, f"{name}#{names[name]}"
-
-
-def _attributes(callback):
-    return next((names for cls, names in KNOWN.items() if isinstance(callback, cls)), ())
-
-
-def _taken(callback):
-    if hasattr(callback, "get_state"):
-        return callback.get_state()
-    return {name: getattr(callback, name, None) for name in _attributes(callback)}
-
-
-def _put(callback, state):
-    if hasattr(callback, "set_state"):
-        callback.set_state(state)
-        return
-    for name in _attributes(callback):
-        setattr(callback, name, state[name])
-
-
-def _speaks(callback):
-    """Whether a callback has nothing that would be lost, as far as one can know."""
-    own = type(callback).__module__.startswith("keras_genzoo.")
-    return (
-        own or isinstance(callback, (*KNOWN, *STATELESS)) or (hasattr(callback, "get_state") and hasattr(callback, "set_state"))
-    )
-
-
-def _cut(logger, epoch):
-    """Let a CSVLogger go on with its file, without the lines of epochs that come again."""
-    path = Path(logger.filename)
-    if path.exists():
-        first, *lines = path.read_text().splitlines(keepends=True) or [""]
-        kept = [line for line in lines if line.partition(logger.sep)[0].isdigit() and int(line.partition(logger.sep)[0]) < epoch]
-        with replacing(path) as temporary:
-            temporary.write_text("".join([first, *kept]))
-        logger.append = True

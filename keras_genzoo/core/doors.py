@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import order, streams
+from keras_genzoo.core import order, shares, streams
 from keras_genzoo.core.batches import check_batch, check_rows, first_batch
 
 
@@ -17,8 +17,11 @@ def _of_a_batch(step, counts):
     @functools.wraps(step)
     def awaited(self, data):
         with tf.control_dependencies([part for part in tf.nest.flatten(data) if tf.is_tensor(part)]):
-            with self._place.step() if counts else contextlib.nullcontext():
-                return step(self, data)
+            with shares.taken(data) as shared, self._place.step() if counts else contextlib.nullcontext():
+                results = step(self, data)
+                if shared and counts:
+                    shares.settle(self._statistics)
+                return results
 
     return awaited
 

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core import memory, optimizers, order, progress, streams
+from keras_genzoo.core import memory, optimizers, order, progress, streams, workers
 from keras_genzoo.core.batches import check_batch, check_labels, check_rows, first_batch, unpack
 from keras_genzoo.core.tracking import point
 
@@ -74,14 +74,21 @@ class Fitting:
         ):
             self.survey(first, x)
             self._prepare_once(first, x)
+            if self.compiled:
+                workers.agree(self)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
             x, y = _ordered(self, x, y, kwargs)
             kwargs["validation_data"] = watch.over(_held_once(self, kwargs), "validation images")
             try:
                 placed = progress.placed(self, x, callbacks, keeper, state, kwargs)
                 return super().fit(watch.over(x, "images"), y, **kwargs, **placed)
-            except BaseException:
+            except BaseException as error:
                 self._place.batches.assign(0)  # what is in memory goes on with a whole epoch
+                if isinstance(error, tf.errors.UnavailableError) and workers.count(self.distribute_strategy) > 1:
+                    raise RuntimeError(
+                        "another worker is gone, and training needs all of them; start all again: with callbacks.Checkpoint they "
+                        "go on from its last state."
+                    ) from error
                 raise
             finally:
                 self.validation_data = None

@@ -6,7 +6,7 @@ import types
 import keras
 import tensorflow as tf
 
-from keras_genzoo.core import averages, optimizers, progress, randomness
+from keras_genzoo.core import averages, optimizers, progress, randomness, shares
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import extra, one_hot, unpack
 from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes
@@ -14,7 +14,6 @@ from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.fitting import Fitting
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
-from keras_genzoo.core.shares import share
 from keras_genzoo.core.stored import Stored
 from keras_genzoo.core.tracking import added, counted
 
@@ -142,6 +141,14 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
         parts = [part for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
         return [part for part in parts if isinstance(part, keras.layers.Layer)]
 
+    @property
+    def _statistics(self):
+        """Statistics of shares of batches, of each of several replicas its own, and their averages."""
+        parts = self._layers_of(constructor_arguments(type(self)))
+        found = shares.statistics([layer for part in parts for layer in part._flatten_layers()])
+        averaged = {id(variable): average for variable, average in self._averages.all}
+        return [*found, *(averaged[id(variable)] for variable in found if id(variable) in averaged)]
+
     def _variables_of(self, names, kind):
         variables = [v for part in self._layers_of(names) for v in getattr(part, kind)]
         return list({id(v): v for v in variables}.values())  # a layer that two networks share counts once
@@ -172,7 +179,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
         Raises:
             ValueError: dicts alone, sample weights, another shape or dtype than the model's.
         """
-        images = image_convention.to_unit(share(unpack(data)[0]))
+        images = image_convention.to_unit(shares.share(unpack(data)[0]))
         shape = tuple(images.shape[1:])
         if shape != self.image_shape:
             fix = f"build the model with image_shape={shape}, or load the data with image_size= and channels="
@@ -190,7 +197,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
                 f"{type(self).__name__} is conditional and was given images alone, expected batches (images, labels); "
                 f"load the data with labels=True."
             )
-        return share(labels)
+        return shares.share(labels)
 
     def extra_of(self, data, name):
         """A named extra of a batch `(images, extras)`; raises where there is none."""
@@ -201,7 +208,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
                 f"{type(self).__name__} needs batches (images, extras) with {name!r} among the extras, and was given none; "
                 f"load the data with gz.data.load(..., {needs})."
             )
-        return share(value)
+        return shares.share(value)
 
     @property
     def data_needs(self):
@@ -297,15 +304,16 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
         if thawed:
             raise ValueError(f"{thawed[0]} was not trainable when the model was compiled, and is now; call compile() again.")
         replicas = self.distribute_strategy.num_replicas_in_sync
+        weight = shares.weight()
         with tf.GradientTape() as tape:
             terms = self._regularised(terms_of, networks)
             # Keras sums the gradients of the replicas.
-            objective = optimizer.scale_loss(tf.reduce_mean(terms["loss"]) / replicas)
+            objective = optimizer.scale_loss(tf.reduce_mean(terms["loss"]) * weight)
         gradients = tape.gradient(objective, variables)
         norm = f"{networks[0]}_gradient_norm"
         if norm in self.diagnostics:
-            scale = optimizer.scale_loss(tf.constant(1.0 / replicas))
-            terms[norm] = optimizers.global_norm(gradients) / tf.cast(scale, tf.float32)
+            scale = optimizer.scale_loss(tf.convert_to_tensor(weight))
+            terms[norm] = tf.math.divide_no_nan(optimizers.global_norm(gradients), tf.cast(scale, tf.float32))
         if variables:  # unless all is frozen
             before = tf.identity(tf.convert_to_tensor(optimizer.iterations))
             optimizer.apply_gradients(zip(optimizers.clip_together(gradients, optimizer, replicas), variables, strict=True))
@@ -340,6 +348,13 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
     @property
     def metrics(self):
         return [metric for metric in super().metrics if metric is not self._loss_tracker]  # Keras's own, which nothing feeds
+
+    def _get_metrics_result_or_logs(self, logs):
+        # Keras takes the mean of what replicas return, by images or not, where a step does not feed every metric.
+        if self.distribute_strategy.num_replicas_in_sync == 1 or not isinstance(logs, dict):
+            return super()._get_metrics_result_or_logs(logs)
+        results = self.get_metrics_result()
+        return {name: results.get(name, value) for name, value in logs.items()}
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Everything is built already, and under a strategy Keras would average a batch of images over the replicas to

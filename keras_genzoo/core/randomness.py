@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core import shares
+
 ALGORITHM = "philox"
 BLOCK = 64  # rows of a RowStream that are drawn together
 
@@ -78,7 +80,9 @@ def latin_hypercube(n, shape, seed):
 
 
 class Stream:
-    """Draws for training: every call advances a counter, and every replica sees its own numbers.
+    """Draws for training: every call advances a counter, and row i of a draw is of image i of the whole batch.
+
+    So replicas draw together what one device would.
 
     Args:
         seed: int.
@@ -89,9 +93,15 @@ class Stream:
         self.seed = seed
         self.counter = counter
 
-    def key(self):
-        """A fresh key for the pure functions of this module."""
-        context = tf.distribute.get_replica_context()
+    def key(self, rows=None):
+        """A fresh key for the pure functions of this module, of noise for each image.
+
+        Args:
+            rows: int or scalar tensor. Rows of the draws, as many for each image; None is one each. Defaults to None.
+        """
+        own, context = shares.current(), tf.distribute.get_replica_context()
+        if own is not None:
+            return row_key(own.start if rows is None else shares.first_of(rows), self.seed, self._next(), 0)
         return make_key(self.seed, self._next(), 0 if context is None else context.replica_id_in_sync_group)
 
     def shared_key(self):
@@ -103,11 +113,26 @@ class Stream:
         self.counter.assign(count + 1)
         return count
 
-    def normal(self, shape):
-        return normal(self.key(), shape)
+    def _key_of(self, shape, shared):
+        if shares.current() is None:
+            return self.key()
+        shape = tf.cast(shape, tf.int64)
+        if shared or shape.shape[0] == 0:
+            return make_key(self.seed, self._next(), 0)
+        return self.key(shape[0])
 
-    def uniform(self, shape):
-        return uniform(self.key(), shape)
+    def normal(self, shape, shared=False):
+        """Standard normal numbers, float32.
+
+        Args:
+            shape: of the draw, with as many rows for each image of the batch; or `()`, one number for all.
+            shared: bool. Whether its rows are not of images, and the same on every replica. Defaults to False.
+        """
+        return normal(self._key_of(shape, shared), shape)
+
+    def uniform(self, shape, shared=False):
+        """Uniform numbers in [0, 1), float32; arguments as in `normal`."""
+        return uniform(self._key_of(shape, shared), shape)
 
 
 class RowStream:

@@ -9,6 +9,7 @@ from keras_genzoo import samplers, schedules, weightings
 from keras_genzoo.core.checks import check_output, input_shapes, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
+from keras_genzoo.core.shares import places
 from keras_genzoo.models.diffusion_bound import VariationalBound
 from keras_genzoo.models.diffusion_sampling import Sampling
 
@@ -193,7 +194,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     def draw_times(self, n, random):
         """n times, the same before they became one of `timesteps`, and the factors of their losses; even over the batch, which
         makes losses vary less than draws one by one (Kingma et al. 2021, arXiv:2107.00630, appendix I.1)."""
-        uniform = (random.uniform(()) + ops.arange(n, dtype="float32") / ops.cast(n, "float32")) % 1.0
+        uniform = (random.uniform(()) + places(n)) % 1.0
         drawn, factor = self.time_sampling.draw(uniform, self.schedule)
         if self.timesteps is None:
             return drawn, drawn, factor

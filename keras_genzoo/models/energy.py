@@ -10,6 +10,7 @@ from keras_genzoo import chains
 from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
+from keras_genzoo.core.shares import places
 from keras_genzoo.models.chained import Chained
 from keras_genzoo.regularizers import check_unmixed
 from keras_genzoo.replay import ReplayBuffer
@@ -165,7 +166,7 @@ class EnergyModel(Chained):
         n = ops.shape(x)[0]
         low, high = self.noise_levels
         # Even over the batch, which makes losses vary less than draws one by one.
-        place = (random.uniform(()) + ops.arange(n, dtype="float32") / ops.cast(n, "float32")) % 1.0
+        place = (random.uniform(()) + places(n)) % 1.0
         sigma = ops.reshape(low * (high / low) ** place, (-1, 1, 1, 1))
         epsilon = random.normal(ops.shape(x))
         noisy = x + sigma * epsilon

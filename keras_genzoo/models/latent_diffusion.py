@@ -9,6 +9,7 @@ from keras_genzoo import distances
 from keras_genzoo.core.checks import input_shapes
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.layers import SynchronizedBatchNormalization
 from keras_genzoo.models.autoencoder import Autoencoder
 
 
@@ -62,8 +63,8 @@ class LatentDiffusion(GenerativeModel):
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
-        settings = dict(center=False, scale=False, synchronized=True)  # of all replicas' codes
-        self.normalize = keras.layers.BatchNormalization(**settings, dtype="float32", name="normalize")
+        settings = dict(center=False, scale=False)  # of all replicas' codes
+        self.normalize = SynchronizedBatchNormalization(**settings, dtype="float32", name="normalize")
         self.normalize.build((None, codes))
         self.num_classes = diffusion.num_classes
 

@@ -200,7 +200,8 @@ class VQVAE(Autoencoder):
         e = self.codebook.vectors_of(index)
         reconstruction = self._dist(x, self.decoder(z + ops.stop_gradient(e - z), training=training))
         commitment = ops.sum(ops.square(z - ops.stop_gradient(e)), axis=(1, 2, 3))
-        share = ops.mean(ops.one_hot(ops.reshape(index, (-1,)), self.codebook.size, dtype="float32"), axis=0)
+        met = ops.one_hot(divergences.gather(ops.reshape(index, (-1,))), self.codebook.size, dtype="float32")
+        share = ops.mean(met, axis=0)
         return {
             "loss": reconstruction + self.commitment * commitment,
             "reconstruction_loss": reconstruction,

@@ -5,7 +5,14 @@ import math
 from keras import layers
 
 from keras_genzoo.core.checks import whole
-from keras_genzoo.layers import ChannelNormalization, SoftBound, SpectralConv2D, SpectralConv2DTranspose, SpectralDense
+from keras_genzoo.layers import (
+    ChannelNormalization,
+    SoftBound,
+    SpectralConv2D,
+    SpectralConv2DTranspose,
+    SpectralDense,
+    SynchronizedBatchNormalization,
+)
 
 NORMALIZATIONS = (None, "batch", "synchronized_batch", "layer", "channel")
 
@@ -20,8 +27,10 @@ def normalized(x, normalization, activation, name):
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}, expected one of {NORMALIZATIONS}.")
-    if normalization in ("batch", "synchronized_batch"):
-        x = layers.BatchNormalization(momentum=0.9, synchronized=normalization != "batch", name=f"{name}_norm")(x)
+    if normalization == "batch":
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    elif normalization == "synchronized_batch":
+        x = SynchronizedBatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     elif normalization == "layer":
         x = layers.LayerNormalization(name=f"{name}_norm")(x)
     elif normalization == "channel":
