@@ -196,7 +196,7 @@ def test_a_damaged_file_is_one_sentence_or_the_same_model(tmp_path):
             assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 600
     assert kinds["refused"] > kinds["loaded"]
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="is no .keras file, or is damaged or cut off"):
+    with pytest.raises(ValueError, match=r"is no .keras file, or is damaged or cut off"):
         gz.load(path)
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -102,3 +103,40 @@ def test_a_signal_to_one_worker_keeps_the_state_and_ends_all_which_then_go_on(fo
     said = ended(started(folder))
     assert said[0]["begun"] == said[1]["begun"] and said[0]["begun"][0] == 2
     check_as_one_device(folder, said)
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_after_a_worker_was_killed(folder):
+    command = ["train", "vae", "--data", folder / "images.npy", "--epochs", 30, "--batch-size", 6, "--no-jit"]
+    command = [str(part) for part in (*command, "--set", "width=8", "--set", "latent_dim=2")]
+
+    def start(several, out):
+        cluster = {"worker": [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]}
+        workers = []
+        for index in (0, 1) if several else (0,):
+            own = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})} if several else {}
+            arguments = [*command, "--out", str(folder / out), *(["--strategy", "multiworker"] if several else [])]
+            with open(folder / f"{out}-{index}.log", "a") as log:
+                program = [sys.executable, "-m", "keras_genzoo.cli", *arguments]
+                workers.append(subprocess.Popen(program, env={**os.environ, **own}, stdout=log, stderr=log))
+        return workers
+
+    workers = start(True, "killed")
+    try:
+        deadline = time.monotonic() + 300
+        while not list((folder / "killed").glob("state/checkpoint-*/state.json")):
+            assert workers[0].poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        workers[1].kill()
+        workers[0].wait(timeout=300)  # it cannot go on alone
+        assert workers[0].returncode not in (0, None)
+    finally:
+        for worker in workers:
+            worker.kill()
+    for several, out in ((True, "killed"), (False, "alone")):
+        assert [worker.wait(timeout=300) for worker in start(several, out)] == [0] * (2 if several else 1)
+    assert "going on from" in (folder / "killed-0.log").read_text()
+    models = [gz.load(folder / out / "model.keras") for out in ("killed", "alone")]
+    for one, other in zip(*(model.encoder.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not list(folder.glob("killed/*1*"))  # the chief alone writes

@@ -64,6 +64,26 @@ def use_device(name):
     click.echo(f"device: {devices.choose(name)}", err=True)
 
 
+strategy = click.option(
+    "--strategy",
+    type=click.Choice(["mirrored", "multiworker"]),
+    help="Train on all GPUs of this machine, or with other machines by TF_CONFIG (docs/scaling.md).",
+)
+
+
+def use_strategy(name, device):
+    """The strategy of a name, None for one device, which is then chosen; and say what computes. Before anything that computes."""
+    import tensorflow as tf
+
+    if name is None:
+        return use_device(device)
+    if device != "auto":
+        raise click.UsageError(f"--strategy {name} takes all devices, and --device {device} one of them; leave one out.")
+    made = tf.distribute.MirroredStrategy() if name == "mirrored" else tf.distribute.MultiWorkerMirroredStrategy()
+    click.echo(f"devices: {made.num_replicas_in_sync}, by {type(made).__name__}", err=True)
+    return made
+
+
 data = click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
 data_dir = click.option("--data-dir", type=FOLDER, help="Where TFDS keeps its data sets.")
 mixed_precision = click.option(

@@ -1,5 +1,6 @@
 """`genzoo train`: a run in a folder, which the same command takes up again."""
 
+import contextlib
 import functools
 import json
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import plugins, runs
+from keras_genzoo.core import plugins, runs, workers
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
 SECONDS = 300  # between two states, at most
@@ -38,6 +39,7 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @options.mixed_precision
 @options.jit
 @options.device
+@options.strategy
 @options.imports
 @click.option("--keep-best", metavar="METRIC", help="Keep best.keras, by the smallest val_fd or val_loss, say.")
 @click.option("--fresh", is_flag=True, help="Begin anew; what a run left in the folder is removed.")
@@ -60,6 +62,7 @@ def train(
     mixed_precision,
     jit,
     device,
+    strategy,
     imports,
     keep_best,
     fresh,
@@ -86,7 +89,8 @@ def train(
         plugins.import_stored(tuned.get("imports", []), imports, what=str(config))
         imports = list(dict.fromkeys([*imports, *tuned.get("imports", [])]))
     entry = gz.recipes.get(recipe)  # a wrong name before the data are read
-    options.use_device(device)
+    strategy = options.use_strategy(strategy, device)
+    chief = strategy is None or workers.is_chief(strategy)
     if config is not None:
         overrides = {**gz.recipes.space.tuples(tuned["hyperparameters"]), **overrides}
         batch_size = batch_size or tuned["batch_size"]
@@ -100,7 +104,8 @@ def train(
 
     def build(total_steps):
         keras.utils.set_random_seed(seed)
-        return gz.build(recipe, shape, total_steps, dtype=mixed_precision, jit_compile=jit, **overrides)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            return gz.build(recipe, shape, total_steps, dtype=mixed_precision, jit_compile=jit, **overrides)
 
     def planned(images, epochs):
         steps = int(images.cardinality())
@@ -158,19 +163,20 @@ def train(
                 (out / name).unlink(missing_ok=True)
             shutil.rmtree(out / PROGRESS, ignore_errors=True)
             keeper.clear()
-        elif keeper.begun != (0, 0):
+        elif keeper.begun != (0, 0) and not keeper.finished:
             click.echo(f"going on from {_where(keeper.begun)} of {epochs}")
         runs.write(out, record)
 
-    callbacks = [
-        # Not before: what is wrong with the data for this model comes out as `fit` begins.
-        keras.callbacks.LambdaCallback(on_train_begin=begin),
-        gz.callbacks.SampleGrid(out / PROGRESS, images=shown if hasattr(model, "reconstruct") else None),
-        *(_keepers_of_the_best(model, keep_best, out) if keep_best else []),
-        keras.callbacks.CSVLogger(str(out / HISTORY)),
-        guard,
-        keeper,
-    ]
+    callbacks = [guard, keeper]
+    if chief:
+        callbacks = [
+            # Not before: what is wrong with the data for this model comes out as `fit` begins.
+            keras.callbacks.LambdaCallback(on_train_begin=begin),
+            gz.callbacks.SampleGrid(out / PROGRESS, images=shown if hasattr(model, "reconstruct") else None),
+            *(_keepers_of_the_best(model, keep_best, out) if keep_best else []),
+            keras.callbacks.CSVLogger(str(out / HISTORY)),
+            *callbacks,
+        ]
     ended, trained = 0, {}
     try:
         history = model.fit(images, validation_data=validation, epochs=epochs, callbacks=callbacks)
@@ -181,6 +187,8 @@ def train(
         ended = error.code
     if ended:
         click.echo("stopped; the same command goes on from here", err=True)
+    if not chief:
+        sys.exit(ended)
     if hasattr(model, "fit_prior"):
         click.echo("fitting the prior over the codes")
         model.fit_prior(load(split="train", shuffle=False, **model.data_needs))
