@@ -40,8 +40,8 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
         `__init__`: passes `**kwargs` on to this one, and checks its arguments (`core.checks`). Networks come built.
         `image_shape`: `(height, width, channels)`, an attribute or a property. Only a family with an `encoder` has it from here.
         `call(x)`: the natural forward map of images as `images_of` gives them, in float32.
-        `train_step(data)`: takes images by `images_of(data)` (labels by `labels_of`), draws noise from `self.random`, makes a
-            step by `minimize`, and returns `track(terms)`.
+        `train_step(data)`: takes images by `images_of(data)` (labels by `labels_of`), draws noise from `self.random`, a row or
+            several an image (`shared=True` where rows are not of images), makes a step by `minimize`, and returns `track(terms)`.
         `test_step(data)`: the same terms by `measure`, with noise from `self.random_test`.
     It may write, and what it does not write is absent, so that `hasattr` says what a model can do:
         `draw_latents(n, random)`: noise for n images by `random.normal` and `random.uniform`, one row an image; gives `sample`.
