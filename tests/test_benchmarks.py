@@ -737,6 +737,17 @@ def test_a_run_leaves_a_model_that_makes_the_samples_shown(finished):
         assert images["reconstructions"].shape == (64, 11, 7, 5)
 
 
+def test_a_model_of_a_run_is_scored_on_the_images_of_its_benchmark(finished):
+    from keras_genzoo.cli import main as genzoo
+
+    (folder,) = finished[1].glob("runs/dense_autoencoder*")
+    result = CliRunner().invoke(genzoo, ["evaluate", str(folder), "--features", "fashion-cnn", "-n", "40"])
+    assert result.exit_code == 0, result.output
+    (row,) = (row for row in Folder(finished[1]).rows() if row["recipe"] == "dense_autoencoder")
+    scores = json.loads(result.output[result.output.index("{") :])
+    assert scores["data"] == row["data"]["source"] and "nearest_train[fashion-cnn]" in scores
+
+
 def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, command, monkeypatch):
     asked = []
     monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, timeout: asked.append(jobs) or [])

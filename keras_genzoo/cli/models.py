@@ -111,7 +111,8 @@ def _images_for(file, model, data, data_dir, split):
     chosen = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
     source = stored["source"] if data is None else data
     if data is None:
-        chosen = {name: stored[name] for name in (*chosen, "splits")} | ({"data_dir": data_dir} if data_dir else {})
+        known = {name: stored[name] for name in (*chosen, "splits") if name in stored}
+        chosen |= known | ({"data_dir": data_dir} if data_dir else {})
     images, train = (gz.data.load(source, name, shuffle=False, **chosen) for name in (split, "train"))
     if stored:
         others = [
