@@ -377,7 +377,7 @@ def test_train_takes_subfolders_for_classes_and_mirrors_images_if_told_so(tmp_pa
     assert result.exit_code == 2 and "extra beside them" in result.output and "--no-splits" in result.output
     genzoo(*command, "--no-splits")
     assert len(model.seen["train"]) == 20 and {level // 8 for level in model.seen["train"]} == {0, 1, 2}
-    genzoo(*command, "--no-splits", "--flip", "--overwrite")
+    genzoo(*command, "--no-splits", "--flip", "--fresh")
     assert 2 < sum(level >= 100 for level in model.seen["train"]) < 18
     assert max(model.seen["validation"]) < 100
 

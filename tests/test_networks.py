@@ -220,6 +220,7 @@ def test_sizes_may_be_integers_of_numpy(make, tmp_path):
 PIXELS, SOME = (None, None, None, 4), (2, 6, 6, 4)
 LAYERS = {  # how it is made, the shape it is built for, and the shape of an input
     "SoftBound": (lambda: SoftBound(3.0), PIXELS, SOME),
+    "SynchronizedBatchNormalization": (own_layers.SynchronizedBatchNormalization, PIXELS, SOME),
     "GroupNormalization": (lambda: own_layers.GroupNormalization(2), PIXELS, SOME),
     "ChannelNormalization": (ChannelNormalization, PIXELS, SOME),
     "SelfAttention": (lambda: own_layers.SelfAttention(2), (None, None, 4), (2, 5, 4)),
