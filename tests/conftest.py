@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
+from tensorflow.python.framework import ops
 
 pytest_plugins = ["rotation"]
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-# A worker holds the graphs of hundreds of tests, which the collector would go through again and again.
-gc.set_threshold(100_000, 50, 100)
+# Graphs are made of many objects, and what is imported of many more, which the collector need not go through again and again.
+gc.set_threshold(100_000, 20, 10)
+gc.freeze()
 if "UNOPTIMIZED" in os.environ:  # `make test`: to optimise graphs of networks this small takes longer than to run them
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -43,10 +45,22 @@ def own_cache(tmp_path_factory):
         yield
 
 
-def _grown(limit=5e9):
-    """Whether this process holds so many bytes that the kernels of the graphs before have to go."""
+def _resident():
+    """Bytes of memory that this process holds; 0 where the system does not say."""
     pages = Path("/proc/self/statm")
-    return pages.exists() and int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > limit
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+
+
+LIMIT = [2e9]
+
+
+def _grown():
+    """Whether this process has grown so much that the graphs of earlier tests, and then their kernels, have to go."""
+    if _resident() < LIMIT[0]:
+        return False
+    gc.collect()
+    LIMIT[0] = max(LIMIT[0], _resident() + 0.5e9)
+    return True
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +71,15 @@ def same_seed():
             # With a new seed TensorFlow would forget the kernels of all graphs, and make them anew for each test that shares one.
             patch.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", lambda handle: None)
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_gradients():
+    """TensorFlow keeps the gradients of every graph in which gradients are reduced, and the graphs with them, for ever."""
+    yield
+    registered = ops.gradient_registry._registry
+    for name in [name for name in registered if name.startswith("CustomGradient-")]:
+        del registered[name]
 
 
 @pytest.fixture

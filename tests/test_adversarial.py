@@ -777,6 +777,7 @@ def steady(scope, objective, normalization=None, penalties=()):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective, settings",
     [

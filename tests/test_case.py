@@ -217,7 +217,7 @@ def test_a_trained_model_is_loaded_whole_and_trains_on_as_if_never_interrupted(n
     assert model.optimizer.iterations == 8
 
 
-@full
+@two
 def test_weights_alone_carry_a_trained_model_over(name, model, images, tmp_path):
     model.fit(batches(name, images), verbose=0)
     model.save_weights(tmp_path / "model.weights.h5")
@@ -227,7 +227,7 @@ def test_weights_alone_carry_a_trained_model_over(name, model, images, tmp_path)
     assert_same(outputs(model, images, samples=2), outputs(other, images, samples=2))
 
 
-@full
+@two
 def test_the_callbacks_of_keras_work(name, model, images, tmp_path):
     callbacks = keras.callbacks
     rates = []
@@ -249,7 +249,7 @@ def test_the_callbacks_of_keras_work(name, model, images, tmp_path):
     assert gz.load(tmp_path / "best.keras").image_shape == SHAPE
 
 
-@full
+@two
 def test_backup_and_restore_resumes_an_interrupted_run(name, compiled, model, images, tmp_path):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -13,6 +13,7 @@ import test_case as case
 import keras_genzoo as gz
 from keras_genzoo.core import order
 
+FIRST = ("loaded", (1, 3)), ("repeated", (1, 3)), ("arrays", (2, 0))  # the others are slow tests
 IMAGES = np.random.default_rng(0).integers(0, 256, (22, 8, 8, 1), dtype=np.uint8)
 
 
@@ -72,8 +73,14 @@ def state(model):
     return [tf.convert_to_tensor(variable).numpy() for variable in (*model.weights, *optimizers)]
 
 
-@pytest.mark.parametrize("kind", ["arrays", "loaded", "mapped", "stream", "unordered", "repeated"])
-@pytest.mark.parametrize("at", [(1, 3), (2, 0)], ids=["middle", "start"])
+@pytest.mark.parametrize(
+    "kind, at",
+    [
+        pytest.param(kind, at, id=f"{kind}-{at}", marks=[] if (kind, at) in FIRST else [pytest.mark.slow])
+        for kind in ("arrays", "loaded", "mapped", "stream", "unordered", "repeated")
+        for at in ((1, 3), (2, 0))
+    ],
+)
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, kind, at):
     whole = build(ema=0.9)
     history = train(whole, None, kind)
@@ -84,7 +91,10 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, kin
     assert_equal(again, whole)
 
 
-@pytest.mark.parametrize("recipe", ["toy", "vqvae", "gan", "glow", "flow_matching", "ebm", "rbm"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["vqvae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("toy", "gan", "glow", "flow_matching", "ebm", "rbm"))],
+)
 def test_a_model_of_each_family_goes_on_in_the_middle_of_an_epoch(tmp_path, recipe):
     labels = np.arange(len(IMAGES)) % 3
 
@@ -106,6 +116,7 @@ def test_a_model_of_each_family_goes_on_in_the_middle_of_an_epoch(tmp_path, reci
     assert_equal(again, whole)
 
 
+@pytest.mark.slow
 def test_a_script_that_leaves_the_seed_to_chance_goes_on_with_that_of_its_first_run(tmp_path):
     def built():
         return gz.build("vae", (8, 8, 1), **case.TINY["vae"], jit_compile=False, steps_per_execution=1)
@@ -169,7 +180,7 @@ class Counting(keras.callbacks.Callback):
         self.batches = state["batches"]
 
 
-@pytest.mark.parametrize("kind", ["loaded", "repeated"])
+@pytest.mark.parametrize("kind", ["loaded", pytest.param("repeated", marks=pytest.mark.slow)])
 def test_more_epochs_go_on_and_a_finished_training_stays(tmp_path, kind):
     whole = build()
     history = train(whole, None, kind, epochs=4)
@@ -183,6 +194,7 @@ def test_more_epochs_go_on_and_a_finished_training_stays(tmp_path, kind):
     assert_equal(finished, whole)
 
 
+@pytest.mark.slow
 def test_a_fresh_training_leaves_what_is_there_alone(tmp_path):
     whole = build()
     history = train(whole, None)
@@ -203,7 +215,9 @@ def test_callbacks_without_a_state_are_named(tmp_path, capsys):
     assert "keeps no state of Stop, for want of get_state()" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["state.weights.h5", "state.json", "arrays.npz"])
+@pytest.mark.parametrize(
+    "name", ["state.json", *(pytest.param(name, marks=pytest.mark.slow) for name in ("state.weights.h5", "arrays.npz"))]
+)
 def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, name):
     train(build(), tmp_path, epochs=2)
     newest = sorted(tmp_path.glob("checkpoint-*"))[-1]
@@ -267,8 +281,16 @@ def test_a_second_training_in_a_folder_is_refused(tmp_path):
     train(build(), tmp_path, callbacks=[Second()], epochs=1)
 
 
-@pytest.mark.parametrize("number, error", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
-@pytest.mark.parametrize("where", ["on_train_batch_begin", "on_test_batch_begin", "on_epoch_end"])
+@pytest.mark.parametrize(
+    "where, number, error",
+    [
+        ("on_train_batch_begin", signal.SIGTERM, SystemExit),
+        ("on_epoch_end", signal.SIGINT, KeyboardInterrupt),
+        pytest.param("on_train_batch_begin", signal.SIGINT, KeyboardInterrupt, marks=pytest.mark.slow),
+        pytest.param("on_test_batch_begin", signal.SIGTERM, SystemExit, marks=pytest.mark.slow),
+        pytest.param("on_epoch_end", signal.SIGTERM, SystemExit, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_training_with_its_state_kept(tmp_path, number, error, where):
     whole, again = build(), build()
     history = train(whole, None)

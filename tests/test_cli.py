@@ -75,7 +75,10 @@ def test_train_sample_and_evaluate_on_a_folder_of_photos(photos, tmp_path):
 
 @pytest.mark.parametrize(
     "recipe, settings",
-    [("smooth_autoencoder", ["components=1", "neighbours=2"]), ("conditional_gan", ["num_classes=2", "depth=1", "hidden=8"])],
+    [
+        ("smooth_autoencoder", ["components=1", "neighbours=2"]),
+        pytest.param("conditional_gan", ["num_classes=2", "depth=1", "hidden=8"], marks=pytest.mark.slow),
+    ],
 )
 def test_train_loads_what_a_model_needs_beside_images(recipe, settings, photos, tmp_path):
     for index, photo in enumerate(sorted(photos.iterdir())):
@@ -130,7 +133,7 @@ def values_of(folder):
     return [np.array(variable) for variable in (*model.variables, *model.optimizer.variables)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_same_command_goes_on_where_a_signal_ended_it(number, vae, tmp_path, monkeypatch):
     command, whole = vae
     with monkeypatch.context() as patch:
@@ -210,6 +213,7 @@ def test_a_fresh_run_removes_the_one_before(shades, tmp_path):
     np.testing.assert_array_equal(best.encoder.get_weights()[0], gz.load(tmp_path / "model.keras").encoder.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_where_rates_are_constant(shades, tmp_path):
     command = ["train", "dcgan", "--data", shades, "--batch-size", 8, "--set", "width=8", "--no-jit", "--constant-rates"]
     genzoo(*command, "--epochs", 1, "--out", tmp_path / "parts")

@@ -94,6 +94,7 @@ def test_the_probabilities_of_the_example_sum_to_one():
     assert (np.abs(found - probability) < 4 * np.sqrt(probability * (1 - probability) / 20_000) + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_a_saved_model_asks_for_the_file_that_it_was_made_with(trained, tmp_path):
     record = json.loads((trained / "run.json").read_text())
     assert record["recipe"] == "made" and record["imports"] == [str(EXAMPLE)]

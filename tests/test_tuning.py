@@ -123,6 +123,7 @@ class Counter(keras.callbacks.Callback):
 
 
 # KerasTuner puts back weights into a model of another schedule, whose optimizer has another number of variables.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
 def test_any_tuner_of_keras_tuner_takes_a_recipe(images, tmp_path):
     """Batch size is searched, validation images are an array, and one seed gives one proposal."""
@@ -282,6 +283,7 @@ def interrupted(folder, data, workers=1, trials=3, ready=1, victim=None):
     return process
 
 
+@pytest.mark.slow
 def test_a_trial_goes_on_where_it_was_stopped(data, tmp_path):
     hp, found = keras_tuner.HyperParameters(), {}
     own = hypermodel(ema=0.9, warmup=0.5, seed=3)
