@@ -525,6 +525,7 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         run = {"kind": "recipe", "recipe": "vae", "seed": seed, "overrides": {"latent_dim": 3}}
         (tmp_path / str(seed)).mkdir()
         record = data.record_of(run, ["command"])
+        run["plan"] = {"steps": 20, "step_flops": 7, "device": record["environment"]["device"]}
         worker.run_recipe(run, settings, data, tmp_path / str(seed), record, lambda **answer: said.append(answer))
         (row,) = (answer["row"] for answer in said if "row" in answer)
         said.clear()
@@ -538,6 +539,7 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         ((scored_model, images), asked) = scored[0]
         assert scored_model is model and levels(images) == levels(data.test)
         assert sorted(levels(asked.pop("train"))) == parts["train"] and asked == {"features": "fashion-cnn", "seed": seed}
+        assert row["train_flops"] == 140 and row["plan"] == run["plan"] and "off_budget" not in row
         assert row["steps"] == model.seen["steps"] == 20 and row["curve"][-1]["val_loss"] == 4.0 and row["params"] == 5
         assert [point["steps"] for point in row["curve"] if "distance" in point][-1] == 20
         assert len([point for point in row["curve"] if "distance" in point]) == worker.CURVE_POINTS
@@ -583,12 +585,98 @@ def test_training_batches_hold_what_a_model_needs_and_know_the_number_of_images(
     [({"steps": 20}, 0, 3, 7), ({"epochs": 3}, 0, 1, 18), ({"epochs": 3}, 2, 1, 6), ({"epochs": 3}, 2, 4, 2)],
 )
 def test_epochs_are_counted_in_images_and_executions_in_steps(asked, further, each, executions, settings):
-    from keras_genzoo.benchmark import worker
+    from keras_genzoo.benchmark import planning, worker
 
     model = Watched()
     model.data_needs, model.steps_per_execution = {"further": further} if further else {}, each
     settings = settings | {"steps": None} | asked
-    assert worker.planned_executions(model, None, settings, worker.Data(settings)) == executions
+    assert planning.asked_executions(model, settings, worker.Data(settings)) == executions
+
+
+def test_a_plan_keeps_the_seconds_of_the_priors_fit_and_is_that_of_the_budget(settings, monkeypatch):
+    from keras_genzoo.benchmark import planning, worker
+
+    monkeypatch.setattr(planning, "seconds_per_execution", lambda model, train, budget: 0.2)
+    monkeypatch.setattr(planning, "prior_seconds", lambda model, data: 4.0)
+    monkeypatch.setattr(planning.flops, "count", lambda function, *args, **kwargs: {"step": 70, "sample": 30}[function])
+    model, said = Watched(), []
+    model.steps_per_execution, model.train_step, model.sample = 2, "step", "sample"
+    settings = settings | {"steps": None, "budget": 10.0}
+    environment = {"device": "CPU", "cpu": "Z80", "code": "c0de", "python": "3"}
+    made = planning.make(lambda: model, settings, worker.Data(settings), 0, environment, lambda **answer: said.append(answer))
+    assert made == {
+        "steps": 60,
+        "seconds_per_step": 0.1,
+        "prior_s": 4.0,
+        "planned_s": 10.0,
+        "step_flops": 70,
+        "sample_flops": 30,
+        **{key: environment[key] for key in ("device", "cpu", "code")},
+    }
+    assert planning.kept(made, 10.0, 6.5, 4.0) == {"planned_s": 10, "actual_s": 10.5, "prior_share": 0.4, "off_budget": False}
+    assert planning.kept(made, 10.0, 7.5, 4.0)["off_budget"] and planning.kept(made, 10.0, 4.0, 4.0)["off_budget"]
+    monkeypatch.setattr(planning, "prior_seconds", lambda model, data: 12.0)
+    with pytest.raises(ValueError, match=r"the fit of the prior alone takes 12\.0 s of a budget of 10 s; give a longer budget"):
+        planning.make(lambda: model, settings, worker.Data(settings), 0, environment, lambda **answer: None)
+
+
+def test_seconds_are_planned_once_on_a_machine_at_rest(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import planning, running
+
+    folder = Folder.create(tmp_path / "out", {**settings, "steps": None, "budget": 10.0})
+    plan = {"steps": 5, "cpu": running.planning.devices.cpu_name(), "code": runs.code()}
+    given = []
+    monkeypatch.setattr(
+        running, "run_job", lambda folder, job, *rest: given.append(job[0]["plan"]) or folder.add_plan(job[0], plan)
+    )
+    monkeypatch.setattr(planning, "used_by_others", lambda: (1.5, "python (process 71)"))
+    monkeypatch.setattr(planning, "PATIENCE", 0.0)
+    jobs = [[a_row("vae", seed)] for seed in (0, 1)]
+    monkeypatch.setattr(planning.wait_for_rest, "__defaults__", (0.0,))
+    with pytest.raises(planning.Busy, match=r"other processes use 1\.5 of \d+ cores, most of all python \(process 71\), so that"):
+        running.run_all(folder, jobs)
+    assert not given
+    running.run_all(folder, jobs, anyway=True)
+    assert given == [None, plan] and Folder(tmp_path / "out").plans() == {"vae": plan}
+    running.run_all(folder, jobs)  # which need no plan
+    folder.add_plan(jobs[0][0], {**plan, "code": "other"})
+    with pytest.raises(planning.Busy):
+        running.run_all(folder, jobs)
+
+
+def test_processes_that_use_the_cores_are_seen(tmp_path):
+    from keras_genzoo.benchmark import planning
+
+    # Of another parent: one's own processes do not count.
+    spin = """
+import os, sys, time
+if os.fork():
+    sys.exit()
+print(os.getpid(), flush=True)
+end = time.time() + 20
+while time.time() < end:
+    pass
+"""
+    with subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+    try:
+        used, _ = planning.used_by_others(0.5)
+        assert used > 0.1
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_results_of_other_images_are_refused_a_folder(settings):
+    from keras_genzoo.benchmark import worker
+
+    known = worker.Data(settings).record
+    worker.Data(settings, known)
+    with np.load(settings["data"]) as images:
+        others = {name: images[name] for name in images.files}
+    others["test_images"] = others["test_images"][::-1]
+    np.savez(settings["data"], **others)
+    with pytest.raises(ValueError, match="the test images are others than those of the results that are there; choose a new"):
+        worker.Data(settings, known)
 
 
 def test_a_sweep_is_of_the_first_seed_by_its_own_noise_on_test_images(settings, tmp_path, monkeypatch):
@@ -635,10 +723,10 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
     from keras_genzoo import benchmark
 
     jobs = []
-    monkeypatch.setattr(benchmark.running, "run_all", lambda folder, given, timeout: jobs.append((given, timeout)) or [])
+    monkeypatch.setattr(benchmark.running, "run_all", lambda folder, *given: jobs.append(given) or [])
     how = {"batch_size": 5, "n": 8, "image_size": (6, 5), "channels": 3, "jit": False, "steps_per_execution": 3, "device": "cpu"}
     how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn"}
-    out = {"data": settings["data"], "out": tmp_path / "out", "timeout": 7}
+    out = {"data": settings["data"], "out": tmp_path / "out", "timeout": 7, "anyway": True}
     folder = benchmark.run(["vae", "gan"], epochs=4, seeds=2, overrides={"gan": {"width": 6}}, **how, **out)
     expected = {
         **how,
@@ -650,8 +738,8 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
         "budget": None,
     }
     assert folder.settings == expected
-    ((yardsticks, *each), timeout) = jobs[0]
-    assert timeout == 7 and [run["recipe"] for run in yardsticks] == list(controls.CONTROLS)
+    ((yardsticks, *each), timeout, anyway) = jobs[0]
+    assert timeout == 7 and anyway and [run["recipe"] for run in yardsticks] == list(controls.CONTROLS)
     assert [(run["recipe"], run["seed"], run["overrides"]) for (run,) in each] == [
         *(("vae", seed, {}) for seed in (0, 1)),
         *(("gan", seed, {"width": 6}) for seed in (0, 1)),
@@ -750,7 +838,7 @@ def test_a_model_of_a_run_is_scored_on_the_images_of_its_benchmark(finished):
 
 def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, command, monkeypatch):
     asked = []
-    monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, timeout: asked.append(jobs) or [])
+    monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, *rest: asked.append(jobs) or [])
     result = invoke(*command, "--out", finished[1], "--seeds", 2)
     assert result.exit_code == 0, result.output
     assert "5 of 8 rows are in" in result.output
@@ -781,7 +869,7 @@ def test_data_that_no_run_can_use_are_refused_at_once(tmp_path, monkeypatch):
     result = invoke(*command)
     assert result.exit_code == 2
     assert "give the images one size with image_size=." in result.output.replace("\n", " ")
-    monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, timeout: [])
+    monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda *given: [])
     assert invoke(*command, "--image-size", 8).exit_code == 0  # nothing was kept that would stand in the way
 
 

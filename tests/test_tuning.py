@@ -539,7 +539,7 @@ def test_the_largest_is_the_best_where_that_is_asked_for_and_is_confirmed_beside
     assert values[kept.parent.name.removeprefix("trial_")] == best["value"]
 
     jobs = []
-    monkeypatch.setattr(searches, "run_all", lambda folder, given, timeout: jobs.append((given, timeout)) or [])
+    monkeypatch.setattr(searches, "run_all", lambda folder, *given: jobs.append(given) or [])
     folder, failed = searches.confirm(search, seeds=2, timeout=9)
     expected = {"epochs": 1, "budget": None, "batch_size": best["batch_size"], "data": data, "image_size": [8, 8], "channels": 1}
     assert not failed and folder.settings | expected | {"n": None, "features": "fashion-cnn"} == folder.settings

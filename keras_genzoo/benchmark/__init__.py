@@ -51,6 +51,7 @@ def run(
     steps_per_execution=None,
     timeout=None,
     imports=(),
+    anyway=False,
 ):
     """Train recipes at an equal budget and score them beside controls, each run in a process of its own.
 
@@ -59,7 +60,8 @@ def run(
     Args:
         recipes: list of names, or a str of names between commas; `family:NAME` and `all` stand for several. Defaults to "all".
         data: str or Path. Shipped data set, folder of images, `.npy` or `.npz` file, or TFDS name, see `gz.data.load`.
-        budget: float. Seconds of training a run, compilation not counted. Defaults to 60, unless `epochs` or `steps` is given.
+        budget: float. Seconds of training a run, the fit of a prior over codes included, compilation not. The first run of a
+            recipe plans its steps, which all of its seeds take. Defaults to 60, unless `epochs` or `steps` is given.
         epochs, steps: int. Train for so many epochs or steps instead; `steps` repeats a run of a budget exactly.
         seeds: int. Runs a recipe, with seeds 0, 1, ... Defaults to 1.
         out: str or Path. Folder of the results, new or of the same settings. Defaults to "runs/benchmark".
@@ -76,6 +78,7 @@ def run(
         jit, steps_per_execution: of `compile`; None is the recipe's own choice.
         timeout: float or None. Seconds after which a run is stopped and counts as failed.
         imports: list of modules, and of paths of `.py` files, with recipes of your own. Their names are stored with the rows.
+        anyway: bool. Plan steps for a budget of seconds though other processes use the cores. Defaults to False.
 
     Returns:
         `Folder` of the results: `rows()`, a dict a run, and `frame()`, the same as a data frame. Its `failed` is the list of
@@ -84,6 +87,7 @@ def run(
     Raises:
         ArgumentError: an argument that cannot be used.
         FolderError: a folder of other settings or of other things.
+        planning.Busy: other processes use the cores while a budget of seconds is to be planned.
 
     Example:
 
@@ -129,7 +133,7 @@ def run(
             print(f"{len(rows) - len(missing)} of {len(rows)} rows are in {out} already.")
         yardsticks = [row for row in missing if row["kind"] == "control"]
         jobs = [yardsticks] * bool(yardsticks) + [[row] for row in missing if row["kind"] == "recipe"]
-        folder.failed = running.run_all(folder, jobs, timeout)
+        folder.failed = running.run_all(folder, jobs, timeout, anyway)
     folder.tried = missing
     return folder
 

@@ -1,10 +1,12 @@
-"""The folder of one benchmark: `settings.json`, one JSON line a run in `results.jsonl`, and a folder of files a run."""
+"""The folder of one benchmark: `settings.json`, `plans.json`, one JSON line a run in `results.jsonl`, a folder of files a run."""
 
 import json
 import re
 from pathlib import Path
 
-from keras_genzoo.core.files import locked, replacing
+from keras_genzoo.core.files import locked, read_json, replacing
+
+PROTOCOL = 1  # the version of docs/benchmark.md: what a row's numbers depend on beside its settings
 
 
 class FolderError(Exception):
@@ -26,7 +28,7 @@ class Folder:
 
     def __init__(self, path):
         self.path = Path(path)
-        self.results = self.path / "results.jsonl"
+        self.results, self._plans = self.path / "results.jsonl", self.path / "plans.json"
         self.failed, self.tried = [], []
         try:
             self.settings = json.loads((self.path / "settings.json").read_text())
@@ -77,11 +79,27 @@ class Folder:
         with replacing(self.results) as temporary:
             temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
+    def plans(self):
+        """The plan of each recipe so far by its label, see `planning.make`."""
+        try:
+            return read_json(self._plans)
+        except ValueError as error:
+            raise FolderError(str(error)) from None
+
+    def add_plan(self, run, plan):
+        """Store the plan of a recipe, which all of its further runs follow."""
+        with replacing(self._plans) as temporary:
+            temporary.write_text(json.dumps({**self.plans(), label(run): plan}, indent=2, allow_nan=False) + "\n")
+
+    def data(self):
+        """The record of the data of the results so far, or None."""
+        return next((row["data"] for row in self.rows() if row.get("data")), None)
+
     def frame(self):
         """The results so far as a `pandas.DataFrame`: a line a run, its scores and what was set among the columns."""
         import pandas as pd
 
-        apart = ("scores", "overrides", "environment", "curve", "sweep")
+        apart = ("scores", "overrides", "environment", "curve", "sweep", "plan")
         lines = [
             {
                 **{key: value for key, value in row.items() if key not in apart},

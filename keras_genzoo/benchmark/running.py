@@ -5,12 +5,15 @@ import datetime
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
+import time
 
 from tqdm import tqdm
 
+from keras_genzoo.benchmark import planning
 from keras_genzoo.benchmark.results import label
 from keras_genzoo.core import runs
 
@@ -22,46 +25,94 @@ class Refused(Exception):
     """The data cannot be used, whatever the recipe, in one sentence."""
 
 
-def run_all(folder, jobs, timeout=None):
+def run_all(folder, jobs, timeout=None, anyway=False):
     """Run the jobs and store their rows.
 
     Args:
         folder: `Folder`.
         jobs: list of lists of runs; the runs of a job share a process.
         timeout: float or None. Seconds after which a process is killed.
+        anyway: bool. Plan seconds though other processes use the cores. Defaults to False.
 
     Returns:
         list of the rows that failed.
 
     Raises:
         Refused: by the first run, if every run would fail alike.
+        planning.Busy: seconds are to be planned, and other processes use the cores.
     """
-    expected = [OVERHEAD + (folder.settings["budget"] or UNKNOWN) * (job[0]["kind"] == "recipe") for job in jobs]
-    failed, done = [], 0.0
-    # smoothing=0: the remaining time follows from the whole rate, not from the last stage's.
-    layout = "{desc:<44.44} {percentage:3.0f}% |{bar}| {elapsed} done, {remaining} to go"
-    with tqdm(total=sum(expected), bar_format=layout, smoothing=0, mininterval=0.2) as bar:
-        for job, seconds in zip(jobs, expected, strict=True):
+    failed = []
+    with Progress(jobs, folder.settings["budget"] or UNKNOWN) as progress:
 
-            def show(stage, fraction, job=job, seconds=seconds, done=done):
-                bar.set_description_str(f"{job_name(job)}: {stage}", refresh=False)
-                bar.n = done + seconds * fraction
-                bar.refresh()
+        def store(row):
+            folder.add(row)
+            if row["status"] == "ok":
+                progress.write(summary(row))
+            else:
+                failed.append(row)
+                progress.write(f"{label(row)}, seed {row['seed']}: failed: {row['reason']}", file=sys.stderr)
 
-            def store(row):
-                folder.add(row)
-                if row["status"] == "ok":
-                    tqdm.write(summary(row))
-                else:
-                    failed.append(row)
-                    tqdm.write(f"{label(row)}, seed {row['seed']}: failed: {row['reason']}", file=sys.stderr)
-
-            show("starting", 0.0)
-            run_job(folder, job, show, store, timeout)
-            done += seconds
-            bar.n = done
-            bar.refresh()
+        for job in jobs:
+            progress.begin(job)
+            plan = planning.of(folder.plans().get(label(job[0])))
+            if folder.settings["budget"] and job[0]["kind"] == "recipe" and not plan and not anyway:
+                planning.wait_for_rest(progress.show)
+            run_job(folder, [{**run, "plan": plan} for run in job], progress, store, timeout)
     return failed
+
+
+class Progress:
+    """How far the jobs are: a bar on a terminal, and elsewhere a line a stage.
+
+    Args:
+        jobs: list of lists of runs.
+        budget: float. Seconds that a recipe trains, about.
+    """
+
+    def __init__(self, jobs, budget):
+        self.jobs, self.budget = jobs, budget
+        self.overheads = []  # seconds beside training of the recipes that have ended
+        self.ended, self.stage = 0.0, None
+        layout = "{desc:<44.44} {percentage:3.0f}% |{bar}| {elapsed} done, {remaining} to go"
+        # smoothing=0: the remaining time follows from the whole rate, not from the last stage's.
+        self.bar = tqdm(bar_format=layout, smoothing=0, mininterval=0.2, disable=not sys.stderr.isatty())
+        self.write = self.bar.write
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._end()
+        self.bar.close()
+
+    def begin(self, job):
+        """The next job, after the end of the one before."""
+        self._end()
+        self.job, self.jobs = job, self.jobs[1:]
+        self.began = time.monotonic()
+        self.show("starting")
+
+    def _end(self):
+        if self.stage is not None:
+            lap = time.monotonic() - self.began
+            self.ended += lap
+            if self.job[0]["kind"] == "recipe":
+                self.overheads.append(max(0.0, lap - self.budget))
+
+    def show(self, stage):
+        """What is done now."""
+        if stage != self.stage and self.bar.disable:
+            print(f"{job_name(self.job)}: {stage}", file=sys.stderr, flush=True)
+        self.stage = stage
+        here = time.monotonic() - self.began
+        self.bar.set_description_str(f"{job_name(self.job)}: {stage}", refresh=False)
+        self.bar.n = self.ended + here
+        self.bar.total = self.ended + max(here, self._seconds(self.job)) + sum(map(self._seconds, self.jobs))
+        self.bar.refresh()
+
+    def _seconds(self, job):
+        overhead = statistics.mean(self.overheads) if self.overheads else OVERHEAD
+        return overhead + self.budget * (job[0]["kind"] == "recipe")
 
 
 def job_name(job):
@@ -76,7 +127,7 @@ def summary(row):
     return " ".join(parts)
 
 
-def run_job(folder, job, show, store, timeout):
+def run_job(folder, job, progress, store, timeout):
     """Run one process; hand a row for each of its runs to `store`, as soon as there is one."""
     waiting = list(job)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -84,7 +135,7 @@ def run_job(folder, job, show, store, timeout):
     log = folders[0] / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     spec = {"settings": folder.settings, "runs": job, "folders": [str(path) for path in folders]}
-    spec["command"] = runs.command_line()
+    spec |= {"known": folder.data(), "command": runs.command_line()}
     spec["imports"] = list(dict.fromkeys(each for run in job for each in run.get("imports", ())))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
     reasons = []
@@ -117,12 +168,14 @@ def run_job(folder, job, show, store, timeout):
             message = json.loads(line)
             if "row" in message:
                 store({**waiting.pop(0), "started": started, "status": "ok", **message["row"]})
+            elif "plan" in message:
+                folder.add_plan(job[0], message["plan"])
             elif "refused" in message:
                 raise Refused(message["refused"])
             elif "failed" in message:
                 reasons.append(message["failed"])
             else:
-                show(**message)
+                progress.show(**message)
         process.wait()
     finally:
         alarm.cancel()
@@ -134,7 +187,7 @@ def run_job(folder, job, show, store, timeout):
     for run in waiting:
         store({**run, "started": started, "status": "failed", "reason": reason})
     if reason and not waiting:
-        tqdm.write(f"{job_name(job)}: the scores are stored, but not all files could be written: {reason}", file=sys.stderr)
+        progress.write(f"{job_name(job)}: the scores are stored, but not all files could be written: {reason}", file=sys.stderr)
 
 
 def ending(code, log):

@@ -1,7 +1,8 @@
 """The process of one run: reads what to do as JSON from stdin, trains, scores, writes files and answers in JSON lines.
 
-An answer is `{"stage": ..., "fraction": ...}`, `{"row": {...}}` for each run in order, `{"failed": reason}`, or, of data that
-no run could use, `{"refused": reason}`. A row is told before the files of its run are written: a full disk costs no score.
+An answer is `{"stage": ...}`, `{"plan": {...}}` of a recipe that had none, `{"row": {...}}` for each run in
+order, `{"failed": reason}`, or, of data that no run could use, `{"refused": reason}`. A row is told before the files of its run
+are written: a full disk costs no score.
 
 A recipe that was stopped in the middle of its training goes on there, on the same machine, with the same code.
 """
@@ -21,10 +22,11 @@ import numpy as np
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo.benchmark import controls
+from keras_genzoo.benchmark import controls, planning
+from keras_genzoo.benchmark.results import PROTOCOL
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import devices, plugins, runs
-from keras_genzoo.core.budgets import Clock, seconds_per_execution, segment_length
+from keras_genzoo.core.budgets import Clock, segment_length
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import to_levels, write_png
 from keras_genzoo.core.processes import end_with_stdin
@@ -56,13 +58,13 @@ def main():
     try:
         print(f"device: {devices.choose(spec['settings']['device'])}", file=sys.stderr)
         plugins.import_named(spec["imports"])
-        data = Data(spec["settings"])
+        data = Data(spec["settings"], spec["known"])
     except (ValueError, OSError) as error:
         say(refused=" ".join(str(error).split()))
         sys.exit(1)
     try:
         for run, folder in zip(spec["runs"], spec["folders"], strict=True):
-            record = data.record_of(run, spec["command"])
+            record = data.record_of(run, spec["command"]) | {"protocol": PROTOCOL}
             work = run_control if run["kind"] == "control" else run_recipe
             work(run, spec["settings"], data, Path(folder), record, say)
     except BrokenPipeError:  # the parent is gone
@@ -81,12 +83,15 @@ class Data:
         test: those n of the test split, drawn once and for all, because a split may be sorted.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, known=None):
         self.settings = settings
         splits = {split: self._load(split, shuffle=False) for split in ("train", "validation", "test")}
         self.train, self.validation, test = (gz.data.as_array(split) for split in splits.values())
         chosen = {key: settings[key] for key in ("image_size", "channels", "data_dir")}
         self.record = runs.data_record(settings["data"], splits, **chosen)
+        others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
+        if others:
+            raise ValueError(f"{', '.join(others)} than those of the results that are there; choose a new folder for them.")
         most = min(len(test), len(self.train))
         self.n = settings["n"] or min(most, MOST)
         if self.n > most:
@@ -134,24 +139,24 @@ def run_recipe(run, settings, data, folder, record, say):
             **run["overrides"],
         )
 
-    say(stage="building", fraction=0.0)
-    begun = runs.read(folder)
-    goes_on = begun.get("total_steps") and not runs.differing(begun, record, SAME)
-    model = build(total_steps=begun["total_steps"] if goes_on else 1000)
+    say(stage="building")
+    plan = run.get("plan")
+    if not plan or plan["device"] != record["environment"]["device"]:
+        plan = planning.make(lambda: build(total_steps=1000), settings, data, run["seed"], record["environment"], say)
+        say(plan=plan)
+    steps = plan["steps"]
+    model = build(total_steps=steps)
     train = data.training_batches(run["seed"], model.data_needs)
     each = model.steps_per_execution
-    executions = begun["total_steps"] // each if goes_on else planned_executions(model, train, settings, data)
-    length = segment_length(executions)
-    segments = executions // length
-    steps = segments * length * each
-    if not goes_on:
-        model = build(total_steps=steps)
-        train = data.training_batches(run["seed"], model.data_needs)
+    length = segment_length(steps // each)
+    segments = steps // each // length
+    begun = runs.read(folder)
+    goes_on = begun.get("total_steps") == steps and not runs.differing(begun, record, SAME)
     record |= {"total_steps": steps, "jit_compile": bool(model.jit_compile), "steps_per_execution": each}
 
     keeper = gz.callbacks.Checkpoint(folder / STATE, keep=1, fresh=not goes_on)
     curve = Curve(model, data, settings["features"], segments)
-    clock = Clock(curve, lambda begun: say(stage="training", fraction=0.9 * begun / (segments * length)))
+    clock = Clock(curve, lambda begun: say(stage="training"))
     reset_peak_memory()
     guard = gz.callbacks.StopOnDivergence()
     write = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: runs.write(folder, record))
@@ -166,6 +171,8 @@ def run_recipe(run, settings, data, folder, record, say):
         point["seconds"] += (clock.train_seconds() or 0.0) / clock.executions  # the first execution, without compilation
     row = {
         "steps": steps,
+        "plan": plan,
+        "train_flops": steps * plan["step_flops"],
         "train_s": clock.train_seconds(),
         "compile_s": clock.compile_seconds(),
         "curve": points,
@@ -175,14 +182,13 @@ def run_recipe(run, settings, data, folder, record, say):
         **peak_memory(),
     }
     if row["train_s"]:
-        row["train_images_per_s"] = steps * min(images_a_step(model, settings), len(data.train)) / row["train_s"]
+        row["train_images_per_s"] = steps * min(planning.images_a_step(model, settings), len(data.train)) / row["train_s"]
 
     if hasattr(model, "fit_prior"):
-        say(stage="fitting the prior", fraction=0.9)
-        started = time.perf_counter()
-        model.fit_prior(data.train)
-        row["fit_prior_s"] = time.perf_counter() - started
-    say(stage="scoring", fraction=0.92)
+        say(stage="fitting the prior")
+        row["fit_prior_s"] = planning.prior_seconds(model, data)
+    row |= planning.kept(plan, settings["budget"], row["train_s"], row.get("fit_prior_s", 0.0))
+    say(stage="scoring")
     row |= sampling_speed(model)
     scores = gz.evaluate(model, data.test, features=settings["features"], seed=run["seed"], train=data.train)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
@@ -227,7 +233,7 @@ def latent_walks(model, images):
 
 def run_control(run, settings, data, folder, record, say):
     """Score images that no model made, and tell the row."""
-    say(stage=run["recipe"], fraction=list(controls.CONTROLS).index(run["recipe"]) / len(controls.CONTROLS))
+    say(stage=run["recipe"])
     images, others = controls.CONTROLS[run["recipe"]](data.train, data.n, run["seed"])
     # Without others, where all training images are in the control, there is no nearest one.
     metrics = gz.metrics.SampleMetrics(data.test, others if len(others) else None, features=settings["features"])
@@ -242,20 +248,6 @@ def run_control(run, settings, data, folder, record, say):
     if "reconstructions" in shown:
         write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
     save_arrays(folder, shown)
-
-
-def images_a_step(model, settings):
-    """Real images in a training batch, those for further steps of a critic included."""
-    return settings["batch_size"] * (1 + model.data_needs.get("further", 0))
-
-
-def planned_executions(model, train, settings, data):
-    """How many executions, of `steps_per_execution` steps each, the settings ask for."""
-    each = model.steps_per_execution
-    if settings["budget"]:
-        return max(1, int(settings["budget"] / seconds_per_execution(model, train, settings["budget"])))
-    batches = max(1, len(data.train) // images_a_step(model, settings))
-    return -(-(settings["steps"] or settings["epochs"] * batches) // each)
 
 
 class Curve:

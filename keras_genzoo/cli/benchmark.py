@@ -44,7 +44,7 @@ class Override(click.ParamType):
 @options.data_dir
 @click.option("--image-size", type=options.Size(), help="Crop and resize images, as 32 or 32x24.")
 @options.channels
-@click.option("--budget", type=POSITIVE, help="Seconds of training a run, compilation not counted.  [default: 60]")
+@click.option("--budget", type=POSITIVE, help="Seconds of training a run, compilation left out.  [default: 60]")
 @click.option("--epochs", type=COUNT, help="Train for so many epochs instead.")
 @click.option("--steps", type=COUNT, help="Train for so many steps instead; repeats a run of a budget exactly.")
 @click.option("--seeds", type=COUNT, default=1, help="Runs a recipe, with seeds 0, 1, ...")
@@ -57,6 +57,7 @@ class Override(click.ParamType):
 @options.jit
 @click.option("--steps-per-execution", type=COUNT, help="Steps between returns to Python.  [default: the recipe's choice]")
 @click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
+@click.option("--anyway", is_flag=True, help="Plan a budget of seconds though other processes use the cores.")
 @options.imports
 @click.option("--out", type=FOLDER, required=True, help="Folder of the results, new or of the same settings.")
 @click.pass_context
@@ -73,6 +74,7 @@ def run(ctx, out, overrides, channels, **settings):
       genzoo benchmark run --recipes vae,pixelcnn --import my_recipes.py --out runs/own
     """
     from keras_genzoo import benchmark
+    from keras_genzoo.benchmark.planning import Busy
     from keras_genzoo.benchmark.running import Refused
 
     if sum(settings[name] is not None for name in ("budget", "epochs", "steps")) > 1:
@@ -89,6 +91,8 @@ def run(ctx, out, overrides, channels, **settings):
         raise click.BadParameter(str(error), ctx, param_hint="--out") from None
     except Refused as error:
         raise click.BadParameter(str(error), ctx, param_hint="--data") from None
+    except Busy as error:
+        raise click.UsageError(str(error), ctx) from None
     except KeyboardInterrupt:
         click.echo(f"\nStopped. What is finished is in {out}; the same command goes on from there.", err=True)
         raise SystemExit(130) from None

@@ -215,7 +215,7 @@ class Inference:
             finally:
                 self._row, self._as_trained = None, False
 
-        if not compiled:
+        if not compiled or tf.config.functions_run_eagerly():
             return run(rows, row, settings, averaged)
         # Of any number of rows (and of steps) and any seed: one graph however many images are asked for.
         if "seed" in settings:
