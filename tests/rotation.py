@@ -2,6 +2,9 @@
 
 A hash of its name puts every slow test into one share, so running each share in turn runs every slow test. When the time is
 over, the running test stops and the others are skipped. The summary says how many tests ran.
+
+Slow are tests that are marked so, and those that long.txt names: `pytest --long 3` writes it anew, for the tests that it runs, of
+those that take longer than three seconds. So the others stay short however many there are.
 """
 
 import argparse
@@ -14,6 +17,7 @@ from collections import Counter
 
 import pytest
 
+LONG, LISTED = "tests/long.txt", pytest.StashKey()
 OVER = "the time for slow tests is over"
 
 
@@ -33,12 +37,37 @@ def one_of(text):
 def pytest_addoption(parser):
     group = parser.getgroup("rotation", "a share of the slow tests")
     group.addoption("--share", type=one_of, metavar="K/N", help="run only share K of N of the slow tests")
+    group.addoption("--long", type=float, metavar="SECONDS", help=f"write the names of the tests that take longer to {LONG}")
     group.addoption("--minutes", type=float, default=24 * 60, help="with --share: stop after this time (default: a day)")
 
 
 def pytest_configure(config):
+    long = config.rootpath / LONG
+    config.stash[LISTED] = set(long.read_text().splitlines()) if long.exists() else set()
     if config.option.share:
         config.pluginmanager.register(Rotation(config), "rotation of slow tests")
+    if config.option.long and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Long(long, config.stash[LISTED], config.option.long), "list of long tests")
+
+
+def pytest_itemcollected(item):
+    if item.nodeid in item.config.stash[LISTED]:
+        item.add_marker(pytest.mark.slow)
+
+
+class Long:
+    """Lists the tests whose own part, without fixtures that they share, takes longer than some seconds."""
+
+    def __init__(self, file, listed, seconds):
+        self.file, self.listed, self.seconds = file, listed, seconds
+
+    def pytest_runtest_logreport(self, report):
+        name = report.nodeid.split("@")[0]  # xdist names the group behind it
+        if report.when == "call":
+            (self.listed.add if report.duration > self.seconds else self.listed.discard)(name)
+
+    def pytest_sessionfinish(self):
+        self.file.write_text("".join(f"{name}\n" for name in sorted(self.listed)))
 
 
 class Rotation:

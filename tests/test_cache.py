@@ -117,6 +117,16 @@ def test_a_damaged_or_foreign_file_is_computed_anew_and_said_so(some_images, con
         metrics.SampleMetrics(some_images)  # and it is whole again
 
 
+def test_a_full_disk_costs_a_warning(some_images, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.np, "savez", full)
+    with pytest.warns(UserWarning, match="could not be kept .No space left on device.; it is computed anew the next time"):
+        found = cache.remembered("sums", some_images, {"a": 1}, lambda: {"sum": np.array(7)})
+    assert found["sum"] == 7 and not list(cache.folder().glob("sums*"))
+
+
 def test_a_folder_that_cannot_be_written_is_done_without(some_images, monkeypatch):
     monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
     assert metrics.SampleMetrics(some_images).real.shape == (20, 128)

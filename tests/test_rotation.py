@@ -129,3 +129,24 @@ def test_a_share_that_does_not_exist_is_refused(share, pytester, monkeypatch):
 def test_the_share_of_a_test_is_its_crc32():
     # The check value of CRC-32/ISO-HDLC, for the nine digits: https://reveng.sourceforge.io/crc-catalogue/
     assert rotation.share_of("123456789", 1000) == 0xCBF43926 % 1000 + 1
+
+
+def test_long_tests_are_listed_and_then_slow(pytester, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    pytester.makeconftest('pytest_plugins = ["rotation"]')
+    pytester.makeini("[pytest]\nmarkers = slow\n")
+    pytester.mkdir("tests").joinpath("test_two.py").write_text(
+        "import time, pytest\n@pytest.mark.parametrize('seconds', [0, 0.3])\ndef test_nap(seconds):\n    time.sleep(seconds)\n"
+    )
+    listed = pytester.path / rotation.LONG
+    listed.write_text("tests/test_two.py::test_nap[0]\ntests/test_other.py::test_not_run\n")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "--long", "0.2").assert_outcomes(passed=2)
+    assert listed.read_text().split() == ["tests/test_other.py::test_not_run", "tests/test_two.py::test_nap[0.3]"]
+    pytester.runpytest_subprocess("-m", "not slow").assert_outcomes(passed=1, deselected=1)
+
+
+def test_every_long_test_is_there():
+    folder = Path(__file__).parent
+    for name in (folder.parent / rotation.LONG).read_text().splitlines():
+        file, function = name.split("[")[0].split("::")[:2]
+        assert f"def {function}(" in (folder.parent / file).read_text(), name

@@ -21,7 +21,7 @@ def remembered(kind, images, settings, compute):
     """Arrays from disk if they were computed before of the same images with the same settings, or else computed and kept.
 
     The images themselves are in the key, by their sha256, hence data set, split, number, order and size. A file that is damaged
-    or of something else is computed anew, with a warning. Where the folder cannot be written nothing is kept.
+    or of something else is computed anew, with a warning, which a full disk costs too. Where the folder cannot be written nothing is kept.
 
     Args:
         kind: str. What the arrays are.
@@ -45,8 +45,11 @@ def remembered(kind, images, settings, compute):
             warnings.warn(f"{path} is damaged or of something else ({error}) and is computed anew.", stacklevel=3)
     arrays = compute()
     if _writable(path.parent):
-        with replacing(path) as temporary:
-            np.savez(temporary, key=np.array(text), **arrays)
+        try:
+            with replacing(path) as temporary:
+                np.savez(temporary, key=np.array(text), **arrays)
+        except OSError as error:  # as of a full disk: what is computed is there all the same
+            warnings.warn(f"{path} could not be kept ({error.strerror}); it is computed anew the next time.", stacklevel=3)
     return arrays
 
 
