@@ -21,7 +21,8 @@ def remembered(kind, images, settings, compute):
     """Arrays from disk if they were computed before of the same images with the same settings, or else computed and kept.
 
     The images themselves are in the key, by their sha256, hence data set, split, number, order and size. A file that is damaged
-    or of something else is computed anew, with a warning, which a full disk costs too. Where the folder cannot be written nothing is kept.
+    or of something else is computed anew, with a warning, which a full disk costs too. Where the folder cannot be written
+    nothing is kept.
 
     Args:
         kind: str. What the arrays are.
