@@ -164,11 +164,13 @@ def test_modes_are_counted_and_their_shares_compared():
     assert metrics.mode_count(real, generated) == {
         "modes": 2,
         "modes_real": 3,
+        "modes_foreign": 0,
         "rarest_mode": 0,
         "mode_kl": pytest.approx(expected),
     }
     assert metrics.mode_count(real, real)["mode_kl"] == pytest.approx(0, abs=1e-12)
-    assert metrics.mode_count(generated, real)["mode_kl"] == np.inf
+    foreign = metrics.mode_count(generated, real)  # of a class that the data lack
+    assert (foreign["modes"], foreign["modes_real"], foreign["modes_foreign"], foreign["mode_kl"]) == (2, 2, 0.25, np.inf)
 
 
 def test_per_class_distances_show_the_class_that_is_off(random):
@@ -182,6 +184,18 @@ def test_per_class_distances_show_the_class_that_is_off(random):
     with pytest.warns(UserWarning, match="class 0 from 4 images and 5 features is biased upwards, as those of 2 more") as warned:
         metrics.per_class_frechet(real[:12], labels[:12], real, labels)
     assert len(warned) == 1
+
+
+def test_distances_within_classes_are_of_the_classes_that_have_enough_images(random):
+    labels = np.repeat([0, 1, 2, 3], [50, 25, 5, 50])
+    real, generated = random.normal(size=(2, 130, 30))
+    found = metrics.within_classes(real, labels, generated, np.where(labels == 3, 0, labels), {"subsets": 3})
+    assert found.keys() == {"FD", "KD"} and list(found["FD"]) == [0] and list(found["KD"]) == [0, 1]
+    moments = [
+        moment for each in (real[:50], generated[labels % 3 == 0]) for moment in (each.mean(0), np.cov(each, rowvar=False))
+    ]
+    assert found["FD"][0] == pytest.approx(metrics.frechet_distance(*moments), rel=1e-9)
+    assert found["KD"][1] == metrics.kernel_distance(real[50:75], generated[50:75], subsets=3)
 
 
 # The kernel distance
@@ -325,6 +339,8 @@ REFUSED = [
     (lambda: metrics.per_class_frechet(some, labels, some, 0 * labels), "class 1 needs at least two generated images, 0 came"),
     (lambda: metrics.per_class_frechet(0 * some, labels, some, labels), "class 0: the features of all 30 real images are equal"),
     (lambda: metrics.per_class_frechet(some, labels, broken, labels), "generated features hold NaN"),
+    (lambda: metrics.within_classes(some, labels, some, labels[:9]), r"generated labels have shape \(9,\) for 60 images"),
+    (lambda: metrics.class_count(labels / 2, labels), r"classes are float64 \(60,\) and int64 \(60,\), expected a whole number"),
     (lambda: metrics.kernel_interval(some, some, blocks=1), "1 blocks of 60 images came, expected at least 2 blocks"),
     (lambda: metrics.kernel_interval(some, some[:15]), "10 blocks of 1 images came, expected at least 2 blocks of at least 2"),
     (lambda: metrics.kernel_interval(some, some, level=95), "level is 95, expected a probability"),

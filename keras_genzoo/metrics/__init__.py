@@ -1,9 +1,9 @@
 """Distances between images and between sets of images; they take arrays and streams and know no model."""
 
-from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
+from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, per_class_frechet, within_classes
 from keras_genzoo.metrics.extrapolation import Extrapolation, frechet_infinity
 from keras_genzoo.metrics.features import FeatureExtractor, default_features, get, inception_features, names, score_name
-from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, frechet_distance
+from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, enough, frechet_distance
 from keras_genzoo.metrics.inception import fetch as fetch_inception
 from keras_genzoo.metrics.kernel import KernelDistance, kernel_distance, kernel_interval, polynomial_mmd
 from keras_genzoo.metrics.memorisation import (
@@ -27,9 +27,11 @@ __all__ = [
     "Memorisation",
     "SampleMetrics",
     "authenticity",
+    "class_count",
     "data_copying",
     "default_features",
     "density_coverage",
+    "enough",
     "fetch_inception",
     "frechet_distance",
     "frechet_infinity",
@@ -54,4 +56,5 @@ __all__ = [
     "sharpness",
     "ssim",
     "train_ratio",
+    "within_classes",
 ]

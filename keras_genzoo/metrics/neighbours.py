@@ -1,8 +1,8 @@
 """Nearest neighbours in a space of features, and the scores of fidelity and diversity that they give.
 
-A search by |x|^2 - 2 x.y + |y|^2 is fast, and wrong in the last digits: a point has a distance to its own copy. So it only proposes.
-Wherever its rounding could decide, the distances are computed once more as |x - y|, which is the same number for the same two
-points wherever they stand.
+A search by |x|^2 - 2 x.y + |y|^2 is fast, and wrong in the last digits: a point has a distance to its own copy. So it only
+proposes. Wherever its rounding could decide, distances are computed once more as |x - y|, which is the same number for the same
+two points wherever they stand.
 """
 
 import math
