@@ -347,10 +347,10 @@ def test_classes_are_the_labels_where_the_classifier_knows_others():
 
 def test_an_array_and_its_copy_score_exactly():
     real = np.random.default_rng(0).normal(size=(300, 20))
-    for features in (real, 1e3 + real, real.astype("float32"), np.round(3 * real[:, :3])):
-        scores = metrics.sample_scores(features, features.copy(), subsets=2)
-        assert (scores["precision"], scores["recall"], scores["coverage"]) == (1, 1, 1) or features.shape[1] == 3
-        assert scores["density"] == 1 or features.shape[1] == 3  # where distances are equal it counts other balls
+    for features in (real, 1e3 + real, real.astype("float32")):
+        assert (
+            metrics.precision_recall(features, features.copy()) == metrics.density_coverage(features, features.copy()) == (1, 1)
+        )
         assert metrics.authenticity(features.copy(), features) == 0
         assert metrics.nearest_neighbour_distances(features.copy(), features).max() == 0
 
@@ -543,7 +543,7 @@ REFUSED = [
     (lambda: metrics.get(len), "features of type builtin_function_or_method lack name, hash, resize, dim"),
     (lambda: small_network().at("nothing"), "model `small` has no layer 'nothing'; it has .*conv.*head"),
     (lambda: metrics.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3)), "do not fit together"),
-    (lambda: metrics.frechet_distance(np.zeros(2), np.nan * np.eye(2), np.zeros(2), np.eye(2)), "covariances hold NaN"),
+    (lambda: metrics.frechet_distance(np.zeros(2), np.nan * np.eye(2), np.zeros(2), np.eye(2)), "first covariance holds NaN"),
     (lambda: metrics.kernel_distance(*unequal), "real features have 3 dimensions and generated features 4"),
     (lambda: metrics.kernel_distance(unequal[0], broken), "generated features hold NaN"),
     (lambda: metrics.kernel_distance(unequal[0], unequal[0][:1]), "1 generated image is too few: at least 2 are needed"),
@@ -563,7 +563,7 @@ REFUSED = [
     ),
     (
         lambda: metrics.sample_scores(1e20 * unequal[0], unequal[0]),
-        r"real features hold values up to .*e\+20, expected at most 1e\+15",
+        r"real features hold values up to .*, expected at most 1e\+15",
     ),
     (lambda: metrics.precision_recall(unequal[0][:3], unequal[0]), "3 real images are too few: at least 4 are needed"),
     (lambda: metrics.density_coverage(unequal[0], unequal[0][:5]), "5 generated images are too few: at least 6"),

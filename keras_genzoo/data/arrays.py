@@ -42,6 +42,8 @@ class Arrays(Source):
     def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False):
         self.name, self.parts, self.as_given, self.kept = name, parts, as_given, kept
         self.class_names, self.licence = class_names, licence
+        self.labelled = any(labels is not None for _, labels in parts.values())
+        self.own_splits = tuple(parts) if len(parts) > 1 else ()
 
     def counts(self):
         if self.as_given:
