@@ -531,7 +531,9 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         kwargs = {"jit_compile": True, "steps_per_execution": None, "dtype": None, "seed": seed, "latent_dim": 3}
         assert built[-1] == (("vae", (4, 4, 1)), {"total_steps": 20, **kwargs})
         assert sorted(model.seen["train"][:48]) == parts["train"] and len(model.seen["train"]) == 160
-        assert model.seen["evaluate"] == [parts["validation"][:16]] * len(row["curve"])  # in full batches
+        watched = model.seen["evaluate"]
+        assert watched == [watched[0]] * len(row["curve"]) and len(set(watched[0])) == 16  # in full batches
+        assert set(watched[0]) < set(parts["validation"]) and sorted(watched[0]) != parts["validation"][:16]
         assert measured[-1] == (parts["validation"], "fashion-cnn", worker.CURVE_N)
         few, all_ = ((parts["train"], images) for images in (worker.CURVE_CODES, None))
         assert model.seen["fit_prior"] == [few] * worker.CURVE_POINTS + [all_]
@@ -552,10 +554,10 @@ def test_a_control_is_of_training_images_and_compared_with_test_images(settings,
     data, seen, drawn = worker.Data(settings), {}, []
 
     class Metrics:
-        def __init__(self, real, train, features):
+        def __init__(self, real, train, features, labels):
             seen.update(real=levels(real), train=levels(train), features=features)
 
-        def __call__(self, images):
+        def __call__(self, images, labels):
             seen["images"] = levels(images)
             return {"FD[x]": 1.0}
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from keras_genzoo.core.files import locked, replacing
+from keras_genzoo.core.files import locked, replacing, to_json
 
 
 class FolderError(Exception):
@@ -75,7 +75,7 @@ class Folder:
         """Add a result; it takes the place of an earlier one of the same run."""
         rows = [other for other in self.rows() if identity(other) != identity(row)] + [row]
         with replacing(self.results) as temporary:
-            temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+            temporary.write_text("".join(to_json(row) + "\n" for row in rows))
 
     def frame(self):
         """The results so far as a `pandas.DataFrame`: a line a run, its scores and what was set among the columns."""

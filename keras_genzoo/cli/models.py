@@ -1,12 +1,10 @@
 """`genzoo sample` and `genzoo evaluate`: what a trained model is used for."""
 
-import json
-
 import click
 
 from keras_genzoo.cli import options
 from keras_genzoo.core import memory, runs
-from keras_genzoo.core.files import replacing
+from keras_genzoo.core.files import replacing, to_json
 
 
 def _load(file, device, imports):
@@ -93,7 +91,7 @@ def evaluate(file, data, data_dir, split, features, n, seed, out, device, import
     scores = {"file": str(file), "data": source, "split": split} | gz.evaluate(
         model, images, features=features, n=n, seed=seed, train=train
     )
-    text = json.dumps(scores, indent=2)
+    text = to_json(scores, indent=2)
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text(text + "\n")
