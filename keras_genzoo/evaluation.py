@@ -124,6 +124,56 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     return scores
 
 
+def score_samples(samples, data, train=None, features=None, n=None, seed=DRAW):
+    """Score images that anything made, as `evaluate` scores those of a model.
+
+    Args:
+        samples: array, pair `(images, labels)`, or `tf.data.Dataset` of batches of either: `uint8`, or floats in [0, 1],
+            `(n, height, width, channels)`.
+        data: real images that nothing was trained on, likewise, of the same size and number of channels.
+        train: likewise, or None. Training images, to measure how near samples are to the nearest of them. Defaults to None.
+        features: as in `evaluate`.
+        n: int or None. Number of samples and of real images, drawn from all. None is as many as there are of both. Defaults to
+            None.
+        seed: int. Of the draws. Defaults to 0.
+
+    Returns:
+        dict: what `metrics.SampleMetrics` says, `sharpness`, and `draw_seed`. Distances within classes are there where both have
+        labels.
+
+    Raises:
+        ValueError: images out of range, of other sizes, or fewer than n.
+
+    Example:
+
+    >>> scores = gz.score_samples(images, images[::-1], features="fashion-cnn")
+    >>> scores["precision"], scores["recall"]
+    (1.0, 1.0)
+    """
+    n, name = whole_or_none(2, n=n), data_module.name_of(data)
+    found = {"samples": _arrays(samples, "samples", n, seed), "real images": _arrays(data, "real images", n, seed)}
+    counts = {what: len(images) for what, (images, _) in found.items()}
+    for what, count in counts.items():
+        if n is not None and count < n:
+            raise ValueError(
+                f"n is {n}, but there are {count} {what}; give n up to {count}, or None for as many as there are of both."
+            )
+    n = min(counts.values())
+    (made, made_labels), (images, labels) = (_drawn(n, *each, seed=seed) for each in found.values())
+    train = None if train is None else _arrays(train, "training images")[0]
+    for what, others in (("real images", images), ("training images", train)):
+        if others is not None and others.shape[1:] != made.shape[1:]:
+            sizes = ["x".join(map(str, each.shape[1:])) for each in (made, others)]
+            raise ValueError(
+                f"samples have {sizes[0]} pixels and channels and {what} {sizes[1]}; bring both to one size by image_size= and "
+                f"channels= of gz.data.load (--image-size, --channels)."
+            )
+    measure = SampleMetrics(
+        images, train, default_features(name, images.shape[-1]) if features is None else features, labels=labels
+    )
+    return measure(made, made_labels) | {"sharpness": float(sharpness(made).mean() / sharpness(images).mean()), "draw_seed": seed}
+
+
 class SampleDistance:
     """The Frechet distance of a model's samples from validation images, for whoever watches a model while it trains.
 
@@ -229,18 +279,19 @@ def _taken(method, given):
     return {name: value for name, value in given.items() if name in inspect.signature(method).parameters}
 
 
-def _arrays(data, what, n=None):
+def _arrays(data, what, n=None, seed=DRAW):
     """Images in memory, n at most, and their labels or None."""
-    found = data_module.as_array(data, n, DRAW)
+    found = data_module.as_array(data, n, seed)
     images, labels = found if isinstance(found, tuple) else (np.asarray(found), None)
     check_images(images, what)
     return images, None if labels is None else class_numbers(np.asarray(labels), f"the labels of {what}")
 
 
-def _drawn(n, *arrays):
-    """Rows of arrays, n at most, the same ones of each."""
-    found = data_module.as_array(arrays, n, DRAW)
-    return found if len(arrays) > 1 else (found,)
+def _drawn(n, *arrays, seed=DRAW):
+    """Rows of arrays, n at most, the same ones of each; None stays None."""
+    found = data_module.as_array(tuple(each for each in arrays if each is not None), n, seed)
+    found = iter(found if isinstance(found, tuple) else (found,))
+    return tuple(None if each is None else next(found) for each in arrays)
 
 
 def _is_binary(images):

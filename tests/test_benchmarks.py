@@ -230,13 +230,21 @@ def test_a_crash_while_writing_leaves_the_results_of_before(tmp_path, monkeypatc
     def crash(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "fsync", crash)
-    with pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(os, "fsync", crash)
         folder.add(a_row("autoencoder"))
-    with pytest.raises(ValueError, match="JSON"):  # what JSON cannot hold does not get there either
-        folder.add(a_row("autoencoder", distance=float("nan")))
+    with pytest.raises(TypeError, match="JSON"):  # what JSON cannot hold does not get there either
+        folder.add(a_row("autoencoder", distance=object()))
     assert folder.results.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "settings.json"]
+
+
+def test_numbers_that_are_not_finite_are_null_in_results(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    folder.add(a_row("vae", distance=float("nan")) | {"curve": [{"loss": np.float32("inf")}]})
+    assert "NaN" not in folder.results.read_text() and "Infinity" not in folder.results.read_text()
+    (row,) = folder.rows()
+    assert None in row["scores"].values() and row["curve"] == [{"loss": None}]
 
 
 def test_a_torn_line_of_someone_else_is_named(tmp_path):

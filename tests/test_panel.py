@@ -363,3 +363,46 @@ def test_bad_input_is_refused_in_one_sentence(act, sentence):
         with pytest.raises(ValueError, match=sentence) as refusal:
             act()
     assert "\n" not in str(refusal.value)
+
+
+# Published statistics
+
+
+class Rows:
+    """An extractor: the mean of each of the first three rows."""
+
+    name, hash, resize, dim = "rows", "none", "none", 3
+
+    def __call__(self, images):
+        return np.asarray(images, "float32")[:, :3].mean(axis=(2, 3))
+
+
+def test_statistics_of_others_are_read_and_compared_with(tmp_path, random):
+    real, made = random.integers(0, 256, (2, 60, 4, 4, 1), dtype=np.uint8)
+    features = [Rows()(each).astype("float64") for each in (real, made)]
+    moments = [moment for each in features for moment in (each.mean(axis=0), np.cov(each, rowvar=False))]
+    path = tmp_path / "reference.npz"
+    np.savez(path, arr_0=real, mu=moments[0], sigma=moments[1], mu_s=np.zeros(7), sigma_s=np.eye(7))  # as a batch of ADM
+    assert metrics.is_reference(path) and not metrics.is_reference(tmp_path)
+    scores = metrics.reference_scores(metrics.read_reference(path), made, Rows())
+    assert scores["FD[rows]"] == pytest.approx(metrics.frechet_distance(*moments), rel=1e-9)
+    assert (scores["n_generated"], scores["features_dim"], scores["reference"]) == (60, 3, str(path))
+    with pytest.raises(ValueError, match="holds statistics of 3 features, and inception has 2048; take the features"):
+        metrics.reference_scores(metrics.read_reference(path), made)
+
+
+STATISTICS = [
+    ({"mu": np.zeros(2), "sigma": np.eye(3)}, r"holds mu \(2,\) and sigma \(3, 3\), expected \(dim,\) and \(dim, dim\)"),
+    ({"mu": np.array([0, np.nan]), "sigma": np.eye(2)}, "reference.npz the mean holds NaN"),
+    ({"mu": np.zeros(2), "sigma": np.array([[1, 2], [2, 1]])}, "the covariance has the negative eigenvalue -1"),
+    ({"mu": np.zeros(2), "sigma": np.array([[1, 0], [1, 1]])}, "the covariance is not symmetric"),
+    ({"mu": np.zeros(2), "sigma": np.array([{}, {}])}, "without pickles"),
+    ({"mean": np.zeros(2)}, "holds no statistics, expected a .npz file of the arrays mu"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "sentence"), STATISTICS, ids=[sentence[:30] for _, sentence in STATISTICS])
+def test_statistics_that_are_none_are_refused(arrays, sentence, tmp_path):
+    np.savez(tmp_path / "reference.npz", **arrays)
+    with pytest.raises(ValueError, match=sentence):
+        metrics.read_reference(tmp_path / "reference.npz")

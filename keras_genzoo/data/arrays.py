@@ -145,7 +145,7 @@ def _pair(part):
 
 # How archives call images and labels, in this order of preference. The second is that of Keras's own mnist.npz.
 IN_SPLIT = [("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("{}", "{}_labels")]
-WHOLE = [("images", "labels"), ("x", "y")]
+WHOLE = [("images", "labels"), ("x", "y"), ("arr_0", "arr_1")]  # the last are those of `np.savez(path, images, labels)`
 
 
 def from_file(path, name=None, licence=None):

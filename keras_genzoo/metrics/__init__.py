@@ -16,6 +16,7 @@ from keras_genzoo.metrics.memorisation import (
 from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
 from keras_genzoo.metrics.perceptual import perceptual_distance, perceptual_path_length, sharpness
 from keras_genzoo.metrics.reconstruction import mse, psnr, reconstruction_scores, ssim
+from keras_genzoo.metrics.references import Reference, is_reference, read_reference, reference_scores
 from keras_genzoo.metrics.samples import SampleMetrics, sample_scores
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "GaussianStatistics",
     "KernelDistance",
     "Memorisation",
+    "Reference",
     "SampleMetrics",
     "authenticity",
     "class_count",
@@ -38,6 +40,7 @@ __all__ = [
     "get",
     "inception_features",
     "inception_score",
+    "is_reference",
     "kernel_distance",
     "kernel_interval",
     "mode_count",
@@ -50,7 +53,9 @@ __all__ = [
     "polynomial_mmd",
     "precision_recall",
     "psnr",
+    "read_reference",
     "reconstruction_scores",
+    "reference_scores",
     "sample_scores",
     "score_name",
     "sharpness",
