@@ -95,7 +95,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         scores |= measure(samples, **given) | {"sample_seed": seed}
         if model.num_classes is not None:
             scores["sample_labels"] = "of the test images" if given else "uniform"
-        scores["sharpness"] = float(sharpness(samples).mean() / sharpness(images).mean())
+        scores["sharpness"] = relative_sharpness(samples, images)
         if hasattr(model, "decode") and model.num_classes is None and hasattr(features, "activations"):
             paths = min(PERCEIVED, len(images))
             codes = np.asarray(model.draw_latents(2 * paths, RowStream(seed, 0)))
@@ -171,7 +171,7 @@ def score_samples(samples, data, train=None, features=None, n=None, seed=DRAW):
     measure = SampleMetrics(
         images, train, default_features(name, images.shape[-1]) if features is None else features, labels=labels
     )
-    return measure(made, made_labels) | {"sharpness": float(sharpness(made).mean() / sharpness(images).mean()), "draw_seed": seed}
+    return measure(made, made_labels) | {"sharpness": relative_sharpness(made, images), "draw_seed": seed}
 
 
 class SampleDistance:
@@ -255,11 +255,17 @@ def score_reconstructions(images, reconstructions, measure):
         measure: `metrics.SampleMetrics` of the images.
     """
     scores = reconstruction_scores(images, reconstructions) | measure.of_reconstructions(reconstructions)
-    scores["reconstruction_sharpness"] = float(sharpness(reconstructions).mean() / sharpness(images).mean())
+    scores["reconstruction_sharpness"] = relative_sharpness(reconstructions, images)
     if hasattr(measure.features, "activations"):
         perceived = perceptual_distance(*_drawn(PERCEIVED, images, reconstructions), measure.features)
         scores |= {score_name("PD", measure.features): float(perceived.mean()), "n_perceptual": len(perceived)}
     return scores
+
+
+def relative_sharpness(images, real):
+    """The mean `metrics.sharpness` of images over that of real ones; not finite where these are flat."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(sharpness(images).mean() / sharpness(real).mean())
 
 
 def labels_for(model, labels):

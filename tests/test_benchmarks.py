@@ -556,6 +556,43 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
     assert orders[0] != orders[1]
 
 
+def test_samples_of_others_are_scored_as_the_rows_of_the_folder_are(settings, tmp_path):
+    import keras_genzoo as gz
+    from keras_genzoo.benchmark import worker
+
+    folder = Folder.create(tmp_path / "bench", settings | {"device": "cpu"})
+    data = worker.Data(folder.settings)
+    files = [tmp_path / "s1.npz", tmp_path / "s2.npy"]
+    np.savez(files[0], data.test[::-1])
+    np.save(files[1], np.random.default_rng(0).random((40, 4, 4, 1), dtype="float32"))
+    known = ["--parameters", 7, "--seconds", 3600, "--device", "8 V100", "--note", "of their repository"]
+    given = [each for file in files for each in ("--samples", file)]
+    result = invoke("add", folder.path, "--name", "StyleGAN2 (theirs)", *given, *known)
+    assert result.exit_code == 0, result.output
+    first, second = folder.rows()
+    scores = gz.metrics.SampleMetrics(data.test, data.train, features="fashion-cnn")(data.test[::-1])
+    assert {name: first["scores"][name] for name in scores} == json.loads(json.dumps(scores)) | {"mode_kl": pytest.approx(0)}
+    assert (first["kind"], first["recipe"], first["seed"], second["seed"]) == ("external", "StyleGAN2 (theirs)", 0, 1)
+    assert second["scores"]["n_generated"] == 12 and second["samples"]["count"] == 40 and first["params"] == 7
+    assert first["external"] == {"parameters": 7, "seconds": 3600, "device": "8 V100", "note": "of their repository"}
+    assert first["data"] == data.record and (folder.files(first) / "samples.png").exists()
+    assert tables.comparable(first) == tables.comparable(second)
+    write_report(folder)
+    assert "StyleGAN2 (theirs)" in (folder.path / "report.md").read_text()
+
+    for name, file, sentence in (
+        ("vae", files[0], "'vae' is the name of a recipe"),
+        ("few", tmp_path / "few.npy", "holds 5 images, but the rows of this benchmark are of 12"),
+        ("large", tmp_path / "large.npy", "are 6x6x1, and those of this benchmark 4x4x1"),
+        ("none", tmp_path / "none.npy", "there is no f|There is no f"),
+    ):
+        np.save(tmp_path / "few.npy", data.test[:5])
+        np.save(tmp_path / "large.npy", np.zeros((20, 6, 6), "uint8"))
+        refused = invoke("add", folder.path, "--name", name, "--samples", file)
+        assert refused.exit_code == 2 and re.search(sentence, " ".join(refused.output.split())), refused.output
+    assert len(folder.rows()) == 2
+
+
 def test_a_control_is_of_training_images_and_compared_with_test_images(settings, tmp_path, monkeypatch):
     from keras_genzoo.benchmark import worker
 

@@ -43,6 +43,7 @@ def score(samples, against, train, data_dir, split, features, n, image_size, cha
       genzoo score samples.npz --against VIRTUAL_imagenet64_labeled.npz --features inception
     """
     import keras_genzoo as gz
+    from keras_genzoo.data.loading import same_classes
 
     options.use_device(device)
     chosen = {"image_size": image_size, "channels": channels and int(channels)}
@@ -85,28 +86,11 @@ def read_samples(path, labels=False, image_size=None, channels=None):
     return gz.data.load(path, "all", **settings)
 
 
-def _found(path):
-    from keras_genzoo.data.loading import find
-
-    if not path.exists():
-        raise ValueError(f"there is no file or folder {path}, expected a folder of images, or a .npy or .npz file of them.")
-    return find(path, splits=False)
-
-
 def own_split(source, data_dir, split):
     """The split of a source that has splits of its own, and all of one that has none."""
     from keras_genzoo.data.loading import find
 
     return split if find(source, data_dir).own_splits else "all"
-
-
-def same_classes(samples, against, data_dir):
-    """Whether samples and real images have labels of the same classes: by their names, or numbers where there are no names."""
-    from keras_genzoo.data.loading import find
-
-    sides = _found(samples), find(against, data_dir)
-    names = [side.class_names for side in sides]
-    return all(side.labelled for side in sides) and (None in names or names[0] == names[1])
 
 
 def table(scores):

@@ -351,6 +351,20 @@ def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
     return find(source, data_dir, splits).labelled
 
 
+def same_classes(samples, source, data_dir=None):
+    """Whether samples, a path, and real images have labels of the same classes: by their names, or by number where one side has
+    no names.
+
+    Raises:
+        ValueError: there are no such samples.
+    """
+    if not Path(samples).exists():
+        raise ValueError(f"there is no file or folder {samples}, expected a folder of images, or a .npy or .npz file of them.")
+    sides = find(Path(samples), splits=False), find(source, data_dir)
+    names = [side.class_names for side in sides]
+    return all(side.labelled for side in sides) and (None in names or names[0] == names[1])
+
+
 def _size(image_size):
     """`(height, width)`, or None."""
     if image_size is None:
