@@ -556,6 +556,33 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
     assert orders[0] != orders[1]
 
 
+@pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")
+def test_labels_of_the_data_reach_the_scores(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import worker
+
+    arrays = dict(np.load(settings["data"]))
+    labelled = {name.replace("images", "labels"): each[:, 0, 0, 0].astype(int) // 10 for name, each in arrays.items()}
+    np.savez(tmp_path / "labelled.npz", **arrays, **labelled)
+    data, seen = worker.Data(settings | {"data": str(tmp_path / "labelled.npz")}), []
+    assert data.test_labels.tolist() == [level // 10 for level in levels(data.test)]
+    assert data.record["images"] == worker.Data(settings).record["images"]  # labels are not in it
+
+    class Distance:
+        def __init__(self, images, *rest):
+            seen.append(images)
+
+    monkeypatch.setattr(worker, "SampleDistance", Distance)
+    worker.Curve(Watched(), data, "fashion-cnn", 1)
+    assert (levels(seen[0][0]), seen[0][1].tolist()) == (list(range(100, 120)), [10] * 10 + [11] * 10)
+    monkeypatch.setattr(
+        worker.gz.metrics, "SampleMetrics", lambda *args, labels, **kwargs: lambda *made: seen.append((labels, *made)) or {}
+    )
+    run = {"kind": "control", "recipe": "real train images", "seed": 0, "overrides": {}}
+    worker.run_control(run, settings, data, tmp_path, {}, lambda **answer: None)
+    labels, images, of_images = seen[1]
+    assert labels is data.test_labels and of_images.tolist() == [level // 10 for level in levels(images)]
+
+
 def test_samples_of_others_are_scored_as_the_rows_of_the_folder_are(settings, tmp_path):
     import keras_genzoo as gz
     from keras_genzoo.benchmark import worker

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_genzoo.metrics.features import CHUNK, check_pair
 
-MORE = 4  # neighbours beyond those asked for, among which the nearest are found exactly
+MORE = 2  # neighbours beyond those asked for, among which the nearest are found exactly
 BLOCK = 128  # MiB of distances at a time
 
 
