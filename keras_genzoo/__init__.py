@@ -37,7 +37,7 @@ from keras_genzoo.core import images, randomness
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.saving import load, take_weights
-from keras_genzoo.evaluation import evaluate
+from keras_genzoo.evaluation import evaluate, score_samples
 from keras_genzoo.models import machines as boltzmann
 from keras_genzoo.recipes import build
 
@@ -82,6 +82,7 @@ __all__ = [
     "replay",
     "samplers",
     "schedules",
+    "score_samples",
     "spacings",
     "take_weights",
     "weightings",

@@ -82,8 +82,8 @@ class FrechetDistanceMonitor(keras.callbacks.Callback):
     Args:
         images: array or `tf.data.Dataset` of real images; None is the `validation_data` of `fit`. Defaults to None.
         every: int. Epochs between measurements. Defaults to 1.
-        n: int. Number of samples, and of real images, the first ones; of fewer images all. Distances compare at one n alone.
-            Defaults to 2,000.
+        n: int. Number of samples, and of real images, drawn from all, the same every time; of fewer images all. Distances compare
+            at one n alone. Defaults to 2,000.
         features: str, extractor or None, see `metrics.get`; None is `metrics.default_features()` of the data. Defaults to None.
         seed: int. Of the samples. Defaults to 0.
 

@@ -1,5 +1,6 @@
 """Every score that a model's members allow, of one set of test images."""
 
+import inspect
 import math
 import warnings
 
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from keras_genzoo import data as data_module
 from keras_genzoo.core import randomness
+from keras_genzoo.core.batches import class_numbers
+from keras_genzoo.core.checks import whole_or_none
 from keras_genzoo.core.images import check_images, to_unit
 from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.metrics import (
@@ -23,6 +26,7 @@ from keras_genzoo.metrics import (
 
 ACTIVE_VARIANCE = 0.01  # of a unit's mean over the data (Burda et al. 2016, section 5.2)
 PERCEIVED = 1000  # images, and paths between codes, at most, that are compared by a network's layers
+DRAW = 0  # the seed by which some of the images are drawn: of one data set the same ones for all models
 
 
 def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=256, likelihood_images=1000):
@@ -30,14 +34,16 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
 
     Args:
         model: `GenerativeModel`. What it cannot do is left out of the scores.
-        data: test images: array, or `tf.data.Dataset` of batches.
+        data: test images: array, pair `(images, labels)`, or `tf.data.Dataset` of batches of either. With labels, samples of a
+            conditional model are of the labels of the test images, and so are its likelihoods and reconstructions; without,
+            samples are of uniform labels, and `sample_labels` in the scores says so.
         features: str, extractor or None. What the distances look at (`metrics.get`). None is "fashion-cnn" for what
             `gz.data.load` gave of Fashion-MNIST, and else `metrics.default_features()`. Defaults to None.
-        n: int or None. Number of test images, the first ones, and of samples, always the same; None is all test images.
+        n: int or None. Number of test images, drawn from all, the same for every model and seed, and of samples; None is all.
         seed: int. Of the samples. Defaults to 0.
         train: array, dataset or None. Training images, to measure how near samples are to the nearest of them.
         batch_size: int. Images at a time. Defaults to 256.
-        likelihood_images: int. Number of test images, the first ones, whose likelihood is computed. Defaults to 1,000.
+        likelihood_images: int. Number of test images, drawn likewise, whose likelihood is computed. Defaults to 1,000.
 
     Returns:
         dict of numbers and of what they depend on:
@@ -45,7 +51,9 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             `metrics.perceptual_distance`) and `reconstruction_sharpness`: with `reconstruct`.
             `FD[features]`, `KD[features]`, `precision`, `recall`, `density`, `coverage`, `nearest_train[features]` and what
             `metrics.SampleMetrics` says beside them, and `sharpness`: with `sample`. Sharpness is the mean
-            `metrics.sharpness` over that of the data.
+            `metrics.sharpness` over that of the data. Of conditional models, and data with labels, also `intra_FD[features]`
+            and `intra_KD[features]`, means over the classes that have enough images, and `class_FD[features]` and
+            `class_KD[features]`, dicts by class.
             `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`,
             of models without classes.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound has its name behind
@@ -66,24 +74,28 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     >>> sorted(scores)[:2]
     ['FD[fashion-cnn]', 'IS[fashion-cnn]']
     """
-    images = _array(data, "test images")
-    features = default_features(data_module.name_of(data), images.shape[-1]) if features is None else features
-    if n is not None and not 2 <= n <= len(images):
+    n = whole_or_none(2, n=n)
+    images, labels = _arrays(data, "test images", n)
+    if n is not None and n > len(images):
         raise ValueError(f"n is {n}, but there are {len(images)} test images; give n between 2 and that, or None for all.")
-    images = images[:n]
+    features = default_features(data_module.name_of(data), images.shape[-1]) if features is None else features
     model.images_of(images[:1])
+    given = labels_for(model, labels)
     scores = {}
     if hasattr(model, "reconstruct") or hasattr(model, "sample"):
-        train = None if train is None else _array(train, "training images")
-        measure = SampleMetrics(images, train, features=features)
-        features, real_sharpness = measure.features, sharpness(images).mean()
+        train = None if train is None else _arrays(train, "training images")[0]
+        measure = SampleMetrics(images, train, features=features, labels=labels)
+        features = measure.features
     if hasattr(model, "reconstruct"):
-        reconstructions = np.asarray(model.reconstruct(images, batch_size=batch_size))
+        settings = _taken(getattr(model, "encode", model.reconstruct), given)
+        reconstructions = np.asarray(model.reconstruct(images, batch_size=batch_size, **settings))
         scores |= score_reconstructions(images, reconstructions, measure)
     if hasattr(model, "sample"):
-        samples = model.sample(len(images), seed=seed, batch_size=batch_size)
-        scores |= measure(samples) | {"sample_seed": seed}
-        scores["sharpness"] = float(sharpness(samples).mean() / real_sharpness)
+        samples = model.sample(len(images), seed=seed, batch_size=batch_size, **given)
+        scores |= measure(samples, **given) | {"sample_seed": seed}
+        if model.num_classes is not None:
+            scores["sample_labels"] = "of the test images" if given else "uniform"
+        scores["sharpness"] = relative_sharpness(samples, images)
         if hasattr(model, "decode") and model.num_classes is None and hasattr(features, "activations"):
             paths = min(PERCEIVED, len(images))
             codes = np.asarray(model.draw_latents(2 * paths, RowStream(seed, 0)))
@@ -91,8 +103,9 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             length = perceptual_path_length(decode, codes[:paths], codes[paths:], features, seed=seed)
             scores |= {score_name("path_length", features): length, "n_paths": paths}
     if hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images)):
-        some = images[:likelihood_images]
-        label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", {}
+        by_label = _taken(model.log_prob, given)
+        some, *of_some = _drawn(likelihood_images, images, *by_label.values())
+        label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", dict(zip(by_label, of_some, strict=True))
         if hasattr(model, "log_partition"):  # once for all images
             settings["log_partition"], error = model.log_partition(seed=seed)
             scores[f"log_prob_error{label}"] = float(error)
@@ -111,16 +124,67 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     return scores
 
 
+def score_samples(samples, data, train=None, features=None, n=None, seed=DRAW):
+    """Score images that anything made, as `evaluate` scores those of a model.
+
+    Args:
+        samples: array, pair `(images, labels)`, or `tf.data.Dataset` of batches of either: `uint8`, or floats in [0, 1],
+            `(n, height, width, channels)`.
+        data: real images that nothing was trained on, likewise, of the same size and number of channels.
+        train: likewise, or None. Training images, to measure how near samples are to the nearest of them. Defaults to None.
+        features: as in `evaluate`.
+        n: int or None. Number of samples and of real images, drawn from all. None is as many as there are of both. Defaults to
+            None.
+        seed: int. Of the draws. Defaults to 0.
+
+    Returns:
+        dict: what `metrics.SampleMetrics` says, `sharpness`, and `draw_seed`. Distances within classes are there where both have
+        labels.
+
+    Raises:
+        ValueError: images out of range, of other sizes, or fewer than n.
+
+    Example:
+
+    >>> scores = gz.score_samples(images, images[::-1], features="fashion-cnn")
+    >>> scores["precision"], scores["recall"]
+    (1.0, 1.0)
+    """
+    n, name = whole_or_none(2, n=n), data_module.name_of(data)
+    found = {"samples": _arrays(samples, "samples", n, seed), "real images": _arrays(data, "real images", n, seed)}
+    counts = {what: len(images) for what, (images, _) in found.items()}
+    for what, count in counts.items():
+        if n is not None and count < n:
+            raise ValueError(
+                f"n is {n}, but there are {count} {what}; give n up to {count}, or None for as many as there are of both."
+            )
+    n = min(counts.values())
+    (made, made_labels), (images, labels) = (_drawn(n, *each, seed=seed) for each in found.values())
+    train = None if train is None else _arrays(train, "training images")[0]
+    for what, others in (("real images", images), ("training images", train)):
+        if others is not None and others.shape[1:] != made.shape[1:]:
+            sizes = ["x".join(map(str, each.shape[1:])) for each in (made, others)]
+            raise ValueError(
+                f"samples have {sizes[0]} pixels and channels and {what} {sizes[1]}; bring both to one size by image_size= and "
+                f"channels= of gz.data.load (--image-size, --channels)."
+            )
+    measure = SampleMetrics(
+        images, train, default_features(name, images.shape[-1]) if features is None else features, labels=labels
+    )
+    return measure(made, made_labels) | {"sharpness": relative_sharpness(made, images), "draw_seed": seed}
+
+
 class SampleDistance:
     """The Frechet distance of a model's samples from validation images, for whoever watches a model while it trains.
 
     A distance that choices are made by is no longer a fair score there: tables take the test split.
 
     Args:
-        images: array or `tf.data.Dataset` of real images.
+        images: array, pair `(images, labels)` or `tf.data.Dataset` of real images. Samples of a conditional model are of their
+            labels, where they have any.
         features: str, extractor or None, see `metrics.get`; None is `metrics.default_features()` of the data. Defaults to None.
-        n: int. Number of real images, the first ones, and of samples; of fewer images all. Distances compare at one n alone.
-            Defaults to 2,000.
+        n: int. Number of real images, drawn from all, the same every time, and of samples; of fewer images all. Distances compare
+            at one n alone. Defaults to 2,000.
         seed: int. Of the samples, which are always of the same noise. Defaults to 0.
 
     Example:
@@ -132,8 +196,7 @@ class SampleDistance:
 
     def __init__(self, images, features=None, n=2000, seed=0):
         name = data_module.name_of(images)
-        images = data_module.as_array(images, n)
-        images = images[0] if isinstance(images, tuple) else images
+        images, self.labels = _arrays(images, "real images", n)
         self.distance = FrechetDistance(default_features(name, images.shape[-1]) if features is None else features)
         self.distance.set_real(images)
         self.n, self.seed = self.distance.n_real, seed
@@ -142,7 +205,7 @@ class SampleDistance:
         """The distance; NaN where samples are not finite, and None where the model cannot sample yet."""
         if not hasattr(model, "sample"):
             return None
-        samples = model.sample(self.n, seed=self.seed)
+        samples = model.sample(self.n, seed=self.seed, **labels_for(model, self.labels))
         if not np.isfinite(samples).all():
             return math.nan
         self.distance.reset_generated()
@@ -167,7 +230,7 @@ def outsiders(image_shape, n, seed=0, name=None):
     found = {"noise": randomness.uniform(randomness.make_key(seed, 5), (n, *image_shape)).numpy()}
     if channels in (1, 3) and name != "emoji32":
         emoji = data_module.load("emoji32", "test", image_size=(height, width), channels=channels, shuffle=False)
-        found["emoji32"] = to_unit(data_module.as_array(emoji)[:n]).numpy()
+        found["emoji32"] = to_unit(data_module.as_array(emoji, n, DRAW)).numpy()
     return found
 
 
@@ -192,18 +255,49 @@ def score_reconstructions(images, reconstructions, measure):
         measure: `metrics.SampleMetrics` of the images.
     """
     scores = reconstruction_scores(images, reconstructions) | measure.of_reconstructions(reconstructions)
-    scores["reconstruction_sharpness"] = float(sharpness(reconstructions).mean() / sharpness(images).mean())
+    scores["reconstruction_sharpness"] = relative_sharpness(reconstructions, images)
     if hasattr(measure.features, "activations"):
-        perceived = perceptual_distance(images[:PERCEIVED], reconstructions[:PERCEIVED], measure.features)
+        perceived = perceptual_distance(*_drawn(PERCEIVED, images, reconstructions), measure.features)
         scores |= {score_name("PD", measure.features): float(perceived.mean()), "n_perceptual": len(perceived)}
     return scores
 
 
-def _array(data, what):
-    images = data_module.as_array(data)
-    images = images[0] if isinstance(images, tuple) else np.asarray(images)
+def relative_sharpness(images, real):
+    """The mean `metrics.sharpness` of images over that of real ones; not finite where these are flat."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(sharpness(images).mean() / sharpness(real).mean())
+
+
+def labels_for(model, labels):
+    """The keyword `labels` for a conditional model, of the labels of images, and no keyword otherwise."""
+    if labels is None or model.num_classes is None:
+        return {}
+    if not np.isin(labels, np.arange(model.num_classes)).all():
+        raise ValueError(
+            f"the labels of the images lie between {labels.min()} and {labels.max()}, but the model has the classes 0 to "
+            f"{model.num_classes - 1}; give the images alone, and samples are of uniform labels."
+        )
+    return {"labels": labels}
+
+
+def _taken(method, given):
+    """The keywords among those given that a method takes."""
+    return {name: value for name, value in given.items() if name in inspect.signature(method).parameters}
+
+
+def _arrays(data, what, n=None, seed=DRAW):
+    """Images in memory, n at most, and their labels or None."""
+    found = data_module.as_array(data, n, seed)
+    images, labels = found if isinstance(found, tuple) else (np.asarray(found), None)
     check_images(images, what)
-    return images
+    return images, None if labels is None else class_numbers(np.asarray(labels), f"the labels of {what}")
+
+
+def _drawn(n, *arrays, seed=DRAW):
+    """Rows of arrays, n at most, the same ones of each; None stays None."""
+    found = data_module.as_array(tuple(each for each in arrays if each is not None), n, seed)
+    found = iter(found if isinstance(found, tuple) else (found,))
+    return tuple(None if each is None else next(found) for each in arrays)
 
 
 def _is_binary(images):

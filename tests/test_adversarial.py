@@ -665,6 +665,18 @@ def test_a_critic_that_does_not_learn_stays_as_it_is(images):
         np.testing.assert_array_equal(old, new)
 
 
+def test_diversity_of_a_conditional_model_is_within_classes():
+    levels = np.array([0.0, 0.6, -0.2, 0.6, 0.1, 0.6, 0.9], "float32")[:, None, None, None] * np.ones((1, 2, 2, 1), "float32")
+    labels = tf.one_hot([0, 1, 0, 1, 0, 1, 2], 3)
+    differences = gz.models.gan._differences
+    # 0 -> -0.2 -> 0.1 -> 0 in the first class, none in the second, and one image alone, which gets the mean of the six.
+    expected = np.array([0.2, 0, 0.3, 0, 0.1, 0, 0.1]) / 2
+    for compute in (differences, tf.function(differences, jit_compile=True)):
+        np.testing.assert_allclose(compute(tf.constant(levels), labels), expected, atol=1e-6)
+    assert differences(levels[:1], None).shape == (0,) and differences(levels[:2], labels[:2]).shape == (0,)
+    np.testing.assert_allclose(differences(levels[:3], None), np.array([0.6, 0.8, 0.2]) / 2, atol=1e-6)
+
+
 def test_a_last_batch_of_one_image_does_not_bend_what_is_watched(images):
     model = gz.build("gan", (8, 8, 1), kind="dense", objective="polyharmonic", penalties=(), critic_steps=0, seed=0)
     whole, more = (model.evaluate(np.resize(images, (n, 8, 8, 1)), batch_size=64, return_dict=True, verbose=0) for n in (64, 65))

@@ -230,13 +230,21 @@ def test_a_crash_while_writing_leaves_the_results_of_before(tmp_path, monkeypatc
     def crash(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "fsync", crash)
-    with pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(os, "fsync", crash)
         folder.add(a_row("autoencoder"))
-    with pytest.raises(ValueError, match="JSON"):  # what JSON cannot hold does not get there either
-        folder.add(a_row("autoencoder", distance=float("nan")))
+    with pytest.raises(TypeError, match="JSON"):  # what JSON cannot hold does not get there either
+        folder.add(a_row("autoencoder", distance=object()))
     assert folder.results.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.jsonl", "settings.json"]
+
+
+def test_numbers_that_are_not_finite_are_null_in_results(tmp_path):
+    folder = Folder.create(tmp_path, SETTINGS)
+    folder.add(a_row("vae", distance=float("nan")) | {"curve": [{"loss": np.float32("inf")}]})
+    assert "NaN" not in folder.results.read_text() and "Infinity" not in folder.results.read_text()
+    (row,) = folder.rows()
+    assert None in row["scores"].values() and row["curve"] == [{"loss": None}]
 
 
 def test_a_torn_line_of_someone_else_is_named(tmp_path):
@@ -532,7 +540,9 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         kwargs = {"jit_compile": True, "steps_per_execution": None, "dtype": None, "seed": seed, "latent_dim": 3}
         assert built[-1] == (("vae", (4, 4, 1)), {"total_steps": 20, **kwargs})
         assert sorted(model.seen["train"][:48]) == parts["train"] and len(model.seen["train"]) == 160
-        assert model.seen["evaluate"] == [parts["validation"][:16]] * len(row["curve"])  # in full batches
+        watched = model.seen["evaluate"]
+        assert watched == [watched[0]] * len(row["curve"]) and len(set(watched[0])) == 16  # in full batches
+        assert set(watched[0]) < set(parts["validation"]) and sorted(watched[0]) != parts["validation"][:16]
         assert measured[-1] == (parts["validation"], "fashion-cnn", worker.CURVE_N)
         few, all_ = ((parts["train"], images) for images in (worker.CURVE_CODES, None))
         assert model.seen["fit_prior"] == [few] * worker.CURVE_POINTS + [all_]
@@ -548,16 +558,80 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
     assert orders[0] != orders[1]
 
 
+@pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")
+def test_labels_of_the_data_reach_the_scores(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import worker
+
+    arrays = dict(np.load(settings["data"]))
+    labelled = {name.replace("images", "labels"): each[:, 0, 0, 0].astype(int) // 10 for name, each in arrays.items()}
+    np.savez(tmp_path / "labelled.npz", **arrays, **labelled)
+    data, seen = worker.Data(settings | {"data": str(tmp_path / "labelled.npz")}), []
+    assert data.test_labels.tolist() == [level // 10 for level in levels(data.test)]
+    assert data.record["images"] == worker.Data(settings).record["images"]  # labels are not in it
+
+    class Distance:
+        def __init__(self, images, *rest):
+            seen.append(images)
+
+    monkeypatch.setattr(worker, "SampleDistance", Distance)
+    worker.Curve(Watched(), data, "fashion-cnn", 1)
+    assert (levels(seen[0][0]), seen[0][1].tolist()) == (list(range(100, 120)), [10] * 10 + [11] * 10)
+    monkeypatch.setattr(
+        worker.gz.metrics, "SampleMetrics", lambda *args, labels, **kwargs: lambda *made: seen.append((labels, *made)) or {}
+    )
+    run = {"kind": "control", "recipe": "real train images", "seed": 0, "overrides": {}}
+    worker.run_control(run, settings, data, tmp_path, {}, lambda **answer: None)
+    labels, images, of_images = seen[1]
+    assert labels is data.test_labels and of_images.tolist() == [level // 10 for level in levels(images)]
+
+
+def test_samples_of_others_are_scored_as_the_rows_of_the_folder_are(settings, tmp_path):
+    import keras_genzoo as gz
+    from keras_genzoo.benchmark import worker
+
+    folder = Folder.create(tmp_path / "bench", settings | {"device": "cpu"})
+    data = worker.Data(folder.settings)
+    files = [tmp_path / "s1.npz", tmp_path / "s2.npy"]
+    np.savez(files[0], data.test[::-1])
+    np.save(files[1], np.random.default_rng(0).random((40, 4, 4, 1), dtype="float32"))
+    known = ["--parameters", 7, "--seconds", 3600, "--device", "8 V100", "--note", "of their repository"]
+    given = [each for file in files for each in ("--samples", file)]
+    result = invoke("add", folder.path, "--name", "StyleGAN2 (theirs)", *given, *known)
+    assert result.exit_code == 0, result.output
+    first, second = folder.rows()
+    scores = gz.metrics.SampleMetrics(data.test, data.train, features="fashion-cnn")(data.test[::-1])
+    assert {name: first["scores"][name] for name in scores} == json.loads(json.dumps(scores)) | {"mode_kl": pytest.approx(0)}
+    assert (first["kind"], first["recipe"], first["seed"], second["seed"]) == ("external", "StyleGAN2 (theirs)", 0, 1)
+    assert second["scores"]["n_generated"] == 12 and second["samples"]["count"] == 40 and first["params"] == 7
+    assert first["external"] == {"parameters": 7, "seconds": 3600, "device": "8 V100", "note": "of their repository"}
+    assert first["data"] == data.record and (folder.files(first) / "samples.png").exists()
+    assert tables.comparable(first) == tables.comparable(second)
+    write_report(folder)
+    assert "StyleGAN2 (theirs)" in (folder.path / "report.md").read_text()
+
+    for name, file, sentence in (
+        ("vae", files[0], "'vae' is the name of a recipe"),
+        ("few", tmp_path / "few.npy", "holds 5 images, but the rows of this benchmark are of 12"),
+        ("large", tmp_path / "large.npy", "are 6x6x1, and those of this benchmark 4x4x1"),
+        ("none", tmp_path / "none.npy", "there is no f|There is no f"),
+    ):
+        np.save(tmp_path / "few.npy", data.test[:5])
+        np.save(tmp_path / "large.npy", np.zeros((20, 6, 6), "uint8"))
+        refused = invoke("add", folder.path, "--name", name, "--samples", file)
+        assert refused.exit_code == 2 and re.search(sentence, " ".join(refused.output.split())), refused.output
+    assert len(folder.rows()) == 2
+
+
 def test_a_control_is_of_training_images_and_compared_with_test_images(settings, tmp_path, monkeypatch):
     from keras_genzoo.benchmark import worker
 
     data, seen, drawn = worker.Data(settings), {}, []
 
     class Metrics:
-        def __init__(self, real, train, features):
+        def __init__(self, real, train, features, labels):
             seen.update(real=levels(real), train=levels(train), features=features)
 
-        def __call__(self, images):
+        def __call__(self, images, labels):
             seen["images"] = levels(images)
             return {"FD[x]": 1.0}
 

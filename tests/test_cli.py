@@ -256,6 +256,60 @@ def test_a_model_is_scored_on_the_images_of_its_run(vae, shades, tmp_path):
     assert "are not those of the run any more" in refused("evaluate", tmp_path / "model.keras")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Samples that something else made: sorted images of two classes, as a file and as a folder."""
+    folder, random = tmp_path_factory.mktemp("made"), np.random.default_rng(0)
+    labels = np.repeat([0, 1], 30)
+    images = (100 * labels[:, None, None, None] + random.integers(0, 100, (60, 6, 6, 1))).astype("uint8")
+    np.savez(folder / "made.npz", images, labels)
+    np.savez(folder / "real.npz", images=images[::-1], labels=labels[::-1])
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / "folder" / "ab"[label] / f"{index:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")
+def test_images_of_any_origin_are_scored(made, tmp_path):
+    settings = ["--against", made / "real.npz", "--features", "fashion-cnn"]
+    printed = genzoo(
+        "score", made / "made.npz", *settings, "--train", made / "folder", "--json", "--out", tmp_path / "scores.json"
+    )
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert json.loads(printed[printed.index("{") :]) == scores and scores["split"] == "all"
+    assert scores["precision"] == scores["coverage"] == 1 == pytest.approx(scores["sharpness"]) and scores["n_real"] == 60
+    assert scores["classes"] == "labels" and scores["modes"] == 2 and list(scores["class_KD[fashion-cnn]"]) == ["0", "1"]
+    assert scores["nearest_train[fashion-cnn]"] == pytest.approx(0, abs=1e-5) and scores["n_train"] == 60
+    images = {name: each["sha256"] for name, each in scores["images"].items()}
+    assert images["samples"] == images["train"] != images["against"] and scores["features_dim"] == 128
+
+    table = genzoo("score", made / "folder", *settings, "-n", 40, "--seed", 1)
+    lines = dict(line.split(maxsplit=1) for line in table.splitlines() if line.startswith(("n_", "modes", "FD")))
+    assert lines["n_generated"] == lines["n_real"] == "40" and lines["modes"] == "2"  # of a sorted folder both classes are drawn
+
+    mismatch = refused("score", made / "made.npz", "--against", "fashion_mnist_mini")
+    assert "samples have 6x6x1 pixels and channels and real images 28x28x1" in mismatch and "--image-size" in mismatch
+    assert "there is no file or folder" in refused("score", made / "none.npz", *settings)
+    np.save(tmp_path / "signed.npy", np.linspace(-1, 1, 6 * 36).reshape(6, 6, 6, 1))
+    assert "use `(images + 1) / 2`" in refused("score", tmp_path / "signed.npy", *settings)
+    np.save(tmp_path / "first.npy", np.zeros((6, 3, 6, 6), "uint8"))
+    assert "channels come last" in refused("score", tmp_path / "first.npy", *settings)
+
+
+def test_images_are_scored_against_statistics_alone(made, tmp_path):
+    features = gz.metrics.get("fashion-cnn")(np.load(made / "real.npz")["images"]).astype("float64")
+    np.savez(tmp_path / "stats.npz", mu=features.mean(axis=0), sigma=np.cov(features, rowvar=False))
+    with pytest.warns(UserWarning, match="from 60 images and 128 features is biased"):
+        printed = genzoo("score", made / "made.npz", "--against", tmp_path / "stats.npz", "--features", "fashion-cnn", "--json")
+    scores = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    assert scores["FD[fashion-cnn]"] == pytest.approx(0, abs=1e-3) and "KID" in scores["not_computed"]
+    assert "has 2048; take the features" in refused("score", made / "made.npz", "--against", tmp_path / "stats.npz")
+    sentence = refused("score", made / "made.npz", "--against", tmp_path / "stats.npz", "--train", made / "folder")
+    assert "holds statistics of images and no images, so --train means nothing" in sentence
+
+
 def test_list_names_every_recipe_and_shipped_data_set():
     output = genzoo("list")
     for name in [*(name for names in gz.recipes.names().values() for name in names), *gz.data.names()]:
@@ -263,7 +317,7 @@ def test_list_names_every_recipe_and_shipped_data_set():
 
 
 def test_help_has_an_example_for_every_command_that_takes_arguments():
-    for command in ("prepare", "train", "sample", "evaluate"):
+    for command in ("prepare", "train", "sample", "evaluate", "score"):
         assert f"genzoo {command}" in genzoo(command, "--help")
 
 
@@ -417,6 +471,7 @@ def test_evaluate_and_sample_hand_on_what_they_are_told(named, tmp_path, monkeyp
         train = None if split == "train" else list(range(48))
         assert asked[-1] == (model, list(expected), {"features": "fashion-cnn", "n": 9, "seed": 4, "train": train})
         scores = json.loads(printed[printed.index("{") :])
+        assert scores.pop("images").keys() == {split, "train"}
         assert scores == {"file": str(tmp_path / "model.keras"), "data": str(named), "split": split, "mse": 0.5}
     genzoo("evaluate", tmp_path / "model.keras", "--data", named)
     assert asked[-1][1:] == (list(range(200, 210)), {"features": None, "n": None, "seed": 0, "train": list(range(48))})

@@ -775,3 +775,37 @@ def test_preparing_from_other_files_than_tfds_expects_is_refused(tmp_path):
         gz.data.prepare("fashion_mnist", tmp_path / "nowhere", data_dir=tmp_path)
     with pytest.raises(ValueError, match="by hand"):
         gz.data.prepare("celeb_a_hq", data_dir=tmp_path)
+
+
+# Draws, and sources as one
+
+
+def test_a_draw_is_of_all_images_whatever_the_batches_and_keeps_labels():
+    images = np.arange(200, dtype="uint8")[:, None, None, None] * np.ones((1, 2, 2, 1), "uint8")
+    labels = np.arange(200) // 100
+    whole = gz.data.as_array((images, labels), 20, seed=3)
+    assert len(np.unique(whole[0][:, 0, 0, 0])) == 20 and (np.diff(whole[0][:, 0, 0, 0].astype(int)) > 0).all()
+    assert (whole[1] == whole[0][:, 0, 0, 0] // 100).all() and 0 < whole[1].mean() < 1
+    for size in (7, 64):
+        batches = gz.data.load((images, labels), "test", batch_size=size, labels=True)
+        for one, other in zip(gz.data.as_array(batches, 20, seed=3), whole, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (gz.data.as_array(images, 20, seed=4) != whole[0]).any()
+    np.testing.assert_array_equal(gz.data.as_array(images, 500, seed=4), images)
+    with pytest.raises(ValueError, match="drawn from a data set without an end"):
+        gz.data.as_array(gz.data.load(images, "test").repeat(), 20, seed=0)
+
+
+def test_a_source_without_splits_is_taken_as_one(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4, 3), dtype="uint8")
+    np.savez(tmp_path / "samples.npz", images, np.arange(30) % 3)  # arr_0 and arr_1
+    whole, labels = gz.data.as_array(gz.data.load(tmp_path / "samples.npz", "all", shuffle=False, labels=True))
+    np.testing.assert_array_equal(whole, images)
+    np.testing.assert_array_equal(labels, np.arange(30) % 3)
+    assert gz.data.labelled(tmp_path / "samples.npz") and not gz.data.labelled(images)
+    for name in ("train", "test"):
+        (tmp_path / "folder" / name).mkdir(parents=True)
+        Image.fromarray(images[0]).save(tmp_path / "folder" / name / "0.png")
+    with pytest.raises(ValueError, match="split is 'all', but the images have the splits test, train; choose one"):
+        gz.data.load(tmp_path / "folder", "all")
+    assert len(gz.data.as_array(gz.data.load(tmp_path / "folder", "all", splits=False))) == 2

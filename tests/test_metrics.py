@@ -266,7 +266,7 @@ def test_sample_scores_carry_all_that_a_table_stores():
     scores = metrics.SampleMetrics(real, train, PixelMeans(), subsets=3, k_pr=2)(train[:150])
     assert set(scores) == {
         *("FD[rows]", "FD_inf[rows]", "fd_inf_r2", "KD[rows]", "kd_low", "kd_high", "kd_subsets", "kd_subset_size"),
-        *("precision", "recall", "k_pr", "density", "coverage", "k_dc", "n_real", "n_generated"),
+        *("precision", "recall", "k_pr", "density", "coverage", "k_dc", "n_real", "n_generated", "features_dim"),
         *("nearest_train[rows]", "train_ratio", "authenticity", "data_copying", "n_train"),
         *("features", "features_hash", "resize"),
     }
@@ -302,7 +302,8 @@ def test_sample_scores_are_those_of_each_function_with_the_settings_given(random
             **dict(zip(("precision", "recall"), metrics.precision_recall(real, generated, 2), strict=True)),
             **dict(zip(("density", "coverage"), metrics.density_coverage(real, generated, 4), strict=True)),
             **{"kd_low": low, "kd_high": high, "FD_inf[some]": infinity.intercept, "fd_inf_r2": infinity.r_squared},
-            **{"k_pr": 2, "k_dc": 4, "kd_subsets": 4, "kd_subset_size": 20, "n_real": 120, "n_generated": 90},
+            **{"k_pr": 2, "k_dc": 4, "kd_subsets": 4, "kd_subset_size": 20},
+            **{"n_real": 120, "n_generated": 90, "features_dim": 3},
         }
         assert scores == {key: pytest.approx(value, rel=1e-6) for key, value in expected.items()}
     for n in (29, 30):  # too few for the points of a line, and enough
@@ -319,14 +320,51 @@ def test_sample_scores_of_a_classifier_with_labels_add_classes_in_one_pass(monke
     test = gz.data.load("fashion_mnist_mini", "test", shuffle=False, labels=True)
     images, labels = gz.data.as_array(test, 800)
     measure = metrics.SampleMetrics(images[:400], features=fashion, labels=labels[:400], subsets=3)
-    with pytest.warns(UserWarning, match="class 0 from"):
-        scores = measure(images[400:], labels[400:])
+    scores = measure(images[400:], labels[400:])
     assert calls == [400, 400]
     probabilities = tf.nn.softmax(fashion.logits(fashion(images))).numpy()
     np.testing.assert_allclose(probabilities, fashion.at("probabilities")(images), atol=1e-5)
     assert np.mean(probabilities.argmax(axis=1) == labels) > 0.85  # it knows garments
     assert (scores["modes"], scores["modes_real"]) == (10, 10) and 0 <= scores["mode_kl"] < 0.05
-    assert 6 < scores["IS[fashion-cnn]"] < 10 and list(scores["FD[fashion-cnn]_by_class"]) == list(range(10))
+    assert 6 < scores["IS[fashion-cnn]"] < 10 and scores["classes"] == "10 of fashion-cnn" and scores["modes_foreign"] == 0
+    by_class = scores["class_KD[fashion-cnn]"]
+    assert list(by_class) == list(range(10)) and scores["intra_KD[fashion-cnn]"] == pytest.approx(
+        np.mean(list(by_class.values()))
+    )
+    assert "class_FD[fashion-cnn]" not in scores  # of 40 images in 128 features
+
+
+def test_classes_are_the_labels_where_the_classifier_knows_others():
+    fashion = metrics.get("fashion-cnn")
+    test = gz.data.as_array(gz.data.load("fashion_mnist_mini", "test", shuffle=False), 600)
+    kinds = fashion.logits(fashion(test)).argmax(axis=1)
+    shoes = np.isin(kinds, (5, 7, 9))  # one class in a folder of two
+    measure = metrics.SampleMetrics(test[:400], features=fashion, labels=shoes[:400].astype(int), subsets=2)
+    scores = measure(test[400:][~shoes[400:]])
+    assert scores["classes"] == "labels" and scores["modes_real"] == 2 and scores["rarest_mode"] < 0.05
+    assert not {name for name in scores if name.startswith(("class_", "intra_"))}  # nothing says which class a sample is to be of
+
+
+def test_an_array_and_its_copy_score_exactly():
+    real = np.random.default_rng(0).normal(size=(300, 20))
+    for features in (real, 1e3 + real, real.astype("float32")):
+        assert (
+            metrics.precision_recall(features, features.copy()) == metrics.density_coverage(features, features.copy()) == (1, 1)
+        )
+        assert metrics.authenticity(features.copy(), features) == 0
+        assert metrics.nearest_neighbour_distances(features.copy(), features).max() == 0
+
+
+def test_equal_distances_are_equal_wherever_they_are_computed():
+    points = np.random.default_rng(0).integers(0, 6, (400, 3)) / 10
+    distances = np.sqrt(((points[:, None] - points) ** 2).sum(axis=-1))
+    own = np.where(np.eye(400, dtype=bool), np.inf, distances)
+    found, places = metrics.neighbours.nearest(None, points, 5)
+    np.testing.assert_array_equal(found, np.sort(own, axis=1)[:, :5])
+    np.testing.assert_array_equal(np.take_along_axis(own, places, axis=1), found)
+    inside = distances < found[:, -1]
+    density, coverage = metrics.density_coverage(points, points)
+    assert (density, coverage) == (inside.sum() / 5 / 400, inside.any(axis=0).mean())
 
 
 def test_the_distance_of_reconstructions_is_named_and_zero_for_the_images_themselves():
@@ -505,12 +543,28 @@ REFUSED = [
     (lambda: metrics.get(len), "features of type builtin_function_or_method lack name, hash, resize, dim"),
     (lambda: small_network().at("nothing"), "model `small` has no layer 'nothing'; it has .*conv.*head"),
     (lambda: metrics.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3)), "do not fit together"),
-    (lambda: metrics.frechet_distance(np.zeros(2), np.nan * np.eye(2), np.zeros(2), np.eye(2)), "covariances hold NaN"),
+    (lambda: metrics.frechet_distance(np.zeros(2), np.nan * np.eye(2), np.zeros(2), np.eye(2)), "first covariance holds NaN"),
     (lambda: metrics.kernel_distance(*unequal), "real features have 3 dimensions and generated features 4"),
     (lambda: metrics.kernel_distance(unequal[0], broken), "generated features hold NaN"),
     (lambda: metrics.kernel_distance(unequal[0], unequal[0][:1]), "1 generated image is too few: at least 2 are needed"),
     (lambda: metrics.kernel_distance(unequal[0], unequal[0], subsets=0), "0 subsets of 1000 came"),
     (lambda: metrics.polynomial_mmd(unequal[0], unequal[0][:5]), "10 and 5 features came, expected as many of both"),
+    (
+        lambda: metrics.frechet_distance(np.zeros(2), np.eye(2), np.zeros(2), np.array([[1, 0.5], [0, 1]])),
+        "second covariance is not sy",
+    ),
+    (
+        lambda: metrics.frechet_distance(np.zeros(2), np.diag([1, -0.1]), np.zeros(2), np.eye(2)),
+        "first covariance has the negative e",
+    ),
+    (
+        lambda: metrics.frechet_distance(np.zeros(2), np.eye(2), np.array([0, 1e20]), np.eye(2)),
+        r"second mean holds values up to 1e\+20",
+    ),
+    (
+        lambda: metrics.sample_scores(1e20 * unequal[0], unequal[0]),
+        r"real features hold values up to .*, expected at most 1e\+15",
+    ),
     (lambda: metrics.precision_recall(unequal[0][:3], unequal[0]), "3 real images are too few: at least 4 are needed"),
     (lambda: metrics.density_coverage(unequal[0], unequal[0][:5]), "5 generated images are too few: at least 6"),
     (lambda: metrics.sample_scores(unequal[0].ravel(), unequal[0]), r"real features have shape \(30,\), expected \(n, dim\)"),

@@ -84,8 +84,6 @@ def test_copies_are_told_from_fresh_draws(dtype, random):
 
 
 def test_scores_together_are_the_scores_alone_and_take_one_search_each(random, monkeypatch):
-    import sklearn.metrics
-
     train, held_out, generated = random.normal(size=(300, 3)), random.normal(size=(200, 3)), 1.1 * random.normal(size=(250, 3))
     alone = {
         "nearest_train": metrics.nearest_neighbour_distances(generated, train).mean(),
@@ -94,8 +92,9 @@ def test_scores_together_are_the_scores_alone_and_take_one_search_each(random, m
         "data_copying": metrics.data_copying(generated, held_out, train),
     }
     searched = []
-    search = sklearn.metrics.pairwise_distances_argmin
-    monkeypatch.setattr(sklearn.metrics, "pairwise_distances_argmin", lambda x, y: searched.append(len(x)) or search(x, y))
+    search = metrics.memorisation.nearest
+    count = lambda points, train: searched.append(0 if points is None else len(points)) or search(points, train)  # noqa: E731
+    monkeypatch.setattr(metrics.memorisation, "nearest", count)
     memorisation = metrics.Memorisation(held_out, train)
     assert memorisation(generated) == pytest.approx(alone, rel=1e-12)
     assert searched.count(250) == searched.count(200) == 1
@@ -165,11 +164,13 @@ def test_modes_are_counted_and_their_shares_compared():
     assert metrics.mode_count(real, generated) == {
         "modes": 2,
         "modes_real": 3,
+        "modes_foreign": 0,
         "rarest_mode": 0,
         "mode_kl": pytest.approx(expected),
     }
     assert metrics.mode_count(real, real)["mode_kl"] == pytest.approx(0, abs=1e-12)
-    assert metrics.mode_count(generated, real)["mode_kl"] == np.inf
+    foreign = metrics.mode_count(generated, real)  # of a class that the data lack
+    assert (foreign["modes"], foreign["modes_real"], foreign["modes_foreign"], foreign["mode_kl"]) == (2, 2, 0.25, np.inf)
 
 
 def test_per_class_distances_show_the_class_that_is_off(random):
@@ -183,6 +184,18 @@ def test_per_class_distances_show_the_class_that_is_off(random):
     with pytest.warns(UserWarning, match="class 0 from 4 images and 5 features is biased upwards, as those of 2 more") as warned:
         metrics.per_class_frechet(real[:12], labels[:12], real, labels)
     assert len(warned) == 1
+
+
+def test_distances_within_classes_are_of_the_classes_that_have_enough_images(random):
+    labels = np.repeat([0, 1, 2, 3], [50, 25, 5, 50])
+    real, generated = random.normal(size=(2, 130, 30))
+    found = metrics.within_classes(real, labels, generated, np.where(labels == 3, 0, labels), {"subsets": 3})
+    assert found.keys() == {"FD", "KD"} and list(found["FD"]) == [0] and list(found["KD"]) == [0, 1]
+    moments = [
+        moment for each in (real[:50], generated[labels % 3 == 0]) for moment in (each.mean(0), np.cov(each, rowvar=False))
+    ]
+    assert found["FD"][0] == pytest.approx(metrics.frechet_distance(*moments), rel=1e-9)
+    assert found["KD"][1] == metrics.kernel_distance(real[50:75], generated[50:75], subsets=3)
 
 
 # The kernel distance
@@ -326,6 +339,8 @@ REFUSED = [
     (lambda: metrics.per_class_frechet(some, labels, some, 0 * labels), "class 1 needs at least two generated images, 0 came"),
     (lambda: metrics.per_class_frechet(0 * some, labels, some, labels), "class 0: the features of all 30 real images are equal"),
     (lambda: metrics.per_class_frechet(some, labels, broken, labels), "generated features hold NaN"),
+    (lambda: metrics.within_classes(some, labels, some, labels[:9]), r"generated labels have shape \(9,\) for 60 images"),
+    (lambda: metrics.class_count(labels / 2, labels), r"classes are float64 \(60,\) and int64 \(60,\), expected a whole number"),
     (lambda: metrics.kernel_interval(some, some, blocks=1), "1 blocks of 60 images came, expected at least 2 blocks"),
     (lambda: metrics.kernel_interval(some, some[:15]), "10 blocks of 1 images came, expected at least 2 blocks of at least 2"),
     (lambda: metrics.kernel_interval(some, some, level=95), "level is 95, expected a probability"),
@@ -348,3 +363,46 @@ def test_bad_input_is_refused_in_one_sentence(act, sentence):
         with pytest.raises(ValueError, match=sentence) as refusal:
             act()
     assert "\n" not in str(refusal.value)
+
+
+# Published statistics
+
+
+class Rows:
+    """An extractor: the mean of each of the first three rows."""
+
+    name, hash, resize, dim = "rows", "none", "none", 3
+
+    def __call__(self, images):
+        return np.asarray(images, "float32")[:, :3].mean(axis=(2, 3))
+
+
+def test_statistics_of_others_are_read_and_compared_with(tmp_path, random):
+    real, made = random.integers(0, 256, (2, 60, 4, 4, 1), dtype=np.uint8)
+    features = [Rows()(each).astype("float64") for each in (real, made)]
+    moments = [moment for each in features for moment in (each.mean(axis=0), np.cov(each, rowvar=False))]
+    path = tmp_path / "reference.npz"
+    np.savez(path, arr_0=real, mu=moments[0], sigma=moments[1], mu_s=np.zeros(7), sigma_s=np.eye(7))  # as a batch of ADM
+    assert metrics.is_reference(path) and not metrics.is_reference(tmp_path)
+    scores = metrics.reference_scores(metrics.read_reference(path), made, Rows())
+    assert scores["FD[rows]"] == pytest.approx(metrics.frechet_distance(*moments), rel=1e-9)
+    assert (scores["n_generated"], scores["features_dim"], scores["reference"]) == (60, 3, str(path))
+    with pytest.raises(ValueError, match="holds statistics of 3 features, and inception has 2048; take the features"):
+        metrics.reference_scores(metrics.read_reference(path), made)
+
+
+STATISTICS = [
+    ({"mu": np.zeros(2), "sigma": np.eye(3)}, r"holds mu \(2,\) and sigma \(3, 3\), expected \(dim,\) and \(dim, dim\)"),
+    ({"mu": np.array([0, np.nan]), "sigma": np.eye(2)}, "reference.npz the mean holds NaN"),
+    ({"mu": np.zeros(2), "sigma": np.array([[1, 2], [2, 1]])}, "the covariance has the negative eigenvalue -1"),
+    ({"mu": np.zeros(2), "sigma": np.array([[1, 0], [1, 1]])}, "the covariance is not symmetric"),
+    ({"mu": np.zeros(2), "sigma": np.array([{}, {}])}, "without pickles"),
+    ({"mean": np.zeros(2)}, "holds no statistics, expected a .npz file of the arrays mu"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "sentence"), STATISTICS, ids=[sentence[:30] for _, sentence in STATISTICS])
+def test_statistics_that_are_none_are_refused(arrays, sentence, tmp_path):
+    np.savez(tmp_path / "reference.npz", **arrays)
+    with pytest.raises(ValueError, match=sentence):
+        metrics.read_reference(tmp_path / "reference.npz")

@@ -40,6 +40,12 @@ def test_equal_images_are_at_no_distance_and_noise_takes_them_apart(some_images)
     assert 0 < metrics.perceptual_distance(images, near).mean() < metrics.perceptual_distance(images, far).mean()
 
 
+def test_images_are_seen_at_the_256_levels(some_images):
+    between = np.clip((some_images + np.random.default_rng(1).uniform(-0.4, 0.4, some_images.shape)) / 255, 0, 1)
+    assert metrics.perceptual_distance(some_images, between, Colours()).max() == 0
+    np.testing.assert_array_equal(metrics.sharpness(between), metrics.sharpness(some_images))
+
+
 def test_layers_add_up():
     fashion = metrics.get("fashion-cnn")
     images = np.random.default_rng(0).random((2, 5, 28, 28, 1)).astype("float32")

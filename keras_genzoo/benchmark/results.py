@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from keras_genzoo.core.files import locked, read_json, replacing
+from keras_genzoo.core.files import locked, read_json, replacing, to_json
 
 PROTOCOL = 1  # the version of docs/benchmark.md: what a row's numbers depend on beside its settings
 
@@ -77,7 +77,7 @@ class Folder:
         """Add a result; it takes the place of an earlier one of the same run."""
         rows = [other for other in self.rows() if identity(other) != identity(row)] + [row]
         with replacing(self.results) as temporary:
-            temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+            temporary.write_text("".join(to_json(row) + "\n" for row in rows))
 
     def plans(self):
         """The plan of each recipe so far by its label, see `planning.make`."""
@@ -89,7 +89,7 @@ class Folder:
     def add_plan(self, run, plan):
         """Store the plan of a recipe, which all of its further runs follow."""
         with replacing(self._plans) as temporary:
-            temporary.write_text(json.dumps({**self.plans(), label(run): plan}, indent=2, allow_nan=False) + "\n")
+            temporary.write_text(to_json({**self.plans(), label(run): plan}, indent=2) + "\n")
 
     def data(self):
         """The record of the data of the results so far, or None."""

@@ -6,7 +6,7 @@ import keras_genzoo as gz
 from keras_genzoo import samplers, schedules
 from keras_genzoo.benchmark import controls
 from keras_genzoo.benchmark.results import label
-from keras_genzoo.benchmark.worker import Data, plain
+from keras_genzoo.benchmark.worker import Data
 from keras_genzoo.core import devices
 from keras_genzoo.models import Diffusion, LatentDiffusion
 
@@ -55,5 +55,5 @@ def sweep(folder, evaluations, n):
             distance.reset_generated()
             distance.update_generated(model.sample(distance.n_real, seed=row["seed"], sampler=name, steps=steps))
             points.append({"sampler": name, "steps": steps, "evaluations": count, "distance": distance.result()})
-        folder.add(plain({**row, "sweep": points, "sweep_n": distance.n_real}))
+        folder.add({**row, "sweep": points, "sweep_n": distance.n_real})
     return len(models)

@@ -27,7 +27,7 @@ from keras_genzoo.benchmark.results import PROTOCOL
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.budgets import Clock, segment_length
-from keras_genzoo.core.files import replacing
+from keras_genzoo.core.files import replacing, to_json
 from keras_genzoo.core.images import to_levels, write_png
 from keras_genzoo.core.processes import end_with_stdin
 from keras_genzoo.evaluation import SampleDistance, score_reconstructions
@@ -43,6 +43,7 @@ REACH = 2.5  # of a walk, in standard deviations of the code, both ways
 VALIDATION = 2000  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
+FLOOR = "real train images"  # the control whose images have labels
 STATE = "state"  # of a training that is not done
 # What must be the same for a training to go on: times of two machines, or scores of two versions, would be of neither.
 SAME = ("recipe", "hyperparameters", "data", "dtype", "batch_size", "budget", "epochs", "steps", "environment")
@@ -52,7 +53,7 @@ def main():
     # Libraries that print must not disturb the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    say = lambda **answer: print(json.dumps(answer, allow_nan=False), file=answers, flush=True)  # noqa: E731
+    say = lambda **answer: print(to_json(answer), file=answers, flush=True)  # noqa: E731
     spec = json.loads(sys.stdin.readline())
     end_with_stdin()
     try:
@@ -81,12 +82,16 @@ class Data:
     Attributes:
         n: int. How many images are compared with as many.
         test: those n of the test split, drawn once and for all, because a split may be sorted.
+        test_labels, train_labels, validation_labels: int arrays, or None where there are none.
     """
 
     def __init__(self, settings, known=None):
         self.settings = settings
-        splits = {split: self._load(split, shuffle=False) for split in ("train", "validation", "test")}
-        self.train, self.validation, test = (gz.data.as_array(split) for split in splits.values())
+        labels = {"labels": gz.data.labelled(settings["data"], settings["data_dir"])}
+        splits = {split: self._load(split, shuffle=False, **labels) for split in ("train", "validation", "test")}
+        found = (gz.data.as_array(split) for split in splits.values())
+        pairs = [each if isinstance(each, tuple) else (each, None) for each in found]
+        (self.train, self.train_labels), (self.validation, self.validation_labels), (test, labels) = pairs
         chosen = {key: settings[key] for key in ("image_size", "channels", "data_dir")}
         self.record = runs.data_record(settings["data"], splits, **chosen)
         others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
@@ -97,6 +102,7 @@ class Data:
         if self.n > most:
             raise ValueError(f"--n is {self.n}, but there are {len(test)} test and {len(self.train)} training images.")
         self.test = controls.real_images(test, self.n, seed=0)[0]
+        self.test_labels = None if labels is None else controls.real_images(labels, self.n, seed=0)[0]
 
     def record_of(self, run, command):
         """The record of a run in these data."""
@@ -117,9 +123,10 @@ class Data:
         return batches
 
     def validation_batches(self, needs):
-        """Enough for a learning curve, in full batches where there are so many images: another size compiles anew."""
+        """Enough for a learning curve, in full batches where there are so many images: another size compiles anew. The same ones
+        every time, drawn from all."""
         size = self.settings["batch_size"]
-        batches = self._load("validation", shuffle=False, drop_remainder=len(self.validation) >= size, **needs)
+        batches = self._load("validation", shuffle=True, seed=0, drop_remainder=len(self.validation) >= size, **needs)
         return batches.take(-(-VALIDATION // size)).cache()
 
 
@@ -190,10 +197,11 @@ def run_recipe(run, settings, data, folder, record, say):
     row |= planning.kept(plan, settings["budget"], row["train_s"], row.get("fit_prior_s", 0.0))
     say(stage="scoring")
     row |= sampling_speed(model)
-    scores = gz.evaluate(model, data.test, features=settings["features"], seed=run["seed"], train=data.train)
+    test = with_labels(data.test, data.test_labels)
+    scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
 
-    say(row=plain(record | row))
+    say(row=record | row)
     model.save(folder / runs.MODEL)
     shutil.rmtree(folder / STATE)
     shown = {}
@@ -236,18 +244,24 @@ def run_control(run, settings, data, folder, record, say):
     say(stage=run["recipe"])
     images, others = controls.CONTROLS[run["recipe"]](data.train, data.n, run["seed"])
     # Without others, where all training images are in the control, there is no nearest one.
-    metrics = gz.metrics.SampleMetrics(data.test, others if len(others) else None, features=settings["features"])
-    scores = metrics(images)
+    others = others if len(others) else None
+    metrics = gz.metrics.SampleMetrics(data.test, others, features=settings["features"], labels=data.test_labels)
+    known = run["recipe"] == FLOOR and data.train_labels is not None
+    scores = metrics(images, controls.real_images(data.train_labels, data.n, run["seed"])[0] if known else None)
     shown = {"samples": images[:GRID]}
     if run["recipe"] in controls.RECONSTRUCT:
         model = controls.RECONSTRUCT[run["recipe"]](data.train)
         scores |= score_reconstructions(data.test, model.reconstruct(data.test), metrics)
         shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
-    say(row=plain(record | {"scores": scores, "distance_name": distance_name(scores)}))
+    say(row=record | {"scores": scores, "distance_name": distance_name(scores)})
     write_png(folder / "samples.png", shown["samples"])
     if "reconstructions" in shown:
         write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
     save_arrays(folder, shown)
+
+
+def with_labels(images, labels):
+    return images if labels is None else (images, labels)
 
 
 class Curve:
@@ -257,7 +271,7 @@ class Curve:
         self.model, self.data = model, data
         self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
-        self.distance = SampleDistance(controls.real_images(data.validation, CURVE_N, seed=0)[0], features, CURVE_N)
+        self.distance = SampleDistance(with_labels(data.validation, data.validation_labels), features, CURVE_N)
 
     def __call__(self, segment, steps, seconds, logs):
         validation = self.model.evaluate(self.batches, verbose=0, return_dict=True)
@@ -313,16 +327,6 @@ def distance_name(scores):
 def save_arrays(folder, arrays):
     with replacing(folder / "images.npz") as temporary:
         np.savez_compressed(temporary, **{name: to_levels(images).numpy() for name, images in arrays.items()})
-
-
-def plain(value):
-    """What JSON can hold: numbers of Python, None for what is not finite."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 if __name__ == "__main__":

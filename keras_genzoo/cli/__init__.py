@@ -7,6 +7,7 @@ from keras_genzoo.cli.models import evaluate, sample
 from keras_genzoo.cli.options import OneSentence
 from keras_genzoo.cli.prepare import prepare
 from keras_genzoo.cli.recipes import list_recipes, show
+from keras_genzoo.cli.score import score
 from keras_genzoo.cli.train import train
 from keras_genzoo.cli.tune import tune
 
@@ -25,6 +26,6 @@ def main(traceback):
     """
 
 
-for command in (list_recipes, show, prepare, train, sample, evaluate, tune):
+for command in (list_recipes, show, prepare, train, sample, evaluate, score, tune):
     main.add_command(command)
 main.add_command(benchmark, "benchmark")

@@ -1,10 +1,11 @@
-"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | report | list."""
+"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | add | report | list."""
 
 import re
 
 import click
 
 from keras_genzoo.cli import options
+from keras_genzoo.cli.benchmark_add import add
 from keras_genzoo.cli.options import COUNT, FOLDER, POSITIVE, OneSentence
 from keras_genzoo.cli.recipes import list_recipes
 
@@ -189,4 +190,5 @@ def report(ctx, folder):
     click.echo(f"Wrote {page} and report.md beside it.")
 
 
+main.add_command(add)
 main.add_command(list_recipes, "list")

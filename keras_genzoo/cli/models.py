@@ -1,12 +1,10 @@
 """`genzoo sample` and `genzoo evaluate`: what a trained model is used for."""
 
-import json
-
 import click
 
 from keras_genzoo.cli import options
 from keras_genzoo.core import memory, runs
-from keras_genzoo.core.files import replacing
+from keras_genzoo.core.files import replacing, to_json
 
 
 def _load(file, device, imports):
@@ -70,13 +68,15 @@ def sample(file, out, n, seed, batch_size, device, imports):
 @options.data_dir
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
 @click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
-@click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated.  [default: all]")
+@click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated, drawn from all.  [default: all]")
 @click.option("--seed", type=int, default=0)
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device
 @options.imports
 def evaluate(file, data, data_dir, split, features, n, seed, out, device, imports):
     """Score the model in FILE, or in the folder of a run, on images it has not seen, and print the scores as JSON.
+
+    Where the images have labels, a conditional model draws samples of these labels, and distances within classes are given.
 
     Samples are compared with the training images too, to see what is memorised: where the model is of a run, with those that it
     learned from, and else with those of --data.
@@ -90,14 +90,21 @@ def evaluate(file, data, data_dir, split, features, n, seed, out, device, import
 
     file, model = _load(file, device, imports)
     source, images, train = _images_for(file, model, data, data_dir, split)
-    scores = {"file": str(file), "data": source, "split": split} | gz.evaluate(
-        model, images, features=features, n=n, seed=seed, train=train
-    )
-    text = json.dumps(scores, indent=2)
+    compared = {split: images} | ({} if train is None else {"train": train})
+    about = {"file": str(file), "data": source, "split": split, "images": runs.data_record(source, compared)["images"]}
+    scores = about | gz.evaluate(model, images, features=features, n=n, seed=seed, train=train)
+    if scores.get("sample_labels") == "uniform":
+        click.echo(f"{source} has no labels, so the samples of this conditional model are of uniform labels.", err=True)
+    click.echo(write_scores(scores, out))
+
+
+def write_scores(scores, out):
+    """The JSON text of scores, which a file gets too, unless it is None."""
+    text = to_json(scores, indent=2)
     if out is not None:
         with replacing(out) as temporary:
             temporary.write_text(text + "\n")
-    click.echo(text)
+    return text
 
 
 def _images_for(file, model, data, data_dir, split):
@@ -113,7 +120,8 @@ def _images_for(file, model, data, data_dir, split):
     if data is None:
         known = {name: stored[name] for name in (*chosen, "splits") if name in stored}
         chosen |= known | ({"data_dir": data_dir} if data_dir else {})
-    images, train = (gz.data.load(source, name, shuffle=False, **chosen) for name in (split, "train"))
+    known = gz.data.labelled(source, chosen["data_dir"], chosen.get("splits", True))
+    images, train = (gz.data.load(source, name, shuffle=False, labels=known, **chosen) for name in (split, "train"))
     if stored:
         others = [
             name

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -68,6 +69,31 @@ def write_whole(path, write, overwrite=True, **settings):
         raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
     with replacing(path) as temporary:
         write(temporary, overwrite=True)
+
+
+def plain(value):
+    """What JSON can hold: numbers of Python, and None for those that are not finite."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_json(value, **settings):
+    """JSON text of scores, rows and records, by `plain`: "NaN" and "Infinity", which Python would write, no other reader takes.
+
+    Args:
+        value: dicts, lists, texts and numbers, those of NumPy too.
+        **settings: of `json.dumps`.
+
+    Example:
+
+    >>> to_json({"psnr": math.inf, "mse": np.float32(0)})
+    '{"psnr": null, "mse": 0.0}'
+    """
+    return json.dumps(plain(value), allow_nan=False, **settings)
 
 
 def read_json(path):

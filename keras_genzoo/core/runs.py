@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import devices, plugins
-from keras_genzoo.core.files import read_json, replacing
+from keras_genzoo.core.files import plain, read_json, replacing, to_json
 
 NAME, MODEL = "run.json", "model.keras"
 PACKAGE = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def record(recipe, imports=(), command=None, **settings):
     Returns:
         dict that JSON can hold, with the command line, versions, the machine, and the hash of the package's code.
     """
-    settings = json.loads(json.dumps(settings, default=_name))
+    settings = plain(json.loads(json.dumps(settings, default=_name)))
     known = {"command": command or command_line(), "environment": environment()}
     return {"recipe": recipe, "imports": list(imports), **settings, **known}
 
@@ -83,7 +83,7 @@ def differing(stored, found, names):
 def write(folder, found):
     """Store a record in the folder of a run."""
     with replacing(Path(folder) / NAME) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
+        temporary.write_text(to_json(found, indent=2) + "\n")
 
 
 def read(folder):

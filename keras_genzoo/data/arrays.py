@@ -42,6 +42,8 @@ class Arrays(Source):
     def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False):
         self.name, self.parts, self.as_given, self.kept = name, parts, as_given, kept
         self.class_names, self.licence = class_names, licence
+        self.labelled = any(labels is not None for _, labels in parts.values())
+        self.own_splits = tuple(parts) if len(parts) > 1 else ()
 
     def counts(self):
         if self.as_given:
@@ -143,7 +145,7 @@ def _pair(part):
 
 # How archives call images and labels, in this order of preference. The second is that of Keras's own mnist.npz.
 IN_SPLIT = [("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("{}", "{}_labels")]
-WHOLE = [("images", "labels"), ("x", "y")]
+WHOLE = [("images", "labels"), ("x", "y"), ("arr_0", "arr_1")]  # the last are those of `np.savez(path, images, labels)`
 
 
 def from_file(path, name=None, licence=None):

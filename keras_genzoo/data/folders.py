@@ -48,6 +48,7 @@ class Folder(Source):
             }
             left["images beside the splits"] = sum(len(file.parts) == 1 for file in found)
         everything = [file for files in self.files.values() for file in files]
+        self.own_splits = tuple(named)
         left = ", ".join(f"{kind} {count}" for kind, count in left.items() if count)
         if not everything:
             raise ValueError(
@@ -59,6 +60,7 @@ class Folder(Source):
         if all(len(file.parts) > 1 for file in everything):
             self.class_names = tuple(sorted({file.parts[0] for file in everything}))
             self._numbers = {name: number for number, name in enumerate(self.class_names)}
+            self.labelled = True
 
     def counts(self):
         return {split: len(self._chosen(split)) for split in SPLITS}

@@ -1,6 +1,8 @@
 """From a source to batches."""
 
 import dataclasses
+import heapq
+import itertools
 import os
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from keras_genzoo.data import arrays
 from keras_genzoo.data.folders import Folder
 from keras_genzoo.data.neighbours import nearest_neighbours
 from keras_genzoo.data.pipelines import Pipeline
-from keras_genzoo.data.sources import SPLITS
+from keras_genzoo.data.sources import ALL, SPLITS
 from keras_genzoo.data.tfds import TFDS
 
 # What the shuffle of a stream holds, whichever is less.
@@ -54,10 +56,11 @@ def load(
 
             Arrays are uint8, or floating point in [0, 1], which becomes uint8 by rounding 255 x;
             `(n, height, width, channels)`, or gray `(n, height, width)`. Labels are class numbers.
-        split: "train", "validation" or "test". Of a file, folder, dict or TFDS data set that lacks validation or test,
+        split: "train", "validation", "test" or "all". Of a file, folder, dict or TFDS data set that lacks validation or test,
             each is a fixed tenth of the training images, which then lose it; no seed takes part. Where there are classes,
             it is a tenth of each, and those of fewer than 10 images count as one. A warning names the classes that a split
-            lacks. An array or a pipeline is one split as it is: all of it comes, whatever the split.
+            lacks. An array or a pipeline is one split as it is: all of it comes, whatever the split. "all" is every image of a
+            file or folder that has no splits of its own.
         batch_size: int.
         image_size: int or `(height, width)`. Other images are cropped at the centre to this aspect ratio, then resized
             with antialiasing. Needed where images differ in size.
@@ -98,8 +101,8 @@ def load(
     >>> next(iter(train)).shape
     TensorShape([128, 28, 28, 1])
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, expected 'train', 'validation' or 'test'.")
+    if split not in (*SPLITS, ALL):
+        raise ValueError(f"split is {split!r}, expected 'train', 'validation', 'test' or 'all'.")
     batch_size, neighbours, further = whole(batch_size=batch_size), whole(0, neighbours=neighbours), whole(0, further=further)
     further = further if split == "train" else 0
     if neighbours and further:
@@ -275,27 +278,33 @@ def info(source="fashion_mnist_mini", data_dir=None, splits=True):
     return Info(source.name, source.image_shape(), source.counts(), source.class_names, source.licence)
 
 
-def as_array(dataset, n=None):
+def as_array(dataset, n=None, seed=None):
     """Collect the batches of a data set in memory.
 
     Args:
         dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them; or arrays already.
             Named extras are left out.
-        n: int. At most so many images, the first. Defaults to all.
+        n: int. At most so many images. Defaults to all.
+        seed: int or None. Which n: drawn from all over the data set by this seed, whatever its batches are, in their order there;
+            None takes the first, which of sorted images are of one kind. Defaults to None.
 
     Returns:
         Array `(n, height, width, channels)`, or a pair with the labels `(n,)`.
 
+    Raises:
+        ValueError: no images, or a draw from a data set without an end.
+
     Example:
 
-    >>> gz.data.as_array(gz.data.load(split="test"), n=100).shape
+    >>> gz.data.as_array(gz.data.load(split="test"), n=100, seed=0).shape
     (100, 28, 28, 1)
     """
+    if n is not None and seed is not None:
+        return _drawn(dataset, n, np.random.default_rng(seed))
     if not isinstance(dataset, tf.data.Dataset):
         return tuple(each[:n] for each in dataset) if isinstance(dataset, (tuple, list)) else dataset[:n]
     batches, seen = [], 0
-    for batch in dataset.as_numpy_iterator():
-        batch = tuple(each for each in (batch if isinstance(batch, tuple) else (batch,)) if not isinstance(each, dict))
+    for batch in _columns(dataset):
         batches.append(batch)
         seen += len(batch[0])
         if n is not None and seen >= n:
@@ -304,6 +313,56 @@ def as_array(dataset, n=None):
         raise ValueError("The data set yields no batches, expected one at least.")
     columns = tuple(np.concatenate(parts)[:n] for parts in zip(*batches, strict=True))
     return columns if len(columns) > 1 else columns[0]
+
+
+def _columns(dataset):
+    """The batches of a data set, or the one that arrays are, as tuples of images, and labels where there are any."""
+    stream = isinstance(dataset, tf.data.Dataset)
+    for batch in dataset.as_numpy_iterator() if stream else [tuple(dataset) if isinstance(dataset, list) else dataset]:
+        yield tuple(each for each in (batch if isinstance(batch, tuple) else (batch,)) if not isinstance(each, dict))
+
+
+def _drawn(dataset, n, random):
+    """n images, and labels, in their order: those that get the smallest numbers. Holds n of them and a batch."""
+    if isinstance(dataset, tf.data.Dataset) and dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("images are drawn from a data set without an end; give one that ends, as before `.repeat()`.")
+    kept, place = [], itertools.count()  # a heap, the largest number first
+    for batch in _columns(dataset):
+        for number, *row in zip(random.random(len(batch[0])), *batch, strict=True):
+            position = next(place)
+            if len(kept) < n:
+                heapq.heappush(kept, (-number, position, [np.array(each) for each in row]))
+            elif -number > kept[0][0]:
+                heapq.heapreplace(kept, (-number, position, [np.array(each) for each in row]))
+    if not kept:
+        raise ValueError("The data set yields no images, expected one at least.")
+    columns = tuple(np.stack(parts) for parts in zip(*(row for _, _, row in sorted(kept, key=lambda one: one[1])), strict=True))
+    return columns if len(columns) > 1 else columns[0]
+
+
+def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
+    """Whether `load(source, labels=True)` has labels to give. Arguments as in `load`.
+
+    Example:
+
+    >>> gz.data.labelled("fashion_mnist_mini")
+    True
+    """
+    return find(source, data_dir, splits).labelled
+
+
+def same_classes(samples, source, data_dir=None):
+    """Whether samples, a path, and real images have labels of the same classes: by their names, or by number where one side has
+    no names.
+
+    Raises:
+        ValueError: there are no such samples.
+    """
+    if not Path(samples).exists():
+        raise ValueError(f"there is no file or folder {samples}, expected a folder of images, or a .npy or .npz file of them.")
+    sides = find(Path(samples), splits=False), find(source, data_dir)
+    names = [side.class_names for side in sides]
+    return all(side.labelled for side in sides) and (None in names or names[0] == names[1])
 
 
 def _size(image_size):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 SPLITS = ("train", "validation", "test")
+ALL = "all"  # a source without splits, as one
 FEW = 10  # images of a class; of fewer a tenth, one at least, would be more than a tenth
 
 
@@ -16,8 +17,14 @@ def portion(available, split):
     """Which part of which available split is `split`: `(name, first, last)`, tenths of it.
 
     A source that has the split gives it. A validation or test split that it lacks is a tenth of its training split, which
-    then loses it; no seed takes part in this.
+    then loses it; no seed takes part in this. "all" is a source that has no splits.
     """
+    if split == ALL:
+        if len(available) > 1:
+            raise ValueError(
+                f"split is 'all', but the images have the splits {', '.join(sorted(available))}; choose one of them."
+            )
+        return *available, 0, 10
     if split != "train" and split in available:
         return split, 0, 10
     lacking = [name for name in SPLITS[1:] if name not in available]
@@ -90,6 +97,8 @@ class Source:
         class_names: tuple of str, or None.
         licence: str or None.
         in_memory: bool. Whether the images are in memory anyway.
+        labelled: bool. Whether there are labels.
+        own_splits: tuple of str. The splits that it has, where `load` does not take them all from its training images.
         label_hint: str. How to give labels to a source of this kind.
         watch: `streams.Watch` that looks at images as they come, or None.
     """
@@ -99,6 +108,8 @@ class Source:
     in_memory = False
     label_hint = "leave `labels` out"
     watch = None
+    labelled = False
+    own_splits = ()
 
     def counts(self):
         """Number of images by split; None where it is not known."""

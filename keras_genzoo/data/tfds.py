@@ -45,6 +45,7 @@ class TFDS(Source):
         self.splits = set(SPLITS) & set(self.builder.info.splits)
         if "train" not in self.splits:
             raise ValueError(f"The TFDS data set {name} has the splits {list(self.builder.info.splits)}, expected 'train'.")
+        self.own_splits = tuple(split for split in SPLITS if split in self.splits)
         self.labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
         self.class_names = tuple(features["label"].names) if self.labelled else None
         self.licence = self.builder.info.redistribution_info.license or None

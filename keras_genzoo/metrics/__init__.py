@@ -1,9 +1,9 @@
 """Distances between images and between sets of images; they take arrays and streams and know no model."""
 
-from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
+from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, per_class_frechet, within_classes
 from keras_genzoo.metrics.extrapolation import Extrapolation, frechet_infinity
 from keras_genzoo.metrics.features import FeatureExtractor, default_features, get, inception_features, names, score_name
-from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, frechet_distance
+from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, enough, frechet_distance
 from keras_genzoo.metrics.inception import fetch as fetch_inception
 from keras_genzoo.metrics.kernel import KernelDistance, kernel_distance, kernel_interval, polynomial_mmd
 from keras_genzoo.metrics.memorisation import (
@@ -16,6 +16,7 @@ from keras_genzoo.metrics.memorisation import (
 from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
 from keras_genzoo.metrics.perceptual import perceptual_distance, perceptual_path_length, sharpness
 from keras_genzoo.metrics.reconstruction import mse, psnr, reconstruction_scores, ssim
+from keras_genzoo.metrics.references import Reference, is_reference, read_reference, reference_scores
 from keras_genzoo.metrics.samples import SampleMetrics, sample_scores
 
 __all__ = [
@@ -25,17 +26,21 @@ __all__ = [
     "GaussianStatistics",
     "KernelDistance",
     "Memorisation",
+    "Reference",
     "SampleMetrics",
     "authenticity",
+    "class_count",
     "data_copying",
     "default_features",
     "density_coverage",
+    "enough",
     "fetch_inception",
     "frechet_distance",
     "frechet_infinity",
     "get",
     "inception_features",
     "inception_score",
+    "is_reference",
     "kernel_distance",
     "kernel_interval",
     "mode_count",
@@ -48,10 +53,13 @@ __all__ = [
     "polynomial_mmd",
     "precision_recall",
     "psnr",
+    "read_reference",
     "reconstruction_scores",
+    "reference_scores",
     "sample_scores",
     "score_name",
     "sharpness",
     "ssim",
     "train_ratio",
+    "within_classes",
 ]

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_genzoo.core.images import check_images, to_levels, to_unit
 
+LARGEST = 1e15  # of a feature: cubes and products of squares of such numbers still mean something in float64
 CHUNK = 4096  # images a stream takes in at once, so that its memory is independent of their number
 
 
@@ -221,6 +222,7 @@ def _file_digest(path):
 
 # The names that scores have on the features of Inception, and on no others.
 TITLES = {"FD": "FID", "FD_inf": "FID_inf", "KD": "KID", "IS": "IS", "rFD": "rFID"}
+TITLES |= {f"{which}_{symbol}": f"{which}_{TITLES[symbol]}" for which in ("class", "intra") for symbol in ("FD", "KD")}
 SHIPPED = {
     "fashion-cnn": _fashion_cnn,
     "efficientnet-lite0": _efficientnet_lite0,
@@ -347,12 +349,16 @@ def extract(features, images, what="images"):
 
 
 def check_features(features, what="features"):
-    """The features, after one sentence is raised unless they are finite and `(n, dim)`."""
+    """The features, after one sentence is raised unless they are `(n, dim)`, finite and not beyond 1e15."""
     features = np.asarray(features)
     if features.ndim != 2:
         raise ValueError(f"{what} have shape {features.shape}, expected (n, dim).")
     if not np.isfinite(features).all():
         raise ValueError(f"{what} hold NaN or infinite values; a distance of them would mean nothing.")
+    if (largest := max(float(features.max(initial=0)), -float(features.min(initial=0)))) > LARGEST:
+        raise ValueError(
+            f"{what} hold values up to {largest:.3g}, expected at most {LARGEST:g}; scale them, or mend what made them."
+        )
     return features
 
 

@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from keras_genzoo.core.cache import remembered
 from keras_genzoo.core.images import check_images
-from keras_genzoo.metrics.features import settings_of
+from keras_genzoo.metrics.features import LARGEST, settings_of
 from keras_genzoo.metrics.streams import StreamingDistance
+
+ROUNDING = 1e-5  # of a covariance's largest value: what float32 leaves of symmetry and of eigenvalues of 0
 
 
 def frechet_distance(mu1, sigma1, mu2, sigma2):
@@ -28,7 +30,8 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
         float, never negative, in squared units of the features.
 
     Raises:
-        ValueError: the shapes do not fit together, or a value is not finite.
+        ValueError: the shapes do not fit together; a value is not finite or beyond 1e15, 1e30 of a covariance; a covariance is
+            not symmetric, or has a negative eigenvalue, beyond rounding (1e-5 of its largest value).
 
     Example:
 
@@ -40,8 +43,38 @@ def frechet_distance(mu1, sigma1, mu2, sigma2):
     if not (mu1.shape == mu2.shape == (dim,) and sigma1.shape == sigma2.shape == (dim, dim)):
         shapes = f"means {mu1.shape} and {mu2.shape}, covariances {sigma1.shape} and {sigma2.shape}"
         raise ValueError(f"{shapes} do not fit together: expected (dim,) twice and (dim, dim) twice.")
-    if not all(np.isfinite(each).all() for each in (mu1, mu2, sigma1, sigma2)):
-        raise ValueError("means and covariances hold NaN or infinite values.")
+    for side, mean, covariance in (("first", mu1, sigma1), ("second", mu2, sigma2)):
+        check_gaussian(mean, covariance, f"the {side}")
+    return _distance(mu1, sigma1, mu2, sigma2)
+
+
+def check_gaussian(mean, covariance, which):
+    """Raise one sentence unless these are the mean and the covariance of a Gaussian, as float64.
+
+    Args:
+        mean: array `(dim,)`.
+        covariance: array `(dim, dim)`.
+        which: str. How the message calls the Gaussian, as "the first".
+    """
+    for what, values, largest in (("mean", mean, LARGEST), ("covariance", covariance, LARGEST**2)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{which} {what} holds NaN or infinite values; compute it anew, of finite features.")
+        if (found := np.abs(values).max(initial=0)) > largest:
+            raise ValueError(f"{which} {what} holds values up to {found:.3g}, expected at most {largest:g}; scale the features.")
+    tolerance = ROUNDING * np.abs(covariance).max(initial=0)
+    if (off := np.abs(covariance - covariance.T).max(initial=0)) > tolerance:
+        raise ValueError(
+            f"{which} covariance is not symmetric: two mirrored values differ by {off:.3g}; take the covariance of features, as "
+            f"np.cov(features, rowvar=False) gives it."
+        )
+    if (least := np.linalg.eigvalsh(covariance)[0]) < -tolerance:
+        raise ValueError(
+            f"{which} covariance has the negative eigenvalue {least:.3g}, which no covariance has; take that of features, as "
+            f"np.cov(features, rowvar=False) gives it."
+        )
+
+
+def _distance(mu1, sigma1, mu2, sigma2):
     distance = np.sum((mu1 - mu2) ** 2) + np.trace(sigma1) + np.trace(sigma2)
     distance -= 2 * np.sqrt(_eigenvalues_of_product(sigma1, sigma2).clip(min=0)).sum()
     return max(float(distance), 0.0)
@@ -157,6 +190,17 @@ class FrechetDistance(StreamingDistance):
         return statistics_distance(self._real, self._generated, self.name)
 
 
+def enough(n, dim):
+    """Whether n images have a covariance of full rank in `dim` features: with fewer, a Frechet distance ranks nothing.
+
+    Example:
+
+    >>> keras_genzoo.metrics.enough(375, 1280)  # compare by the kernel distance instead
+    False
+    """
+    return n >= dim
+
+
 def statistics_distance(real, generated, name):
     """`frechet_distance` of two `GaussianStatistics`, with what `FrechetDistance.result` raises and warns."""
     for what, n in (("real", real.n), ("generated", generated.n)):
@@ -164,10 +208,10 @@ def statistics_distance(real, generated, name):
             raise ValueError(f"{name} needs at least two {what} images, {n} came.")
     if not real.covariance.trace() > 0:
         raise ValueError(f"{name}: the features of all {real.n} real images are equal, so no distance can be told by them.")
-    if (n := min(real.n, generated.n)) < (dim := real.dim):
+    if not enough(n := min(real.n, generated.n), dim := real.dim):
         warnings.warn(
             f"{name} from {n} images and {dim} features is biased upwards: the covariance has no full rank. Take more "
             f"images, or the kernel distance, which has no such bias.",
             stacklevel=3,
         )
-    return frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance)
+    return _distance(real.mean, real.covariance, generated.mean, generated.covariance)  # covariances by how they were made

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from keras_genzoo.metrics.features import CHUNK, check_features
+from keras_genzoo.metrics.features import check_features
+from keras_genzoo.metrics.neighbours import nearest
 
 LEAST = 20  # generated features in a cell, below which the normal law of its Mann-Whitney statistic is no longer near
 
@@ -91,7 +92,7 @@ def authenticity(generated, train):
     0.5
     """
     generated, train = _comparable((generated, "generated", 1), (train, "training", 2))
-    return _authentic(*_nearest(generated, train), _nearest_other(train))
+    return _authentic(*_nearest(generated, train), _nearest(None, train)[0])
 
 
 def data_copying(generated, held_out, train, cells=3, seed=0):
@@ -210,7 +211,7 @@ class Memorisation:
 
     @functools.cached_property
     def _own_nearest(self):
-        return _nearest_other(self.train)
+        return _nearest(None, self.train)[0]
 
     @functools.cached_property
     def _partition(self):
@@ -270,28 +271,10 @@ def _comparable(*sides, dtype=None):
 
 
 def _nearest(points, train):
-    """Distance of each point to the nearest training feature, and which one that is."""
-    from sklearn.metrics import pairwise_distances_argmin
-
-    nearest = pairwise_distances_argmin(points, train)
-    return _lengths(points, train, nearest), nearest
-
-
-def _nearest_other(train):
-    """Distance of each training feature to the nearest other one."""
-    from sklearn.neighbors import NearestNeighbors
-
-    nearest = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train).kneighbors(return_distance=False)[:, 0]
-    return _lengths(train, train, nearest)
-
-
-def _lengths(points, train, nearest):
-    """Distances of the pairs that a search found, once more: its fast |x|^2 - 2xy + |y|^2 leaves a copy at 1e-7, not at 0."""
-    distances = np.empty(len(points))
-    for start in range(0, len(points), CHUNK):
-        part = slice(start, start + CHUNK)
-        distances[part] = np.linalg.norm(points[part].astype("float64") - train[nearest[part]], axis=1)
-    return distances
+    """Distance of each point to the nearest training feature, and which one that is; of None, of each training feature to the
+    nearest other one."""
+    distances, places = nearest(points, train)
+    return distances[:, 0], places[:, 0]
 
 
 def _authentic(distances, nearest, own):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.images import check_images, to_unit
+from keras_genzoo.core.images import check_images, on_levels, to_unit
 from keras_genzoo.metrics.features import batch_size, get
 
 BATCH = 64  # images at a time, of extractors that take no fewer
@@ -16,7 +16,7 @@ def perceptual_distance(x, y, features="fashion-cnn"):
         sum over layers of the mean over places of |a(x) - a(y)|^2,  a the activations scaled to length 1 over channels
 
     This is LPIPS without its learned weights: the name LPIPS belongs to the networks and weights of that paper, and this
-    number is called `PD[features]`.
+    number is called `PD[features]`. Images are first brought to the 256 levels, as for every distance of features.
 
     Args:
         x, y: arrays `(n, height, width, channels)`, `uint8` or floats in [0, 1].
@@ -33,6 +33,11 @@ def perceptual_distance(x, y, features="fashion-cnn"):
     >>> keras_genzoo.metrics.perceptual_distance(images, images).max().item()
     0.0
     """
+    return _perceived(x, y, features, lambda images: on_levels(to_unit(images)))
+
+
+def _perceived(x, y, features, prepared=to_unit):
+    """`perceptual_distance` of images prepared by a function, to floats in [0, 1]."""
     features = get(features)
     check_images(x, "images")
     check_images(y, "images compared with")
@@ -43,7 +48,7 @@ def perceptual_distance(x, y, features="fashion-cnn"):
     distances = np.zeros(len(x))
     size = batch_size(len(x), min(BATCH, getattr(features, "batch_size", BATCH)))
     for start in range(0, len(x), size):
-        pair = [to_unit(images[start : start + size]) for images in (x, y)]
+        pair = [prepared(images[start : start + size]) for images in (x, y)]
         n = len(pair[0])
         both = [features.activations(tf.pad(each, [[0, size - n], [0, 0], [0, 0], [0, 0]])) for each in pair]
         distances[start : start + n] = sum(_difference(a, b) for a, b in zip(*both, strict=True))[:n]
@@ -81,11 +86,14 @@ def perceptual_path_length(decode, codes, ends, features="fashion-cnn", step=1e-
     t = np.random.default_rng(seed).uniform(0, 1 - step, (len(codes), *[1] * (codes.ndim - 1))).astype(codes.dtype)
     here, there = ((codes + place * (ends - codes)) for place in (t, t + step))
     images = [np.clip(np.asarray(decode(each)), 0, 1) for each in (here, there)]
-    return float(perceptual_distance(*images, features).mean() / step**2)
+    # Not on levels: over so small a step these would be all that changes.
+    return float(_perceived(*images, features).mean() / step**2)
 
 
 def sharpness(images):
     """Variance of the Laplacian of each image, its channels averaged (Pech-Pacheco et al. 2000): small for blurred images.
+
+    Images are first brought to the 256 levels, as for every distance of features.
 
     Args:
         images: array `(n, height, width, channels)`, `uint8` or floats in [0, 1].
@@ -101,5 +109,5 @@ def sharpness(images):
     from scipy.ndimage import laplace
 
     check_images(images)
-    gray = np.asarray(to_unit(images), "float64").mean(axis=-1)
+    gray = np.asarray(on_levels(to_unit(images)), "float64").mean(axis=-1)
     return np.array([laplace(image).var() for image in gray])

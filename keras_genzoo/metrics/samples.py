@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_genzoo.core.cache import remembered
 from keras_genzoo.core.images import check_images
-from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
+from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, nearest_classes, within_classes
 from keras_genzoo.metrics.extrapolation import POINTS, frechet_infinity
 from keras_genzoo.metrics.features import check_pair, extract, get, score_name, settings_of
 from keras_genzoo.metrics.frechet import GaussianStatistics, statistics_distance
@@ -40,7 +40,8 @@ def sample_scores(
         features: str or extractor. What the scores are named for; an extractor with `logits` adds the scores of classes.
         k_pr, k_dc: ints. Neighbours for precision and recall, for density and coverage.
         subsets, subset_size, seed, normalise: see `kernel_distance`.
-        labels: pair of int arrays `(n,)`, of the real and of the generated images, for the distance in each class.
+        labels: pair of int arrays `(n,)`, of the real and of the generated images, or None in place of the latter. Defaults to
+            none.
 
     Returns:
         dict. With X standing for the name of the features, and FID, KID, IS for Inception's:
@@ -49,9 +50,15 @@ def sample_scores(
             `KD[X]` (`KD_normalised[X]`), `kd_subsets`, `kd_subset_size`, and with 20 images `kd_low`, `kd_high`: the distance
             and the 95 % interval of its mean over disjoint blocks.
             `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`, `n_generated`.
-            `modes`, `modes_real`, `rarest_mode`, `mode_kl`, and with 10 images `IS[X]`, `is_std`: with logits.
+            `features_dim`: the number of features. With fewer images than that `FD[X]` ranks nothing (`enough`), `KD[X]` does.
+            `modes`, `modes_real`, `modes_foreign`, `rarest_mode`, `mode_kl`, see `class_count`, and `classes`, which they are:
+            with logits or `labels`. They are the labels ("labels"), by which a generated image has the class of the real image
+            nearest to it, or those of the classifier ("10 of fashion-cnn"): of images without labels, and where it puts more
+            than half of the real images into the class of their label.
+            `IS[X]`, `is_std`: with logits and 10 images.
             `nearest_train[X]`, `train_ratio`, `authenticity`, `data_copying`, `n_train`: with `train`.
-            `FD[X]_by_class`: dict by class, with `labels`.
+            `class_FD[X]`, `class_KD[X]`, dicts by class (`within_classes`), and their means `intra_FD[X]`, `intra_KD[X]`: with
+            `labels` of both sides.
 
     Raises:
         ValueError: features that are not finite or not `(n, dim)`, no more than k on a side, real features all equal.
@@ -78,6 +85,7 @@ def sample_scores(
         "k_dc": k_dc,
         "n_real": len(real),
         "n_generated": len(generated),
+        "features_dim": real.shape[1],
         "kd_subsets": subsets,
         "kd_subset_size": min(subset_size, len(real), len(generated)),
     }
@@ -87,19 +95,32 @@ def sample_scores(
     if len(generated) >= max(4 * generated.shape[1], 2 * POINTS) and len(real) >= real.shape[1]:  # else biased, see there
         infinity = frechet_infinity(gaussians[0], generated)
         scores |= {name("FD_inf"): infinity.intercept, "fd_inf_r2": infinity.r_squared}
-    if getattr(features, "logits", None) is not None:
-        logits = features.logits(real), features.logits(generated)
-        scores |= mode_count(*logits)
-        if len(generated) >= 10:  # the parts of the score
-            scores[name("IS")], scores["is_std"] = inception_score(logits[1])
+    logits = getattr(features, "logits", None)
+    if logits is not None and len(generated) >= 10:  # the parts of the score
+        scores[name("IS")], scores["is_std"] = inception_score(logits(generated))
+    scores |= _classes(real, generated, features.name, logits, labels and labels[0])
     if train is not None:
         memory = train if isinstance(train, Memorisation) else Memorisation(real, train)
         found = memory(generated)
         scores |= {name("nearest_train") if key == "nearest_train" else key: value for key, value in found.items()}
         scores["n_train"] = len(memory.train)
-    if labels is not None:
-        scores[f"{name('FD')}_by_class"] = per_class_frechet(real, labels[0], generated, labels[1])
+    if labels is not None and labels[1] is not None:
+        settings = {"subsets": subsets, "subset_size": subset_size, "seed": seed, "normalise": normalise}
+        for symbol, found in within_classes(real, labels[0], generated, labels[1], settings).items():
+            symbol = "KD_normalised" if symbol == "KD" and normalise else symbol
+            scores |= {name(f"class_{symbol}"): found, name(f"intra_{symbol}"): float(np.mean(list(found.values())))}
     return scores
+
+
+def _classes(real, generated, name, logits, labels):
+    """How generated images spread over the classes of the data, see `sample_scores`."""
+    if logits is not None:
+        by_logits = logits(real), logits(generated)
+        if labels is None or np.mean(by_logits[0].argmax(axis=1) == labels) > 0.5:
+            return mode_count(*by_logits) | {"classes": f"{by_logits[0].shape[1]} of {name}"}
+    if labels is None:
+        return {}
+    return class_count(labels, nearest_classes(generated, real, labels)) | {"classes": "labels"}
 
 
 class SampleMetrics:
@@ -113,7 +134,7 @@ class SampleMetrics:
             split for a table, the validation split for a choice.
         train_images: array or iterable of batches. The images that models learned from, to see copies. Defaults to none.
         features: str or extractor, see `get`. Defaults to "fashion-cnn".
-        labels: int array `(n,)`, of the real images, for distances in each class. Defaults to none.
+        labels: int array `(n,)`, of the real images, for the classes met and distances in each class. Defaults to none.
         **settings: `k_pr`, `k_dc`, `subsets`, `subset_size`, `seed`, `normalise` of `sample_scores`.
 
     Example:
@@ -126,8 +147,10 @@ class SampleMetrics:
     def __init__(self, real_images, train_images=None, features="fashion-cnn", labels=None, **settings):
         self.features = get(features)
         self.settings = settings
-        self.labels = labels
         self.real = self.extract(real_images, "real images", keep=True)
+        self.labels = None if labels is None else np.asarray(labels)
+        if labels is not None and self.labels.shape != (n := len(self.real),):
+            raise ValueError(f"labels have shape {self.labels.shape}, but there are {n} real images; give one label for each.")
         train = None if train_images is None else self.extract(train_images, "training images", keep=True)
         self.memory = None if train is None else Memorisation(self.real, train)
 
@@ -153,7 +176,7 @@ class SampleMetrics:
             labels: int array `(n,)`, of the generated images, for distances in each class. Defaults to none.
         """
         generated = self.extract(generated_images, "generated images")
-        both = None if labels is None or self.labels is None else (self.labels, labels)
+        both = None if self.labels is None else (self.labels, labels)
         scores = sample_scores(self.real, generated, self.memory, self.features, labels=both, **self.settings)
         return scores | self._about
 
@@ -164,7 +187,8 @@ class SampleMetrics:
         for statistics, each in zip(sides, (self.real, features), strict=True):
             statistics.update(each)
         name = score_name("rFD", self.features)
-        return {name: statistics_distance(*sides, name), "n_real": len(self.real)} | self._about
+        distance = statistics_distance(*sides, name)
+        return {name: distance, "n_real": len(self.real), "features_dim": self.features.dim} | self._about
 
     @property
     def _about(self):

@@ -25,8 +25,9 @@ class GAN(GenerativeModel):
 
     with D of augmented images where `augment` is given. None of the losses tells whether the samples get better; look at
     `real_score` and `fake_score` (probabilities where the objective has them), `diversity` (the mean absolute difference of
-    two samples' pixels, in [0, 1]: it falls towards 0 in a collapse; `val_diversity` is always of the same noise), at the
-    samples and at `val_fd` of `callbacks.FrechetDistanceMonitor`. docs/reading-gan-curves.md shows what they look like.
+    two samples' pixels, in [0, 1], of one class where there are classes: it falls towards 0 in a collapse; `val_diversity` is
+    always of the same noise), at the samples and at `val_fd` of `callbacks.FrechetDistanceMonitor`.
+    docs/reading-gan-curves.md shows what they look like.
 
     Args:
         generator: keras.Model. Noise `(batch, latent_dim)` to images `(batch, height, width, channels)` in [-1, 1]; of a
@@ -191,10 +192,7 @@ class GAN(GenerativeModel):
         fakes = self._fakes(ops.shape(real)[0], labels, random, training)
         outputs = [self._score(augment(images, self.augment, random), labels, training) for images in fakes]
         real_outputs = self._score(augment(real, self.augment, random), labels, training) if self.objective.relative else None
-        different = ops.mean(ops.abs(fakes[0] - ops.roll(fakes[0], 1, axis=0)), axis=(1, 2, 3)) / 2.0
-        n = ops.shape(different)[0]
-        different = different[: ops.where(n > 1, n, 0)]  # one image has no other
-        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": different}
+        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": _differences(fakes[0], labels)}
 
     def train_step(self, data):
         sets = self._sets(data)
@@ -227,3 +225,19 @@ class GAN(GenerativeModel):
 
         generator = self.measure(lambda: self.generator_terms(real, labels, random, training=False), ("generator",))
         return self.track({**self.measure(critic_terms, ("critic",)), **generator})
+
+
+def _differences(images, labels):
+    """Mean absolute difference of each image in [-1, 1] from the next one, of the same class where there are classes, `(batch,)`
+    in [0, 1]. An image alone in its class gets the mean of the others; there are no numbers where all are alone."""
+    n = ops.shape(images)[0]
+    place = ops.arange(n)
+    ahead = ops.mod(place[None, :] - place[:, None], n)  # how far the one is behind the other, around the batch
+    alike = ahead > 0 if labels is None else ops.logical_and(ahead > 0, ops.matmul(labels, ops.transpose(labels)) > 0.5)
+    ahead = ops.where(alike, ahead, n)
+    paired = ops.min(ahead, axis=1) < n
+    other = ops.take(images, ops.argmin(ahead, axis=1), axis=0)
+    different = ops.mean(ops.abs(images - other), axis=(1, 2, 3)) / 2.0
+    count = ops.sum(ops.cast(paired, "float32"))
+    mean = ops.sum(ops.where(paired, different, 0.0)) / ops.maximum(count, 1.0)
+    return ops.where(paired, different, mean)[: ops.where(count > 0, n, 0)]

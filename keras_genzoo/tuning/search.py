@@ -10,7 +10,7 @@ import keras_tuner
 from keras_genzoo import recipes
 from keras_genzoo.core import plugins
 from keras_genzoo.core.checks import whole, whole_or_none
-from keras_genzoo.core.files import LOCK, locked, read_json, replacing
+from keras_genzoo.core.files import LOCK, locked, read_json, replacing, to_json
 from keras_genzoo.recipes import space as spaces
 from keras_genzoo.tuning.hypermodel import HyperRecipe, Recorded, check_length, get_objective, measured
 from keras_genzoo.tuning.trials import ORACLES, Trials, supervise
@@ -99,7 +99,7 @@ class Search:
 
     def _take_folder(self, overwrite):
         file, here = self.folder / "search.json", json.loads(json.dumps(self.settings))
-        defaults = json.loads(json.dumps(self.hypermodel.defaults, default=repr))
+        defaults = json.loads(to_json(self.hypermodel.defaults, default=repr))
         stored = {**here, "imports": self.imports, "defaults": defaults}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{self.folder} is a file, expected a folder.")
@@ -189,7 +189,7 @@ class Search:
             best = self.best()
             for name, content in (("trials.json", self.results()), ("best.json", best)):
                 with replacing(self.folder / name) as temporary:
-                    temporary.write_text(json.dumps(content, indent=2) + "\n")
+                    temporary.write_text(to_json(content, indent=2) + "\n")
         return best
 
     def results(self):

@@ -15,7 +15,7 @@ import keras_tuner
 from tqdm import tqdm
 
 from keras_genzoo.core import devices
-from keras_genzoo.core.files import read_json, replacing
+from keras_genzoo.core.files import read_json, replacing, to_json
 from keras_genzoo.core.processes import end_with_stdin
 from keras_genzoo.core.saving import load
 from keras_genzoo.tuning.hypermodel import get_objective
@@ -142,7 +142,7 @@ def _environment(search):
 def answer(folder, found):
     """Store what became of a trial."""
     with replacing(folder / "result.json") as temporary:
-        temporary.write_text(json.dumps(found))
+        temporary.write_text(to_json(found))
 
 
 def _bar(search):
@@ -211,7 +211,7 @@ def run_trial(search, name):
 
     def rung(results):
         with replacing(place / "rung.json") as temporary:
-            temporary.write_text(json.dumps(results))
+            temporary.write_text(to_json(results))
         others = [read_json(each.parent / "rung.json") for each in place.parent.glob("trial_*/result.json")]
         values = [sign * each[goal.name] for each in others if goal.name in each]
         return len(values) >= 3 and sign * results[goal.name] > statistics.median(values)
