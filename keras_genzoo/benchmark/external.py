@@ -45,7 +45,7 @@ def add(folder, name, samples, parameters=None, seconds=None, device=None, note=
         )
     settings = folder.settings
     devices.choose(settings["device"])
-    data = Data(settings)
+    data = Data(settings, folder.data())
     files = [_checked(path, data, settings) for path in samples]
     metrics = gz.metrics.SampleMetrics(data.test, data.train, features=settings["features"], labels=data.test_labels)
     known = {"parameters": parameters, "seconds": seconds, "device": device, "note": note}
