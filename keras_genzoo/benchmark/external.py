@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 import keras_genzoo as gz
 from keras_genzoo.benchmark import controls
-from keras_genzoo.benchmark.results import FolderError, label
+from keras_genzoo.benchmark.results import PROTOCOL, FolderError, label
 from keras_genzoo.benchmark.worker import GRID, Data, distance_name, save_arrays
 from keras_genzoo.core import devices, runs
 from keras_genzoo.core.images import write_png
@@ -58,7 +58,7 @@ def add(folder, name, samples, parameters=None, seconds=None, device=None, note=
         record = runs.record(
             name, image_shape=data.train.shape[1:], data=data.record, samples={"file": str(path), **about}, seed=seed
         )
-        row = {"kind": KIND, "family": KIND, "overrides": {}, "started": started, "status": "ok", **record}
+        row = {"kind": KIND, "family": KIND, "overrides": {}, "started": started, "status": "ok", **record, "protocol": PROTOCOL}
         row |= {"scores": scores, "distance_name": distance_name(scores), KIND: known, "curve": []}
         row |= {"params": parameters, "summary": note or "A model that was trained elsewhere; its samples alone are known."}
         folder.add(row)
