@@ -59,7 +59,7 @@ def learning_curve(curve):
             axes.plot(*(zip(*known, strict=True) if known else ((), ())), label=title, linestyle=style)
         # The first segment's loss dwarfs what follows.
         later = sorted(point[key] for point in curve[1:] for key in ("loss", "val_loss") if point.get(key) is not None)
-        if len(later) > 4:
+        if len(later) > 4 and later[0] < later[-1]:
             margin = 0.1 * (later[-1] - later[0])
             axes.set_ylim(later[0] - margin, later[-1] + margin)
         axes.set(xlabel="seconds of training", ylabel="loss")

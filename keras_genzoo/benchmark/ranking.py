@@ -131,6 +131,10 @@ class Ranking:
         """Ranks of the models by label: "2", or "2–3" for all that the seeds leave possible."""
         return {name: f"{best}" if best == worst else f"{best}–{worst}" for name, (best, worst) in self._ranks.items()}
 
+    def rank_of(self, entry):
+        """The best and the worst possible rank of an entry, a pair of ints; None where it has no rank."""
+        return self._ranks.get(entry.label)
+
     def best(self):
         """Labels of the models that may be the best."""
         return [name for name, (best, _) in self._ranks.items() if best == 1]

@@ -138,6 +138,28 @@ def rejected(p, models, at):
     return found
 
 
+def holm(p):
+    """Adjusted p-values of Holm's step-down (1979), of tests that have nothing to do with one another's hypotheses.
+
+    Args:
+        p: array `(tests,)`.
+
+    Returns:
+        array `(tests,)`, which may exceed 1.
+
+    Example:
+
+    >>> from keras_genzoo.benchmark import ranks
+    >>> ranks.holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return adjusted
+
+
 def different(values):
     """Which pairs of models differ by more than the noise of their seeds, bool `(..., pairs)`, see `p_values`."""
     models, seeds = values.shape[-2:]

@@ -54,7 +54,7 @@ def interval(values, kind=None):
     >>> from keras_genzoo.benchmark import rounding
     >>> mean, low, high = rounding.interval([0.9, 0.95, 0.99], "share")
     >>> round(mean, 4), round(low, 4), high
-    (0.9467, 0.8346, 1.0)
+    (0.9467, 0.8347, 1.0)
     """
     import scipy.stats
 

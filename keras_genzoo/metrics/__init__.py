@@ -3,7 +3,7 @@
 from keras_genzoo.metrics.classes import inception_score, mode_count, per_class_frechet
 from keras_genzoo.metrics.extrapolation import Extrapolation, frechet_infinity
 from keras_genzoo.metrics.features import FeatureExtractor, default_features, get, inception_features, names, score_name
-from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, frechet_distance
+from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, bootstrap_deviation, frechet_distance
 from keras_genzoo.metrics.inception import fetch as fetch_inception
 from keras_genzoo.metrics.kernel import KernelDistance, kernel_distance, kernel_interval, polynomial_mmd
 from keras_genzoo.metrics.memorisation import (
@@ -27,6 +27,7 @@ __all__ = [
     "Memorisation",
     "SampleMetrics",
     "authenticity",
+    "bootstrap_deviation",
     "data_copying",
     "default_features",
     "density_coverage",
