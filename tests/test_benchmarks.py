@@ -302,6 +302,7 @@ def test_two_digits_of_the_uncertainty_decide_the_digits_of_the_mean(mean, half,
 def test_an_interval_that_is_not_symmetric_shows_both_ends():
     assert rounding.uncertain(9.94, 2.79, 35.46).replace("\u00a0", " ") == "9.9 (2.8 to 35.5)"
     assert rounding.uncertain(0.98, 0.93, 1.0).replace("\u00a0", " ") == "0.980 (0.930 to 1.000)"
+    assert rounding.uncertain(0.006, 0.0, 0.0125).replace("\u00a0", " ") == "0.0060 (0.0000 to 0.0125)"  # and never less than 0
     assert rounding.uncertain(5.0, None, None) == "5.00"
 
 

@@ -100,7 +100,7 @@ def _why_not(ranking, before, other, after, key):
         return ", ".join(f"{name.replace('_', ' ')} {ranking.terms.get(name)} and {other.terms.get(name)}" for name in differing)
     for table, entry in ((ranking, before), (other, after)):
         if reason := table.why_unranked(entry):
-            return reason
+            return reason[0] + f" ({reason[1]})" * bool(reason[1])
     counts = len(before.values(key)), len(after.values(key))
     if min(counts) < ranks.LEAST_SEEDS:
         return f"{counts[0]} and {counts[1]} seeds with {key}, and {ranks.LEAST_SEEDS} are needed"

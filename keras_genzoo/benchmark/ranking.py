@@ -85,34 +85,37 @@ class Ranking:
         if not dimension or n >= dimension or not kernel:
             return self.distance_name, []
         note = (
-            f"Ranked by {kernel[0]}: {n} images are fewer than the {dimension} features, so {self.distance_name} is biased "
-            f"upwards and is shown without ranks."
+            f"Ordered and ranked by {kernel[0]}: {n} images are fewer than the {dimension} features, so {self.distance_name} is "
+            f"biased upwards and is shown without ranks."
         )
         return kernel[0], [note]
 
     def why_unranked(self, entry):
-        """Why a model's entry has no rank of its own, in words; None where it may have one."""
+        """Why a model's entry has no rank of its own: a reason and its details, texts; None where it may have one."""
         off = [each for row in entry.rows if (each := off_budget(row, self.settings))]
         features = self.terms.get("features")
         if entry.kind == "external" and self.settings.get("budget"):
-            return "it comes from elsewhere and had no budget of ours"
+            return "samples from elsewhere had no budget of ours", ""
         if entry.failed:
-            return f"{entry.failures()} seeds failed, and the mean of the others is not the recipe's"
+            return "the mean over surviving seeds is not the recipe's", f"{entry.failures()} seeds failed"
         if off:
-            missed = f"up to {max(off, key=lambda share: abs(share - 1)):.2f} of" if np.isfinite(off).all() else "not"
-            return f"its training took {missed} the planned seconds, and more than {OFF:.0%} off is another budget"
+            most = max(off, key=lambda share: abs(share - 1))
+            known = f"{most:.2f} of them" if math.isfinite(most) else ""
+            return f"training missed the planned seconds by more than {100 * OFF:.0f} %", known
         given = [str(value) for row in entry.rows for value in (row.get("hyperparameters") or {}).values()]
         if features and any(re.search(rf"(?<![\w-]){re.escape(features)}(?![\w-])", text) for text in given):
-            return f"it was trained on the features {features} of this table"
+            return f"a model that was trained on the features {features} has an advantage in them", ""
         if 0 < len(entry.values(self.by)) < len(entry.rows):
-            return f"{self.by} of some seeds is not finite"
+            return f"{self.by} of some seeds is not finite", ""
         return None
 
     def _rank(self):
         """Ranks by label, see `ranks`; what is missing for them goes to the notes."""
         models = [entry for entry in self.entries if not entry.control and (entry.values(self.by) or entry.failed)]
         apart = {entry.label: why for entry in models if (why := self.why_unranked(entry))}
-        self.notes += [f"{name} is not ranked: {why}." for name, why in apart.items()]
+        for reason in dict.fromkeys(reason for reason, _ in apart.values()):
+            names = [f"{name} ({more})" if more else name for name, (why, more) in apart.items() if why == reason]
+            self.notes.append(f"Not ranked, because {reason}: {', '.join(names)}.")
         models = [entry for entry in models if entry.label not in apart]
         counts = {entry.label: len(entry.values(self.by)) for entry in models}
         reason = ranks.why_none(counts)
@@ -146,18 +149,18 @@ class Ranking:
         if self.power is None:
             self.power = ranks.power(self.values)
         models, seeds = self.values.shape
-        found = self.power.found
+        five, three, error = (100 * each for each in (self.power.found[5], self.power.found[3], self.power.error))
         return [
             f"Ranks are all that {seeds} seeds leave possible, with 95 % for all {models} rows together. With these rows' "
-            f"deviations and {seeds} seeds, a difference of five standard deviations is found in {found[5]:.0%} of cases and one "
-            f"of three in {found[3]:.0%}; {self.power.error:.1%} of tables of equal models show a false order "
+            f"deviations and {seeds} seeds, a difference of five standard deviations is found in {five:.0f} % of cases and one "
+            f"of three in {three:.0f} %; {error:.1f} % of tables of equal models show a false order "
             f"({self.power.tables} simulated tables).",
             *self.notes,
         ]
 
-    def table(self, columns, controls, intervals, ranked=True):
-        """A data frame of texts, with controls, their ranks and intervals or without; columns, and controls, of which nothing is
-        known are left out. None where nothing is left."""
+    def table(self, columns, controls, intervals, ranked=True, failures=True):
+        """A data frame of texts, with controls, their ranks, failures and intervals or without; columns, and controls, of which
+        nothing is known are left out. None where nothing is left."""
         entries = [entry for entry in self.entries if controls or not entry.control]
         entries = [each for each in entries if not each.control or any(each.cell(c, intervals) != NOTHING for c in columns)]
         found = self.ranks() if controls and ranked else {}
@@ -167,7 +170,7 @@ class Ranking:
                 "family": entry.family,
                 **({"rank": found.get(entry.label, NOTHING)} if found else {}),
                 "runs": entry.runs(),
-                **({"failed": NOTHING if entry.control else entry.failures()} if controls and ranked else {}),
+                **({"failed": NOTHING if entry.control else entry.failures()} if controls and ranked and failures else {}),
                 **{column.title: entry.cell(column, intervals) for column in columns},
             }
             for entry in entries

@@ -80,7 +80,9 @@ def describe(folder, rows):
         scores = {key: value for entry in ranking.entries for row in entry.rows for key, value in row["scores"].items()}
         shown = {
             "Samples": ranking.table(tables.sample_columns(ranking.distance_name, scores), controls=True, intervals=True),
-            "Memory of training images": ranking.table(tables.memory_columns(scores), controls=True, intervals=True),
+            "Memory of training images": ranking.table(
+                tables.memory_columns(scores), controls=True, intervals=True, failures=False
+            ),
             "Reconstruction and likelihood": ranking.table(
                 tables.reconstruction_columns(scores), controls=True, intervals=True, ranked=False
             ),
@@ -162,8 +164,8 @@ def known_summary(row):
 
 def plain_markdown(value):
     """A text that Markdown shows as it is, in a cell of a table too."""
-    text = " ".join(str(value).split())
-    return re.sub(r"([\\`*|\[\]$])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*|$]|\](?=[(\[]))", r"\\\1", text)
 
 
 def markdown_table(table):

@@ -116,7 +116,8 @@ def uncertain(mean, low, high):
     places = decimals(half)
     if max(abs(half), abs(mean)) < 1e-4:  # as 1.2e-06: decimals would be noughts
         return f"{mean:.1e} ±\u00a0{half:.1e}"
-    if abs((high - mean) - (mean - low)) <= 0.2 * half:
+    skew, cut = abs((high - mean) - (mean - low)), low == 0 or high == 1
+    if skew <= (1e-9 if cut else 0.2) * half:
         return f"{fixed(mean, places)} ±\u00a0{fixed(half, places)}"
     places = decimals(min(high - mean, mean - low) or half)
     return f"{fixed(mean, places)} ({fixed(low, places)}\u00a0to\u00a0{fixed(high, places)})"

@@ -88,19 +88,22 @@ def bootstrap_deviation(real, generated, resamples=RESAMPLES, seed=0):
     n, dim = min(len(real), len(generated)), real.shape[1]
     if dim > MOST_BOOTSTRAPPED or n <= dim:
         return None
+    from threadpoolctl import threadpool_limits
+
     random, logs = np.random.default_rng(seed), []
     # Distances do not change with a common shift; without it sums of squares keep their digits.
     shift = real.mean(axis=0, dtype=np.float64)
     sides = [(np.asarray(each, np.float64) - shift) for each in (real, generated)]
-    for _ in range(resamples):
-        moments = []
-        for side in sides:
-            counts = np.bincount(random.integers(0, len(side), len(side)), minlength=len(side))
-            mean = counts @ side / len(side)
-            drawn = side * np.sqrt(counts)[:, None]
-            scatter = drawn.T @ drawn - len(side) * np.outer(mean, mean)
-            moments += [mean, scatter / (len(side) - 1)]
-        logs.append(np.log(max(frechet_distance(*moments), 1e-12)))
+    with threadpool_limits(1):  # where others compute, threads of small products wait for each other
+        for _ in range(resamples):
+            moments = []
+            for side in sides:
+                counts = np.bincount(random.integers(0, len(side), len(side)), minlength=len(side))
+                mean = counts @ side / len(side)
+                drawn = side * np.sqrt(counts)[:, None]
+                scatter = drawn.T @ drawn - len(side) * np.outer(mean, mean)
+                moments += [mean, scatter / (len(side) - 1)]
+            logs.append(np.log(max(frechet_distance(*moments), 1e-12)))
     return float(np.std(logs, ddof=1))
 
 
