@@ -194,12 +194,12 @@ def test_a_mean_over_survivors_is_not_ranked_and_failures_are_a_column():
     "change, why",
     [
         (
-            {"off_budget": True, "planned_s": 4.0, "train_s": 5.0},
-            "training missed the planned seconds by more than 10 %: c (1.25 of them)",
+            {"off_budget": True, "actual_s": 6.25, "train_s": 5.0},
+            "training missed its budget of seconds by more than 10 %: c (1.25 of it)",
         ),
         (
             {"budget": 4.0, "train_s": 5.0},
-            "training missed the planned seconds by more than 10 %: c (1.25 of them)",
+            "training missed its budget of seconds by more than 10 %: c (1.25 of it)",
         ),  # of an earlier version
         ({"kind": "external"}, "samples from elsewhere had no budget of ours: c."),
         (
@@ -207,7 +207,7 @@ def test_a_mean_over_survivors_is_not_ranked_and_failures_are_a_column():
             "a model that was trained on the features f has an advantage in them: c.",
         ),
         ({"hyperparameters": {"loss": "of", "width": None}}, None),
-        ({"off_budget": False, "planned_s": 5.0, "train_s": 5.6}, None),
+        ({"off_budget": False, "actual_s": 5.2, "train_s": 9.0}, None),
     ],
 )
 def test_rows_that_may_not_be_ranked_are_shown_with_the_reason(change, why):
@@ -411,7 +411,7 @@ def test_more_failures_than_before_are_worse(tmp_path):
         (some("x", GOOD, n=50), "n real 100 and 50"),
         (some("x", GOOD[:2]), "3 and 2 seeds"),
         (some("x", GOOD, environment={"device": "GPU"}), "device CPU and GPU"),
-        (some("x", GOOD, train_s=9.0), "training missed the planned seconds by more than 10 % (1.80 of them)"),
+        (some("x", GOOD, train_s=9.0), "training missed its budget of seconds by more than 10 % (1.80 of it)"),
         (some("w", GOOD), "no finished row of the same name"),
     ],
 )

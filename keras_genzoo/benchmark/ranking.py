@@ -36,10 +36,10 @@ def terms_of_budget(row, settings):
 
 
 def off_budget(row, settings):
-    """By which factor a training missed its seconds, None where it is within the tolerance or has no such budget."""
-    planned = row.get("planned_s") or row.get("budget", settings.get("budget"))
-    actual = row.get("actual_s") or row.get("train_s")
-    share = actual / planned if planned and actual else None
+    """By which factor a training missed its budget, None where it is within the tolerance or has no budget of seconds."""
+    budget = row.get("budget", settings.get("budget"))
+    actual = row.get("actual_s") or row.get("train_s")  # of earlier versions without the fit of a prior
+    share = actual / budget if budget and actual else None
     if "off_budget" in row:
         return (share or math.nan) if row["off_budget"] else None
     return share if row["kind"] == "recipe" and share and abs(share - 1) > OFF else None
@@ -100,8 +100,8 @@ class Ranking:
             return "the mean over surviving seeds is not the recipe's", f"{entry.failures()} seeds failed"
         if off:
             most = max(off, key=lambda share: abs(share - 1))
-            known = f"{most:.2f} of them" if math.isfinite(most) else ""
-            return f"training missed the planned seconds by more than {100 * OFF:.0f} %", known
+            known = f"{most:.2f} of it" if math.isfinite(most) else ""
+            return f"training missed its budget of seconds by more than {100 * OFF:.0f} %", known
         given = [str(value) for row in entry.rows for value in (row.get("hyperparameters") or {}).values()]
         if features and any(re.search(rf"(?<![\w-]){re.escape(features)}(?![\w-])", text) for text in given):
             return f"a model that was trained on the features {features} has an advantage in them", ""

@@ -70,6 +70,23 @@ def _literal(value):
     return repr(value)
 
 
+def planned(row):
+    """What was planned for a recipe, in words; None for rows of earlier versions.
+
+    Args:
+        row: dict, finished. Its `plan` has `steps` and, for a budget of seconds, `seconds_per_step` and `prior_s`.
+    """
+    plan = row.get("plan")
+    if not plan:
+        return None
+    parts = [f"{plan['steps']:,} steps"]
+    if plan.get("seconds_per_step"):
+        parts.append(f"of {1000 * plan['seconds_per_step']:.3g} ms")
+    if plan.get("prior_s"):
+        parts.append(f"and {plan['prior_s']:.3g} s for the fit of the prior")
+    return " ".join(parts)
+
+
 def unfinished(rows, asked):
     """What is missing of a folder's runs, in one sentence; None where nothing is, or nobody knows what was wanted.
 

@@ -115,6 +115,7 @@ def describe(folder, rows):
             "seed": row["seed"],
             "control": entry.control,
             "summary": row.get("summary") or known_summary(row),
+            "planned": repeat.planned(row),
             "commands": repeat.commands(entry.rows, folder.settings),
             "pictures": {
                 name: str(files / f"{name}.png")

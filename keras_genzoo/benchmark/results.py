@@ -6,8 +6,8 @@ from pathlib import Path
 
 from keras_genzoo.core.files import locked, read_json, replacing
 
+PROTOCOL = 1  # the version of docs/benchmark.md: what a row's numbers depend on beside its settings
 ASKED = "asked.json"  # how many seeds of which rows are wanted
-PROTOCOL = 1  # of docs/benchmark.md; rows of earlier versions have none, which counts as 0
 
 
 class FolderError(Exception):

@@ -129,7 +129,7 @@ def table_of_trials(rows, name, sign):
 
 
 def confirmed(search):
-    """The table of the winner beside the default, or None where they have not been trained again."""
+    """The table of the winner beside the default and sentences on its ranks; None where they have not been trained again."""
     if not (search.folder / "confirm" / "results.jsonl").exists():
         return None
     folder = Folder(search.folder / "confirm")
@@ -137,4 +137,4 @@ def confirmed(search):
     if not found:
         return None
     columns = tables.sample_columns(found[0].distance_name, found[0].entries[0].rows[0]["scores"])
-    return found[0].table(columns, controls=True, intervals=True)
+    return found[0].table(columns, controls=True, intervals=True), found[0].explained()

@@ -104,6 +104,7 @@ COST_COLUMNS = [
     Column("parameters", ("params",), whole=True),
     Column("steps", ("steps",), whole=True),
     Column("planned s", ("planned_s",)),
+    Column("actual s", ("actual_s",)),
     Column("training FLOPs", ("train_flops",), power=True),
     Column("FLOPs a sample", ("sample_flops",), power=True),
     Column("train images/s", ("train_images_per_s",)),
@@ -145,7 +146,7 @@ class Entry:
         if key == "seed_deviation":
             logs = np.log([value for value in self.values(self.distance_name) if value > 0])
             return [float(logs.std(ddof=1))] if len(logs) > 1 and not self.control else []
-        found = [{**row, **(row.get("scores") or {})}.get(key) for row in self.rows]
+        found = [{**(row.get("plan") or {}), **row, **(row.get("scores") or {})}.get(key) for row in self.rows]
         return [value for value in found if isinstance(value, (int, float)) and np.isfinite(value)]
 
     def mean(self, key):
