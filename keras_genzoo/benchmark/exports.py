@@ -150,7 +150,7 @@ def _latex_table(ranking, index, count):
             r"% \usepackage{booktabs,graphicx}",
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{Ordered by {escaped(ranking.by)}{number} ({escaped(terms)}).{bold} {escaped(notes)}{cite}}}",
+            rf"  \caption{{Ordered by {escaped(ranking.by)}{number}.{bold}{cite}}}",
             r"  \resizebox{\linewidth}{!}{%",
             rf"  \begin{{tabular}}{{ll{'r' * (len(titles) - 2)}}}",
             r"    \toprule",
@@ -159,6 +159,8 @@ def _latex_table(ranking, index, count):
             *(f"    {line}" for line in body),
             r"    \bottomrule",
             r"  \end{tabular}}",
+            r"  \par\medskip\footnotesize\raggedright",
+            f"  {escaped(notes)} Compared by: {escaped(terms)}.",
             r"\end{table}",
             "",
         ]

@@ -114,7 +114,7 @@ def describe(folder, rows):
             "label": entry.label,
             "seed": row["seed"],
             "control": entry.control,
-            "summary": row.get("summary") or known_summary(row),
+            "summary": " ".join(filter(None, (row.get("summary") or known_summary(row), known_budget(row)))),
             "planned": repeat.planned(row),
             "commands": repeat.commands(entry.rows, folder.settings),
             "pictures": {
@@ -161,6 +161,15 @@ def known_summary(row):
     if row["kind"] == "control":
         return controls.SUMMARIES.get(row["recipe"], "")
     return gz.recipes.RECIPES[row["recipe"]].summary if row["recipe"] in gz.recipes.RECIPES else ""
+
+
+def known_budget(row):
+    """What is known of the budget of samples from elsewhere, in a sentence; "" of other rows."""
+    known = row.get("external") or {}
+    parts = [f"{known['parameters']:,} parameters"] if known.get("parameters") else []
+    parts += [f"{known['seconds']:,g} s of training"] if known.get("seconds") else []
+    parts += [f"on {known['device']}"] if known.get("device") else []
+    return f"Known of its budget: {', '.join(parts)}." if parts else ""
 
 
 def plain_markdown(value):
