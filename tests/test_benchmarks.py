@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from keras_genzoo.benchmark import controls, tables
+from keras_genzoo.benchmark import controls, ranking, rounding, tables
+from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.report import write_report
 from keras_genzoo.benchmark.results import Folder, FolderError
 from keras_genzoo.benchmark.running import ending
@@ -269,9 +270,48 @@ def test_two_processes_cannot_add_to_one_folder(tmp_path):
 
 def test_interval_is_students():
     # t of 2 degrees of freedom at 97.5 % is 4.3027 (any table); the standard deviation of 1, 2, 3 is 1.
-    mean, half = tables.interval([1.0, 2.0, 3.0])
-    assert mean == 2 and half == pytest.approx(4.3027 / np.sqrt(3), rel=1e-4)
-    assert tables.interval([5.0]) == (5.0, None)
+    half = 4.3027 / np.sqrt(3)
+    assert rounding.interval([1.0, 2.0, 3.0]) == (2, pytest.approx(2 - half, rel=1e-4), pytest.approx(2 + half, rel=1e-4))
+    assert rounding.interval([5.0]) == (5.0, None, None)
+    # Of distances the same on the log scale.
+    found = rounding.interval(np.exp([1.0, 2.0, 3.0]), rounding.POSITIVE)
+    assert found == pytest.approx(np.exp([2, 2 - half, 2 + half]), rel=1e-3)
+
+
+def test_intervals_stay_where_scores_can_lie():
+    assert rounding.interval([0.99, 0.9], rounding.SHARE)[1:] == (pytest.approx(0.3733, abs=1e-3), 1)
+    assert rounding.interval([0.01, 0.1], rounding.SHARE)[1] == 0
+    assert rounding.interval([10, 6], rounding.COUNT)[1] == 0
+    assert rounding.interval([0.0, 0.3], rounding.POSITIVE)[1] == 0  # a copy's distance to the nearest training image
+    assert rounding.interval([0.0, 0.3])[1] < 0  # an unbiased kernel distance may be negative
+    names = ("FD_inf[f]", "precision", "auroc[noise]", "modes", "KD[f]", "bits_per_dim[iw64]")
+    assert [rounding.possible(name) for name in names] == ["positive", "share", "share", "count", None, None]
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [
+        (12.3432, 0.5631, "12.34 ± 0.56"),
+        (12.3432, 0.0996, "12.34 ± 0.10"),
+        (12.3432, 0.09949, "12.343 ± 0.099"),
+        (12345.6, 563.0, "12,350 ± 560"),
+        (12345.6, 17.2, "12,346 ± 17"),
+        (12345.6, 9.96, "12,346 ± 10"),
+        (-0.00123, 0.0004567, "-0.00123 ± 0.00046"),
+        (3.0, 14.2, "3 ± 14"),
+        (2.1e-6, 3.3e-7, "2.1e-06 ± 3.3e-07"),
+        (5.0, 0.0, "5.00"),
+    ],
+)
+def test_two_digits_of_the_uncertainty_decide_the_digits_of_the_mean(mean, half, text):
+    assert rounding.uncertain(mean, mean - half, mean + half).replace("\u00a0", " ") == text
+
+
+def test_an_interval_that_is_not_symmetric_shows_both_ends():
+    assert rounding.uncertain(9.94, 2.79, 35.46).replace("\u00a0", " ") == "9.9 (2.8 to 35.5)"
+    assert rounding.uncertain(0.98, 0.93, 1.0).replace("\u00a0", " ") == "0.980 (0.930 to 1.000)"
+    assert rounding.uncertain(0.006, 0.0, 0.0125).replace("\u00a0", " ") == "0.0060 (0.0000 to 0.0125)"  # and never less than 0
+    assert rounding.uncertain(5.0, None, None) == "5.00"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +327,7 @@ def test_interval_is_students():
     ],
 )
 def test_numbers_are_shown_by_three_digits(value, text):
-    assert tables.number(value) == text
+    assert rounding.number(value) == text
 
 
 def test_a_ranking_puts_controls_and_means_over_seeds_in_their_place():
@@ -298,13 +338,14 @@ def test_a_ranking_puts_controls_and_means_over_seeds_in_their_place():
         a_row("vae", seed=1, distance=11.0),
         a_row("autoencoder", distance=50.0),
     ]
-    (ranking,) = tables.rankings(rows)
+    (ranking,) = rankings(rows)
     table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
     assert list(table["name"]) == ["real train images (control)", "vae", "pixel Gaussian (control)", "autoencoder"]
-    # t of 1 degree of freedom is 12.706; the standard error of 9 and 11 is 1.
-    assert list(table["FD[f]"]) == ["0.500", "10.0 ±\u00a012.7", "40.0", "50.0"]
-    assert list(table["in % of pixel Gaussian"]) == ["1.25", "25.0 ±\u00a031.8", "100", "125"]
-    assert list(table["runs"]) == ["1", "2", "1", "1"]
+    # The geometric mean of 9 and 11 is 9.95; t of 1 degree of freedom is 12.706, the standard error of their logarithms 0.1003.
+    assert list(table["FD[f]"]) == ["0.500", "9.9 (2.8\u00a0to\u00a035.6)", "40.0", "50.0"]
+    assert list(table["in % of pixel Gaussian"]) == ["1.25", "25 (7\u00a0to\u00a089)", "100", "125"]
+    assert list(table["deviation over seeds, %"]) == ["–", "14.2", "–", "–"]
+    assert list(table["runs"]) == ["1", "2", "1", "1"] and list(table["failed"]) == ["–", "0 of 2", "–", "0 of 1"]
     assert "sharpness, data 1" not in table  # nothing stands in it
     assert ranking.table(tables.memory_columns(rows[0]["scores"]), controls=True, intervals=True) is None
 
@@ -314,7 +355,7 @@ def test_estimates_that_err_in_a_models_favour_say_so_and_have_a_column_of_their
     bound["scores"]["bits_per_dim[iw64]"] = 3.0
     estimate["scores"] |= {"bits_per_dim[ais]": 2.0, "log_prob[ais]": -1500.0, "log_prob_error[ais]": 0.25}
     energy["scores"] |= {"auroc[noise]": 1.0, "auroc[emoji32]": 0.75, "chain_steps": 100, "chain_ess": 2.5}
-    (ranking,) = tables.rankings([bound, estimate, energy])
+    (ranking,) = rankings([bound, estimate, energy])
     scores = bound["scores"] | estimate["scores"] | energy["scores"]
     table = ranking.table(tables.reconstruction_columns(scores), controls=False, intervals=True).set_index("name")
     assert dict(table.loc["vae"])["bits/dim [iw64]"] == "3.00"
@@ -333,24 +374,12 @@ def test_estimates_that_err_in_a_models_favour_say_so_and_have_a_column_of_their
     }
 
 
-def test_ranks_that_intervals_over_seeds_do_not_separate_are_ties():
-    distances = {"a": (1.0, 1.01), "b": (2.0, 2.2), "c": (2.3, 2.31), "d": (9.0, 9.01), "e": (2.2,)}
-    rows = [a_row(name, seed=seed, distance=each) for name, pair in distances.items() for seed, each in enumerate(pair)]
-    (ranking,) = tables.rankings([*rows, a_row("real train images", distance=0.1, kind="control")])
-    # Half intervals, 12.706 standard errors: 0.06, 1.3, 0.06 and 0.06; one run alone has none.
-    assert ranking.ranks() == {"a": "1–2", "b": "1–3", "c": "2–3", "d": "4"}
-    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
-    assert dict(zip(table["name"], table["rank"], strict=True))["e"] == tables.NOTHING
-    (single,) = tables.rankings([row for row in rows if row["seed"] == 0])
-    assert single.ranks() == {}
-
-
 def test_scores_of_other_features_or_numbers_of_images_are_never_ranked_together():
     rows = [a_row("vae"), a_row("gan", n=50), a_row("autoencoder")]
     clean = a_row("flow")
     clean["scores"]["resize"] = "bicubic"
-    assert [len(ranking.entries) for ranking in tables.rankings([*rows, clean])] == [2, 1, 1]
-    assert [[entry.label for entry in ranking.entries] for ranking in tables.rankings(rows)] == [["vae", "autoencoder"], ["gan"]]
+    assert [len(ranking.entries) for ranking in rankings([*rows, clean])] == [2, 1, 1]
+    assert [[entry.label for entry in ranking.entries] for ranking in rankings(rows)] == [["vae", "autoencoder"], ["gan"]]
 
 
 # The report
@@ -367,10 +396,10 @@ def test_report_of_rows_shows_them_and_needs_nothing_else(tmp_path):
         folder.add(row)
     page = write_report(folder).read_text()
     assert "&lt;b&gt;ran&lt;/b&gt; out of memory" in page  # and is no markup
-    assert "10.0 ±\u00a012.7" in page and "95 % t interval" in page and "a processor" in page
+    assert "9.9 (2.8\u00a0to\u00a035.6)" in page and "95 % t interval" in page and "a processor" in page
     assert self_contained(page)
     text = (tmp_path / "report.md").read_text()
-    assert "| vae " in text and "- autoencoder, seed 0, failed: <b>ran</b> out of memory" in text
+    assert "| vae " in text and "- autoencoder, seed 0, failed: &lt;b>ran&lt;/b> out of memory" in text
     assert all((tmp_path / path).exists() for path in re.findall(r"\]\((.+?)\)", text))
 
 
@@ -605,7 +634,7 @@ def test_samples_of_others_are_scored_as_the_rows_of_the_folder_are(settings, tm
     assert second["scores"]["n_generated"] == 12 and second["samples"]["count"] == 40 and first["params"] == 7
     assert first["external"] == {"parameters": 7, "seconds": 3600, "device": "8 V100", "note": "of their repository"}
     assert first["data"] == data.record and (folder.files(first) / "samples.png").exists()
-    assert tables.comparable(first) == tables.comparable(second)
+    assert ranking.terms(first) == ranking.terms(second)
     write_report(folder)
     assert "StyleGAN2 (theirs)" in (folder.path / "report.md").read_text()
 
@@ -813,7 +842,12 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
     }
     assert folder.settings == expected
     ((yardsticks, *each), timeout, anyway) = jobs[0]
-    assert timeout == 7 and anyway and [run["recipe"] for run in yardsticks] == list(controls.CONTROLS)
+    assert (
+        timeout == 7
+        and anyway
+        and [(run["recipe"], run["seed"]) for run in yardsticks]
+        == [(name, seed) for seed in (0, 1) for name in controls.CONTROLS]
+    )
     assert [(run["recipe"], run["seed"], run["overrides"]) for (run,) in each] == [
         *(("vae", seed, {}) for seed in (0, 1)),
         *(("gan", seed, {"width": 6}) for seed in (0, 1)),
@@ -915,8 +949,10 @@ def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, co
     monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda folder, jobs, *rest: asked.append(jobs) or [])
     result = invoke(*command, "--out", finished[1], "--seeds", 2)
     assert result.exit_code == 0, result.output
-    assert "5 of 8 rows are in" in result.output
-    assert [(run["recipe"], run["seed"]) for (run,) in asked[0]] == [("dense_autoencoder", 1), ("vae", 0), ("vae", 1)]
+    assert "5 of 12 rows are in" in result.output  # a second draw of each control is missing too
+    yardsticks, *others = asked[0]
+    assert [(run["recipe"], run["seed"]) for run in yardsticks] == [(name, 1) for name in controls.CONTROLS]
+    assert [(run["recipe"], run["seed"]) for (run,) in others] == [("dense_autoencoder", 1), ("vae", 0), ("vae", 1)]
     other = invoke(*command, "--out", finished[1], "--batch-size", 8)
     assert other.exit_code == 2 and "is of other settings (batch_size 16 there and 8 here)" in other.output
     assert len(asked) == 1
@@ -930,8 +966,8 @@ def test_report_of_a_run_shows_every_row_and_needs_no_other_file(finished, tmp_p
     for name in (*controls.CONTROLS, "dense_autoencoder", "vae (learning_rate=1e+30)", "FD[fashion-cnn]"):
         assert name in page
     assert "FloatingPointError: the training loss became" in page
-    # Samples of four controls and pairs of one, four pictures of the model; a curve and two plots.
-    assert page.count("data:image/png") == 9 and page.count("data:image/svg") == 3
+    # Samples of four controls and pairs of one, four pictures of the model; a curve and three plots.
+    assert page.count("data:image/png") == 9 and page.count("data:image/svg") == 4
     table = page[page.index("<h2>Reconstruction and likelihood") : page.index("<h2>Cost")]
     assert "PCA of 16 components (control)" in table and "pixel Gaussian" not in table
 

@@ -261,6 +261,21 @@ def test_few_images_are_warned_about_with_the_way_out():
         distance.result()
 
 
+def test_the_bootstrap_finds_how_far_the_distance_moves_with_other_images(random):
+    def drawn():
+        return random.normal(size=(400, 3)), 1 + random.normal(size=(500, 3))
+
+    def distance(real, generated):
+        return metrics.frechet_distance(*(moment for each in (real, generated) for moment in (each.mean(axis=0), np.cov(each.T))))
+
+    true = np.std([np.log(distance(*drawn())) for _ in range(300)], ddof=1)
+    found = [metrics.bootstrap_deviation(*drawn(), seed=seed) for seed in range(10)]
+    assert np.mean(found) == pytest.approx(true, rel=0.25)
+    assert metrics.bootstrap_deviation(*drawn(), seed=1) != metrics.bootstrap_deviation(*drawn(), seed=2)
+    assert metrics.bootstrap_deviation(np.zeros((300, 257)), np.zeros((300, 257))) is None  # too dear
+    assert metrics.bootstrap_deviation(np.zeros((5, 5)), np.zeros((9, 5))) is None  # no full rank
+
+
 def test_sample_scores_carry_all_that_a_table_stores():
     real, train = noise(200), noise(300, seed=1)
     scores = metrics.SampleMetrics(real, train, PixelMeans(), subsets=3, k_pr=2)(train[:150])
@@ -268,7 +283,7 @@ def test_sample_scores_carry_all_that_a_table_stores():
         *("FD[rows]", "FD_inf[rows]", "fd_inf_r2", "KD[rows]", "kd_low", "kd_high", "kd_subsets", "kd_subset_size"),
         *("precision", "recall", "k_pr", "density", "coverage", "k_dc", "n_real", "n_generated", "features_dim"),
         *("nearest_train[rows]", "train_ratio", "authenticity", "data_copying", "n_train"),
-        *("features", "features_hash", "resize"),
+        *("features", "features_hash", "resize", "fd_bootstrap"),
     }
     assert (scores["n_real"], scores["n_generated"], scores["n_train"], scores["kd_subset_size"]) == (200, 150, 300, 150)
     assert (scores["k_pr"], scores["k_dc"], scores["features_hash"]) == (2, 5, "none")
@@ -298,6 +313,7 @@ def test_sample_scores_are_those_of_each_function_with_the_settings_given(random
         infinity = metrics.frechet_infinity(real, generated)
         expected = {
             "FD[some]": metrics.frechet_distance(*moments),
+            "fd_bootstrap": metrics.bootstrap_deviation(real, generated),
             name: metrics.kernel_distance(real, generated, normalise=normalise, **kernel),
             **dict(zip(("precision", "recall"), metrics.precision_recall(real, generated, 2), strict=True)),
             **dict(zip(("density", "coverage"), metrics.density_coverage(real, generated, 4), strict=True)),

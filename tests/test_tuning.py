@@ -545,8 +545,13 @@ def test_the_largest_is_the_best_where_that_is_asked_for_and_is_confirmed_beside
     assert not failed and folder.settings | expected | {"n": None, "features": "fashion-cnn"} == folder.settings
     ((runs, timeout),) = jobs
     assert timeout == 9 and [(run["seed"], run["overrides"]) for (run,) in runs] == [
-        (seed, overrides) for seed in (0, 1) for overrides in (search.hypermodel.fixed, best["hyperparameters"])
+        (seed, overrides) for seed in (1, 2) for overrides in (search.hypermodel.fixed, best["hyperparameters"])
     ]
+    scores = {"FD[f]": 2.0, "features": "f", "n_real": 9, "n_generated": 9}
+    for (run,) in runs:
+        folder.add({**run, "status": "ok", "scores": scores, "distance_name": "FD[f]", "environment": {}})
+    page = searches.write_report(search).read_text()
+    assert "No ranks: 2 seeds a row cannot tell luck from merit" in page and "2.00" in page
 
 
 def test_all_trials_failing_is_one_sentence(data, tmp_path, monkeypatch, answers):

@@ -8,12 +8,12 @@ from pathlib import Path
 from keras_genzoo import data as data_module
 from keras_genzoo import metrics, recipes
 from keras_genzoo.benchmark import controls, running
-from keras_genzoo.benchmark.results import Folder, FolderError
+from keras_genzoo.benchmark.results import PROTOCOL, Folder, FolderError
 from keras_genzoo.core import devices, plugins
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.data.loading import absolute
 
-__all__ = ["ArgumentError", "Folder", "FolderError", "choose_recipes", "run"]
+__all__ = ["PROTOCOL", "ArgumentError", "Folder", "FolderError", "choose_recipes", "run"]
 
 LEAST = 6  # images that can be compared
 
@@ -128,6 +128,7 @@ def run(
     folder = Folder.create(out, settings)
     rows = _rows(chosen, seeds, overrides, imports)
     with folder.lock():
+        folder.ask(rows)
         missing = folder.missing(rows)
         if len(missing) < len(rows):
             print(f"{len(rows) - len(missing)} of {len(rows)} rows are in {out} already.")
@@ -191,8 +192,9 @@ def _checked_features(features, data, data_dir, channels):
 
 
 def _rows(chosen, seeds, overrides, imports):
-    """What a finished folder holds: a control or a recipe with a seed each."""
-    rows = [{"kind": "control", "recipe": name, "family": "control", "overrides": {}, "seed": 0} for name in controls.CONTROLS]
+    """What a finished folder holds: a control or a recipe with a seed each, of controls as many draws as models have seeds."""
+    control = {"kind": "control", "family": "control", "overrides": {}}
+    rows = [{**control, "recipe": name, "seed": seed} for seed in range(seeds) for name in controls.CONTROLS]
     for name in chosen:
         row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family, "overrides": overrides.get(name, {})}
         rows += [{**row, "seed": seed, "imports": imports} for seed in range(seeds)]

@@ -64,7 +64,7 @@ class PrincipalComponents:
 
 
 def real_images(images, n, seed):
-    """Training images drawn without repetition, and the rest."""
+    """Training images drawn without repetition, and the rest; `seed` is an int or several."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images[order[:n]], images[order[n:]]
 
@@ -74,7 +74,7 @@ def real_images(images, n, seed):
 CONTROLS = {
     # The floor: as near as images of the same kind come. A real image's neighbour is sought among the others.
     "real train images": real_images,
-    "copy of training images": lambda images, n, seed: (real_images(images, n, seed + 1)[0], images),
+    "copy of training images": lambda images, n, seed: (real_images(images, n, (seed, 1))[0], images),
     "pixel Gaussian": lambda images, n, seed: (pixel_gaussian(images, n, seed), images),
     "PCA of 16 components": lambda images, n, seed: (PrincipalComponents(images).sample(n, seed), images),
 }

@@ -15,6 +15,7 @@ STYLE = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "svg.hashsalt": "keras_genzoo",
+    "text.parse_math": False,  # names of users may hold dollars
 }
 
 
@@ -31,7 +32,9 @@ def drawn(draw, width=6.4, height=3.6):
         figure = Figure((width, height), layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        for axis in (axes.xaxis, axes.yaxis):
+        for axis, least in ((axes.xaxis, axes.dataLim.minposx), (axes.yaxis, axes.dataLim.minposy)):
+            if axis.get_scale() == "log" and not math.isfinite(least):
+                getattr(axes, f"set_{axis.axis_name}scale")("linear")  # nothing is above 0
             if axis.get_scale() == "log":
                 axis.set_major_formatter(Plain())
                 axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
@@ -51,12 +54,12 @@ def learning_curve(curve):
     """Training and validation loss against seconds of training."""
 
     def draw(axes):
-        seconds = [point["seconds"] for point in curve]
-        axes.plot(seconds, [point["loss"] for point in curve], label="train")
-        axes.plot(seconds, [point["val_loss"] for point in curve], label="validation", linestyle="--")
+        for key, title, style in (("loss", "train", "-"), ("val_loss", "validation", "--")):
+            known = [(point["seconds"], point[key]) for point in curve if None not in (point["seconds"], point.get(key))]
+            axes.plot(*(zip(*known, strict=True) if known else ((), ())), label=title, linestyle=style)
         # The first segment's loss dwarfs what follows.
-        later = sorted(point[key] for point in curve[1:] for key in ("loss", "val_loss"))
-        if len(later) > 4:
+        later = sorted(point[key] for point in curve[1:] for key in ("loss", "val_loss") if point.get(key) is not None)
+        if len(later) > 4 and later[0] < later[-1]:
             margin = 0.1 * (later[-1] - later[0])
             axes.set_ylim(later[0] - margin, later[-1] + margin)
         axes.set(xlabel="seconds of training", ylabel="loss")
@@ -70,7 +73,8 @@ def distance_against_time(entries, colours, name):
     def draw(axes):
         for entry in entries:
             for index, row in enumerate(entry.rows):
-                points = [(point["seconds"], point["distance"]) for point in row["curve"] if point.get("distance") is not None]
+                points = [(point["seconds"], point["distance"]) for point in row.get("curve", ()) if point.get("distance")]
+                points = [point for point in points if point[0] is not None]
                 if points:
                     title = entry.label if index == 0 else None
                     axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colours[entry.label], label=title)
@@ -81,11 +85,21 @@ def distance_against_time(entries, colours, name):
 
 def distance_against_speed(ranking, colours):
     """Distance on the test split against images sampled a second; controls as lines."""
+    return distance_against_cost(ranking, colours, "sample_images_per_s", "images sampled a second, 256 at a time")
+
+
+def distance_against_flops(ranking, colours):
+    """Distance on the test split against floating-point operations of training; controls as lines."""
+    return distance_against_cost(ranking, colours, "train_flops", "floating-point operations of training")
+
+
+def distance_against_cost(ranking, colours, key, title):
+    """Distance on the test split against a cost, of rows that tell it; controls as lines."""
     name = ranking.distance_name
 
     def draw(axes):
         for entry in ranking.entries:
-            distance, speed = entry.mean(name), entry.mean("sample_images_per_s")
+            distance, cost = entry.mean(name), entry.mean(key)
             if distance is None or distance <= 0 or entry.label == "copy of training images":
                 continue  # the copy's line would lie on that of the floor
             if entry.control:
@@ -93,9 +107,9 @@ def distance_against_speed(ranking, colours):
                 axes.annotate(
                     entry.label, (1, distance), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="gray"
                 )
-            elif speed:
-                axes.plot(speed, distance, "o", color=colours[entry.label], label=entry.label)
-        axes.set(xlabel="images sampled a second, 256 at a time", ylabel=f"{name}, test split", xscale="log", yscale="log")
+            elif cost:
+                axes.plot(cost, distance, "o", color=colours.get(entry.label, "black"), label=entry.label)
+        axes.set(xlabel=title, ylabel=f"{name}, test split", xscale="log", yscale="log")
 
     return drawn(draw)
 
@@ -105,7 +119,7 @@ def distance_against_evaluations(points, name):
 
     def draw(axes):
         for sampler in dict.fromkeys(point["sampler"] for point in points):
-            line = [point for point in points if point["sampler"] == sampler and point["distance"] is not None]
+            line = [point for point in points if point["sampler"] == sampler and point["distance"]]
             axes.plot([p["evaluations"] for p in line], [p["distance"] for p in line], marker="o", markersize=3, label=sampler)
         axes.set(xlabel="network calls an image", ylabel=f"{name}, test split", xscale="log", yscale="log")
 

@@ -1,12 +1,14 @@
 """The report: `report.html`, which needs no other file and no network, and `report.md` beside the pictures."""
 
 import base64
+import re
 from pathlib import Path
 
 from matplotlib import colormaps
 
 import keras_genzoo as gz
-from keras_genzoo.benchmark import controls, plots, tables
+from keras_genzoo.benchmark import controls, plots, repeat, tables
+from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.results import FolderError, label
 from keras_genzoo.core.files import replacing
 
@@ -30,6 +32,7 @@ def write_report(folder):
         raise FolderError(f"{folder.path} holds no results yet; `genzoo benchmark run --out {folder.path}` makes some.")
     page = describe(folder, rows)
     environment = environment_of_templates()
+    environment.filters |= {"plain": plain_markdown, "markdown": markdown_table}
     environment.filters["data_uri"] = lambda path: data_uri(folder.path / path)
     try:
         for path, svg in page["plots"].items():
@@ -58,8 +61,10 @@ def environment_of_templates():
 def describe(folder, rows):
     """Everything that the templates show, as a dict."""
     finished = [row for row in rows if row["status"] == "ok"]
-    ranked = tables.rankings(finished)
-    entries = [entry for ranking in ranked for entry in ranking.entries]
+    asked = folder.asked()
+    ranked = rankings(rows, folder.settings, asked)
+    # A label may stand in several tables; it is shown once.
+    entries = list({entry.label: entry for ranking in reversed(ranked) for entry in reversed(ranking.entries)}.values())[::-1]
     models = [entry for entry in entries if not entry.control]
     palette = colormaps["tab10"].colors
     colours = {entry.label: palette[index % len(palette)] for index, entry in enumerate(sorted(models, key=lambda e: e.label))}
@@ -71,11 +76,13 @@ def describe(folder, rows):
 
     parts = []
     for index, ranking in enumerate(ranked):
-        here = [entry for entry in ranking.entries if not entry.control]
+        here = [entry for entry in ranking.entries if entry.kind == "recipe" and entry.rows]
         scores = {key: value for entry in ranking.entries for row in entry.rows for key, value in row["scores"].items()}
         shown = {
             "Samples": ranking.table(tables.sample_columns(ranking.distance_name, scores), controls=True, intervals=True),
-            "Memory of training images": ranking.table(tables.memory_columns(scores), controls=True, intervals=True),
+            "Memory of training images": ranking.table(
+                tables.memory_columns(scores), controls=True, intervals=True, failures=False
+            ),
             "Reconstruction and likelihood": ranking.table(
                 tables.reconstruction_columns(scores), controls=True, intervals=True, ranked=False
             ),
@@ -84,61 +91,100 @@ def describe(folder, rows):
         }
         part = {
             "terms": ranking.terms,
-            "distance": ranking.distance_name,
+            "by": ranking.by,
+            "why": ranking.why,
+            "notes": ranking.explained(),
             "tables": {title: table for title, table in shown.items() if table is not None},
         }
         if here:
             time = plots.distance_against_time(here, colours, ranking.distance_name)
             part["time"] = plot(f"distance-time-{index}", time)
             part["speed"] = plot(f"distance-speed-{index}", plots.distance_against_speed(ranking, colours))
+            if any(entry.mean("train_flops") for entry in here):
+                part["flops"] = plot(f"distance-flops-{index}", plots.distance_against_flops(ranking, colours))
         parts.append(part)
 
     sections = []
     for entry in entries:
+        if not entry.rows:
+            continue
         row = min(entry.rows, key=lambda row: row["seed"])
         files = folder.files(row).relative_to(folder.path)
         section = {
             "label": entry.label,
             "seed": row["seed"],
             "control": entry.control,
-            "summary": controls.SUMMARIES[entry.label] if entry.control else row.get("summary") or known_summary(row["recipe"]),
+            "summary": " ".join(filter(None, (row.get("summary") or known_summary(row), known_budget(row)))),
+            "planned": repeat.planned(row),
+            "commands": repeat.commands(entry.rows, folder.settings),
             "pictures": {
                 name: str(files / f"{name}.png")
                 for name in ("samples", "reconstructions", "interpolations", "walks")
                 if (folder.path / files / f"{name}.png").exists()
             },
         }
-        if not entry.control:
+        if row.get("curve"):
             section["curve"] = plot(f"{files.name}-curve", plots.learning_curve(row["curve"]))
-            if row.get("sweep"):
-                section["sweep_n"] = row["sweep_n"]
-                svg = plots.distance_against_evaluations(row["sweep"], row["distance_name"])
-                section["sweep"] = plot(f"{files.name}-sweep", svg)
+        if row.get("sweep"):
+            section["sweep_n"] = row["sweep_n"]
+            svg = plots.distance_against_evaluations(row["sweep"], row["distance_name"])
+            section["sweep"] = plot(f"{files.name}-sweep", svg)
         sections.append(section)
 
     seeds = max((len(entry.rows) for entry in models), default=0)
-    environments = list({str(row["environment"]): row["environment"] for row in finished}.values())
+    environments = list({str(row["environment"]): row["environment"] for row in finished if row.get("environment")}.values())
     return {
         "settings": {key: value for key, value in folder.settings.items() if value is not None},
         "environments": environments,
         "machines": sorted({machine(each) for each in environments}),
         "curve_n": next((row["curve_n"] for row in finished if row.get("curve_n")), None),
-        "dates": sorted({row["started"][:10] for row in rows}),
+        "dates": sorted({row["started"][:10] for row in rows if row.get("started")}),
+        "protocols": sorted({row.get("protocol", 0) for row in finished}),
+        "planned": max((count for name, count in asked.items() if name not in controls.CONTROLS), default=seeds),
+        "unfinished": repeat.unfinished(rows, asked),
         "parts": parts,
-        "failed": [{"label": label(row), "seed": row["seed"], "reason": row["reason"]} for row in rows if row["status"] != "ok"],
+        "failed": [
+            {"label": label(row), "seed": row["seed"], "reason": row.get("reason") or "unknown"}
+            for row in rows
+            if row["status"] != "ok"
+        ],
         "sections": sections,
         "seeds": seeds,
-        "reading": reading(folder.settings, finished, ranked[0]) if ranked else [],
+        "reading": reading(ranked[0]) if ranked else [],
         "plots": drawn,
     }
 
 
-def known_summary(name):
-    """Of a recipe whose row has none, as rows of earlier versions; "" of one that is not known here: a report imports nothing."""
-    return gz.recipes.RECIPES[name].summary if name in gz.recipes.RECIPES else ""
+def known_summary(row):
+    """Of a control, or of a recipe whose row has none, as rows of earlier versions; "" of what is not known here: a report
+    imports nothing."""
+    if row["kind"] == "control":
+        return controls.SUMMARIES.get(row["recipe"], "")
+    return gz.recipes.RECIPES[row["recipe"]].summary if row["recipe"] in gz.recipes.RECIPES else ""
 
 
-def reading(settings, finished, ranking):
+def known_budget(row):
+    """What is known of the budget of samples from elsewhere, in a sentence; "" of other rows."""
+    known = row.get("external") or {}
+    parts = [f"{known['parameters']:,} parameters"] if known.get("parameters") else []
+    parts += [f"{known['seconds']:,g} s of training"] if known.get("seconds") else []
+    parts += [f"on {known['device']}"] if known.get("device") else []
+    return f"Known of its budget: {', '.join(parts)}." if parts else ""
+
+
+def plain_markdown(value):
+    """A text that Markdown shows as it is, in a cell of a table too."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*|$]|\](?=[(\[]))", r"\\\1", text)
+
+
+def markdown_table(table):
+    """A data frame of texts as a table of Markdown, whatever stands in its cells."""
+    table = table.map(plain_markdown).rename(columns=plain_markdown)
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def reading(ranking):
     """Paragraphs that tell a reader what the numbers mean."""
     terms, name = ranking.terms, ranking.distance_name
     paragraphs = [
@@ -164,22 +210,20 @@ def reading(settings, finished, ranking):
         "downwards, so they err in the model's favour, and rank with each other alone. AUROC is how well a model's energies tell "
         "other images (emoji, in gray where the data are; noise) from test images: 1 is always, 0.5 not at all, less that others "
         "are taken for likelier. Effective draws are what the energies along a chain amount to in independent draws.",
-        "A budget is seconds of training; compilation, validation, the fit of a prior over codes and scoring are not in it. "
+        "A budget is seconds of training; compilation, validation and scoring are not in it. The number of steps is planned "
+        "beforehand from timed steps. A training that comes out more than a tenth off its seconds is shown and not ranked. "
         "Speeds are of warm calls, a median of several.",
+        "± is half the 95 % t interval of the mean over seeds; where it is not symmetric both ends are shown. Scores that are "
+        "positive are taken on the log scale, so their means are geometric. The deviation over seeds is that of a training; the "
+        "deviation over images is that of the score of one trained model, by bootstrap over test and generated images. Models "
+        "whose scores cannot be told apart share their ranks.",
     ]
-    if settings["budget"]:
-        seconds = [row["train_s"] for row in finished if row.get("train_s")]
-        off = max((abs(each / settings["budget"] - 1) for each in seconds), default=0)
-        paragraphs[-1] += (
-            f" The number of steps is fixed beforehand from timed steps; training came out up to {off:.0%} off the budget. "
-            f"Much more than a tenth means that the machine was busy with other things: repeat the runs."
-        )
     return paragraphs
 
 
 def machine(environment):
-    device = "" if environment["device"] == "CPU" else f"{environment['device']}, "
-    return f"{device}{environment['cpu']}, {environment['cores']} cores"
+    known = [environment.get("device"), environment.get("cpu"), f"{environment.get('cores', '?')} cores"]
+    return ", ".join(str(each) for each in known if each not in (None, "CPU"))
 
 
 def data_uri(path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_genzoo.core.files import locked, read_json, replacing, to_json
 
 PROTOCOL = 1  # the version of docs/benchmark.md: what a row's numbers depend on beside its settings
+ASKED = "asked.json"  # how many seeds of which rows are wanted
 
 
 class FolderError(Exception):
@@ -64,6 +65,22 @@ class Folder:
     def lock(self):
         """A context in which other processes cannot add results."""
         return locked(self.path, FolderError, f"another process is adding results to {self.path}")
+
+    def ask(self, runs):
+        """Note which runs are wanted, beside those that were wanted before."""
+        wanted, seeds = self.asked() if self.results.exists() else {}, {}
+        for run in runs:
+            seeds.setdefault(label(run), set()).add(run["seed"])
+        wanted |= {name: max(len(found), wanted.get(name, 0)) for name, found in seeds.items()}
+        with replacing(self.path / ASKED) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+
+    def asked(self):
+        """How many seeds of each label are wanted, a dict; of folders of earlier versions an empty one."""
+        try:
+            return read_json(self.path / ASKED)
+        except ValueError as error:
+            raise FolderError(str(error)) from None
 
     def rows(self):
         """The results so far, a dict a run."""

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 
 from keras_genzoo import recipes, tuning
-from keras_genzoo.benchmark import plots, tables
+from keras_genzoo.benchmark import plots, rounding, tables
+from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.report import environment_of_templates
 from keras_genzoo.benchmark.results import Folder, FolderError
 from keras_genzoo.benchmark.running import run_all
@@ -63,9 +64,12 @@ def confirm(search, seeds, timeout=None):
     name = search.hypermodel.name
     row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family, "imports": search.imports}
     each = [{**row, "overrides": overrides} for overrides in (search.hypermodel.fixed, best["hyperparameters"])]
-    rows = [{**row, "seed": seed} for seed in range(seeds) for row in each]
+    # The search's own seed chose the winner: another look at it would be lucky again.
+    first = search.hypermodel.seed + 1
+    rows = [{**row, "seed": seed} for seed in range(first, first + seeds) for row in each]
     folder = Folder.create(search.folder / "confirm", settings)
     with folder.lock():
+        folder.ask(rows)
         return folder, run_all(folder, [[row] for row in folder.missing(rows)], timeout)
 
 
@@ -116,21 +120,21 @@ def table_of_trials(rows, name, sign):
     for row in sorted(rows, key=score):
         results = row["results"] or {}
         state = row["reason"] or ("ended after a third" if results.get("stopped") else row["status"])
-        line = {"trial": row["trial"], name: tables.number(results[name]) if name in results else tables.NOTHING}
+        line = {"trial": row["trial"], name: rounding.number(results[name]) if name in results else tables.NOTHING}
         line |= {key: f"{value:.3g}" if isinstance(value, float) else str(value) for key, value in row["hyperparameters"].items()}
         for key, title in (("steps", "steps"), ("parameters", "parameters"), ("sample_seconds", "s for 256 samples")):
-            line[title] = tables.number(results[key], whole=key != "sample_seconds") if key in results else tables.NOTHING
+            line[title] = rounding.number(results[key], whole=key != "sample_seconds") if key in results else tables.NOTHING
         lines.append(line | {"state": state})
     return pd.DataFrame(lines).fillna(tables.NOTHING)
 
 
 def confirmed(search):
-    """The table of the winner beside the default, or None where they have not been trained again."""
+    """The table of the winner beside the default and sentences on its ranks; None where they have not been trained again."""
     if not (search.folder / "confirm" / "results.jsonl").exists():
         return None
-    rows = [row for row in Folder(search.folder / "confirm").rows() if row["status"] == "ok"]
-    if not rows:
+    folder = Folder(search.folder / "confirm")
+    found = rankings(folder.rows(), folder.settings, folder.asked())
+    if not found:
         return None
-    ranking = tables.rankings(rows)[0]
-    columns = tables.sample_columns(ranking.distance_name, rows[0]["scores"])
-    return ranking.table(columns, controls=True, intervals=True)
+    columns = tables.sample_columns(found[0].distance_name, found[0].entries[0].rows[0]["scores"])
+    return found[0].table(columns, controls=True, intervals=True), found[0].explained()

@@ -1,16 +1,13 @@
-"""From result rows to tables: means over seeds with their intervals, ranked by distance, controls in their place."""
+"""The columns of tables, and what a recipe's runs show in them."""
 
 import dataclasses
-import math
 import re
 
 import numpy as np
-import pandas as pd
-import scipy.stats
 
+from keras_genzoo.benchmark import rounding
 from keras_genzoo.benchmark.results import label
 
-GAUSSIAN = "pixel Gaussian"
 NOTHING = "–"
 
 
@@ -23,12 +20,14 @@ class Column:
         keys: names of the numbers in it, of a row or of its scores; several are shown as "a / b".
         scale: float. What the numbers are multiplied by. Defaults to 1.
         whole: bool. Whether the numbers are counts, shown in full. Defaults to False.
+        power: bool. Whether the numbers are so large that they are shown by powers of ten. Defaults to False.
     """
 
     title: str
     keys: tuple
     scale: float = 1.0
     whole: bool = False
+    power: bool = False
 
 
 def starting(scores, *prefixes):
@@ -45,6 +44,8 @@ def sample_columns(distance, scores):
     return [
         Column(distance, (distance,)),
         Column("in % of pixel Gaussian", ("percent",)),
+        Column("deviation over seeds, %", ("seed_deviation",), scale=100),
+        Column("deviation over images, %", ("fd_bootstrap",), scale=100),
         *named(scores, "FD_inf", "FID_inf"),
         *named(scores, "KD", "KID"),
         *named(scores, "IS"),
@@ -102,6 +103,10 @@ def reconstruction_columns(scores):
 COST_COLUMNS = [
     Column("parameters", ("params",), whole=True),
     Column("steps", ("steps",), whole=True),
+    Column("planned s", ("planned_s",)),
+    Column("actual s", ("actual_s",)),
+    Column("training FLOPs", ("train_flops",), power=True),
+    Column("FLOPs a sample", ("sample_flops",), power=True),
     Column("train images/s", ("train_images_per_s",)),
     Column("train s", ("train_s",)),
     Column("compile s", ("compile_s",)),
@@ -114,41 +119,50 @@ COST_COLUMNS = [
 ]
 
 
-def interval(values):
-    """Mean and half the width of its 95 % t interval; None for the width of a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, None
-    return mean, float(scipy.stats.t.ppf(0.975, len(values) - 1) * scipy.stats.sem(values))
-
-
-def number(value, whole=False):
-    """Three significant digits, and thousands apart; counts in full."""
-    if whole or value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:#.3g}".rstrip(".") if abs(value) >= 1e-4 else f"{value:.1e}"
-
-
-@dataclasses.dataclass
 class Entry:
-    """All finished runs of one recipe or control that may be compared: a line of the table."""
+    """All runs of one recipe or control that may be compared: a line of the table.
 
-    rows: list
+    Args:
+        rows: list of finished rows.
+        failed: list of rows of the same runs that failed.
+        planned: int or None. How many seeds were asked for.
 
-    def __post_init__(self):
-        first = self.rows[0]
-        self.label, self.family, self.control = label(first), first["family"], first["kind"] == "control"
-        self.distance_name = first["distance_name"]
+    Attributes:
+        label, name, family, kind: strs; the name is the label, with what it is where it is no recipe.
+        control: bool.
+        distance_name: str or None, as "FD[fashion-cnn]".
+    """
+
+    def __init__(self, rows, failed=(), planned=None):
+        self.rows, self.failed, self.planned = rows, list(failed), planned
+        first = (self.rows or self.failed)[0]
+        self.label, self.family, self.kind = label(first), first["family"], first["kind"]
+        self.control = self.kind == "control"
+        self.name = self.label if self.kind == "recipe" else f"{self.label} ({self.kind})"
+        self.distance_name = first.get("distance_name") if self.rows else None
 
     def values(self, key):
-        found = [{**row, **row["scores"]}.get(key) for row in self.rows]
-        return [value for value in found if isinstance(value, (int, float))]
+        """The finite numbers of that name, of rows or of their scores, a list of at most one a seed."""
+        if key == "seed_deviation":
+            logs = np.log([value for value in self.values(self.distance_name) if value > 0])
+            return [float(logs.std(ddof=1))] if len(logs) > 1 and not self.control else []
+        found = [{**(row.get("plan") or {}), **row, **(row.get("scores") or {})}.get(key) for row in self.rows]
+        return [value for value in found if isinstance(value, (int, float)) and np.isfinite(value)]
 
     def mean(self, key):
         values = self.values(key)
-        return float(np.mean(values)) if values else None
+        return rounding.centre(values, rounding.possible(key)) if values else None
+
+    def runs(self):
+        """How many seeds have ended, of how many, where more were asked for."""
+        ended = len(self.rows) + len(self.failed)
+        return f"{ended} of {self.planned}" if self.planned and self.planned > ended else f"{ended}"
+
+    def failures(self):
+        return f"{len(self.failed)} of {len(self.rows) + len(self.failed)}"
 
     def cell(self, column, intervals):
+        """The text of a column, with the interval over seeds or without."""
         texts = [self._text(key, column, intervals) for key in column.keys]
         return " /\u00a0".join(texts) if any(text != NOTHING for text in texts) else NOTHING
 
@@ -156,83 +170,8 @@ class Entry:
         values = [value * column.scale for value in self.values(key)]
         if not values:
             return NOTHING
-        mean, half = interval(values)
-        text = number(mean, column.whole)
-        return f"{text} ±\u00a0{number(half, column.whole)}" if intervals and half else text
-
-
-def comparable(row):
-    """What must be equal for two distances to be compared."""
-    scores = row["scores"]
-    return tuple((key, scores.get(key)) for key in ("features", "features_hash", "resize", "n_real", "n_generated"))
-
-
-@dataclasses.dataclass
-class Ranking:
-    """Entries whose scores compare, nearest to the data first; what cannot sample comes last.
-
-    Attributes:
-        terms: dict of what they were compared by.
-        entries: list of `Entry`.
-        distance_name: str, as "FD[fashion-cnn]".
-    """
-
-    terms: dict
-    entries: list
-
-    def __post_init__(self):
-        self.distance_name = next((e.distance_name for e in self.entries if e.distance_name), "FD")
-        worst = lambda entry: math.inf if entry.mean(self.distance_name) is None else entry.mean(self.distance_name)  # noqa: E731
-        self.entries.sort(key=worst)
-        ceiling = [entry.mean(self.distance_name) for entry in self.entries if entry.label == GAUSSIAN]
-        for entry in self.entries if ceiling else ():
-            for row in entry.rows:
-                if row["scores"].get(self.distance_name) is not None:
-                    row["percent"] = 100 * row["scores"][self.distance_name] / ceiling[0]
-
-    def ranks(self):
-        """Ranks of the models by label: "2", or "2–3" for a tie, all that the 95 % intervals over seeds leave possible."""
-        bounds = {}
-        for entry in self.entries:
-            values = entry.values(self.distance_name)
-            if not entry.control and len(values) > 1:
-                mean, half = interval(values)
-                bounds[entry.label] = mean - half, mean + half
-        ranks = {}
-        for label_, (low, high) in bounds.items():
-            best = 1 + sum(other_high < low for _, other_high in bounds.values())
-            worst = len(bounds) - sum(other_low > high for other_low, _ in bounds.values())
-            ranks[label_] = f"{best}" if best == worst else f"{best}–{worst}"
-        return ranks
-
-    def table(self, columns, controls, intervals, ranked=True):
-        """A data frame of texts, with controls, their ranks and intervals or without; columns, and controls, of which nothing is
-        known are left out. None where nothing is left."""
-        entries = [entry for entry in self.entries if controls or not entry.control]
-        entries = [each for each in entries if not each.control or any(each.cell(c, intervals) != NOTHING for c in columns)]
-        ranks = self.ranks() if controls and ranked else {}
-        lines = [
-            {
-                "name": f"{entry.label} (control)" if entry.control else entry.label,
-                "family": entry.family,
-                **({"rank": ranks.get(entry.label, NOTHING)} if ranks else {}),
-                "runs": str(len(entry.rows)),
-                **{column.title: entry.cell(column, intervals) for column in columns},
-            }
-            for entry in entries
-        ]
-        table = pd.DataFrame(lines)
-        titles = [column.title for column in columns]
-        empty = [title for title in titles if lines and (table[title] == NOTHING).all()]
-        if not lines or len(empty) == len(titles):
-            return None
-        return table.drop(columns=empty if (table["runs"] != "1").any() else [*empty, "runs"])
-
-
-def rankings(rows):
-    """Group finished rows: one `Ranking` for each way of comparing, the largest first."""
-    groups = {}
-    for row in rows:
-        groups.setdefault(comparable(row), {}).setdefault(label(row), []).append(row)
-    found = [Ranking(dict(terms), [Entry(rows) for rows in group.values()]) for terms, group in groups.items()]
-    return sorted(found, key=lambda ranking: -len(ranking.entries))
+        kind = rounding.COUNT if column.whole else rounding.possible(key)
+        mean, low, high = rounding.interval(values, kind)
+        if column.power:
+            return f"{mean:.2e}"
+        return rounding.uncertain(mean, low, high) if intervals and low != high else rounding.number(mean, column.whole)

@@ -1,4 +1,4 @@
-"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | add | report | list."""
+"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | add | report | compare | list."""
 
 import re
 
@@ -163,16 +163,25 @@ def confirm(ctx, folder, seeds, timeout, device, imports):
 
 @main.command()
 @click.argument("folder", type=FOLDER)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["html", "markdown", "csv", "json", "latex"]),
+    default="html",
+    help="html and markdown are the page, csv and json its numbers, latex its tables and their BibTeX.",
+)
 @click.pass_context
-def report(ctx, folder):
+def report(ctx, folder, kind):
     """Write report.html, which opens from disk and needs no other file, into FOLDER: of a benchmark, beside report.md, or of a
     search by `genzoo tune`.
 
     \b
-    Example:
+    Examples:
       genzoo benchmark report runs/first
+      genzoo benchmark report runs/first --format latex
     """
     try:
+        from keras_genzoo.benchmark import exports
         from keras_genzoo.benchmark.report import write_report
     except ImportError as error:
         raise click.UsageError(f"the report needs {error.name}; pip install 'keras_genzoo[report]'.", ctx) from None
@@ -182,12 +191,47 @@ def report(ctx, folder):
         if (folder / "search.json").exists():
             from keras_genzoo.benchmark import searches
 
+            if kind != "html":
+                raise FolderError(f"{folder} is a search, whose report is html alone; leave --format out.")
             click.echo(f"Wrote {searches.write_report(searches.read_search(folder))}.")
-            return
-        page = write_report(Folder(folder))
+        elif kind in ("html", "markdown"):
+            click.echo(f"Wrote {write_report(Folder(folder))} and report.md beside it.")
+        else:
+            click.echo(f"Wrote {' and '.join(str(path) for path in exports.write(Folder(folder), kind))}.")
     except FolderError as error:
         raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
-    click.echo(f"Wrote {page} and report.md beside it.")
+
+
+@main.command()
+@click.argument("before", type=FOLDER)
+@click.argument("after", type=FOLDER)
+@click.option("--score", help="Name of a score, as mse or KD[fashion-cnn].  [default: the one that ranks]")
+@click.pass_context
+def compare(ctx, before, after, score):
+    """Tell what got better or worse from the results in BEFORE to those in AFTER, beyond the noise of their seeds.
+
+    Exit code 0: nothing got worse; 1: something did; 2: the folders cannot be compared, with the reason.
+
+    \b
+    Example:
+      genzoo benchmark compare runs/main runs/branch
+    """
+    try:
+        from keras_genzoo.benchmark.compare import compare as compare_folders
+    except ImportError as error:
+        raise click.UsageError(f"compare needs {error.name}; pip install 'keras_genzoo[report]'.", ctx) from None
+    from keras_genzoo.benchmark.results import Folder, FolderError
+
+    try:
+        found = compare_folders(Folder(before), Folder(after), score)
+    except FolderError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="BEFORE AFTER") from None
+    click.echo(f"{found.score}, before and after:")
+    for line in found.lines:
+        click.echo(f"  {line['label']}: {line['before']}, {line['after']}: {line['verdict']}")
+    for sentence in found.skipped:
+        click.echo(sentence, err=True)
+    raise SystemExit(1 if found.worse else 0)
 
 
 main.add_command(add)

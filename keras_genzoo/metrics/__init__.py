@@ -3,7 +3,13 @@
 from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, per_class_frechet, within_classes
 from keras_genzoo.metrics.extrapolation import Extrapolation, frechet_infinity
 from keras_genzoo.metrics.features import FeatureExtractor, default_features, get, inception_features, names, score_name
-from keras_genzoo.metrics.frechet import FrechetDistance, GaussianStatistics, enough, frechet_distance
+from keras_genzoo.metrics.frechet import (
+    FrechetDistance,
+    GaussianStatistics,
+    bootstrap_deviation,
+    enough,
+    frechet_distance,
+)
 from keras_genzoo.metrics.inception import fetch as fetch_inception
 from keras_genzoo.metrics.kernel import KernelDistance, kernel_distance, kernel_interval, polynomial_mmd
 from keras_genzoo.metrics.memorisation import (
@@ -29,6 +35,7 @@ __all__ = [
     "Reference",
     "SampleMetrics",
     "authenticity",
+    "bootstrap_deviation",
     "class_count",
     "data_copying",
     "default_features",

@@ -92,6 +92,54 @@ def _eigenvalues_of_product(sigma1, sigma2):
         return np.linalg.eigvalsh(root @ sigma2 @ root)
 
 
+RESAMPLES = 20  # a deviation of so few is known to 16 %
+MOST_BOOTSTRAPPED = 256  # features: of 10,000 images and 128 features it takes 0.6 s on one core, and four times that here
+
+
+def bootstrap_deviation(real, generated, resamples=RESAMPLES, seed=0):
+    """Standard deviation of the logarithm of the Frechet distance over draws of the images (Efron 1979, the bootstrap).
+
+    Both sets are resampled with replacement. The result tells how far the distance of one trained model would move with other
+    images of the same number; it knows nothing of another training. Where the distance is about that of equal distributions,
+    resampling inflates it, and the deviation comes out too small.
+
+    Args:
+        real, generated: arrays of features `(n, dim)`.
+        resamples: int. Defaults to 20.
+        seed: int. Of the resampling. Defaults to 0.
+
+    Returns:
+        float, or None with more than 256 features, for which it takes too long, or with no more images than features.
+
+    Example:
+
+    >>> random = np.random.default_rng(0)
+    >>> deviation = gz.metrics.bootstrap_deviation(random.normal(size=(500, 3)), 1 + random.normal(size=(500, 3)))
+    >>> 0.02 < deviation < 0.12
+    True
+    """
+    n, dim = min(len(real), len(generated)), real.shape[1]
+    if dim > MOST_BOOTSTRAPPED or n <= dim:
+        return None
+    from threadpoolctl import threadpool_limits
+
+    random, logs = np.random.default_rng(seed), []
+    # Distances do not change with a common shift; without it sums of squares keep their digits.
+    shift = real.mean(axis=0, dtype=np.float64)
+    sides = [(np.asarray(each, np.float64) - shift) for each in (real, generated)]
+    with threadpool_limits(1):  # where others compute, threads of small products wait for each other
+        for _ in range(resamples):
+            moments = []
+            for side in sides:
+                counts = np.bincount(random.integers(0, len(side), len(side)), minlength=len(side))
+                mean = counts @ side / len(side)
+                drawn = side * np.sqrt(counts)[:, None]
+                scatter = drawn.T @ drawn - len(side) * np.outer(mean, mean)
+                moments += [mean, scatter / (len(side) - 1)]
+            logs.append(np.log(max(frechet_distance(*moments), 1e-12)))
+    return float(np.std(logs, ddof=1))
+
+
 class GaussianStatistics:
     """Mean and covariance of a stream of features, in float64 and in memory that does not grow with it.
 

@@ -9,7 +9,7 @@ from keras_genzoo.core.images import check_images
 from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, nearest_classes, within_classes
 from keras_genzoo.metrics.extrapolation import POINTS, frechet_infinity
 from keras_genzoo.metrics.features import check_pair, extract, get, score_name, settings_of
-from keras_genzoo.metrics.frechet import GaussianStatistics, statistics_distance
+from keras_genzoo.metrics.frechet import GaussianStatistics, bootstrap_deviation, statistics_distance
 from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
 from keras_genzoo.metrics.memorisation import Memorisation
 from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
@@ -47,6 +47,7 @@ def sample_scores(
         dict. With X standing for the name of the features, and FID, KID, IS for Inception's:
             `FD[X]`, and with 30 generated images, at least four times as many as features, `FD_inf[X]` and `fd_inf_r2`: the
             distance, its extrapolation and how well a line fits that.
+            `fd_bootstrap`: the standard deviation of the distance's logarithm over draws of images (`bootstrap_deviation`).
             `KD[X]` (`KD_normalised[X]`), `kd_subsets`, `kd_subset_size`, and with 20 images `kd_low`, `kd_high`: the distance
             and the 95 % interval of its mean over disjoint blocks.
             `precision`, `recall`, `k_pr`, `density`, `coverage`, `k_dc`, `n_real`, `n_generated`.
@@ -89,6 +90,8 @@ def sample_scores(
         "kd_subsets": subsets,
         "kd_subset_size": min(subset_size, len(real), len(generated)),
     }
+    deviation = bootstrap_deviation(real, generated)
+    scores |= {} if deviation is None else {"fd_bootstrap": deviation}
     n = min(len(real), len(generated))
     if n >= 2 * BLOCKS:
         _, scores["kd_low"], scores["kd_high"] = kernel_interval(real, generated, BLOCKS, normalise=normalise)
