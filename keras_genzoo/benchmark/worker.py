@@ -233,7 +233,7 @@ def run_control(run, settings, data, folder, record, say):
     metrics = gz.metrics.SampleMetrics(data.test, others if len(others) else None, features=settings["features"])
     scores = metrics(images)
     shown = {"samples": images[:GRID]}
-    if run["recipe"] in controls.RECONSTRUCT:
+    if run["recipe"] in controls.RECONSTRUCT and run["seed"] == 0:  # which no draw changes
         model = controls.RECONSTRUCT[run["recipe"]](data.train)
         scores |= score_reconstructions(data.test, model.reconstruct(data.test), metrics)
         shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
