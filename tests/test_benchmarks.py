@@ -301,6 +301,7 @@ def test_intervals_stay_where_scores_can_lie():
         (3.0, 14.2, "3 ± 14"),
         (2.1e-6, 3.3e-7, "2.1e-06 ± 3.3e-07"),
         (5.0, 0.0, "5.00"),
+        (0.012, 2e-18, "0.0120"),  # equal values, up to rounding
     ],
 )
 def test_two_digits_of_the_uncertainty_decide_the_digits_of_the_mean(mean, half, text):

@@ -17,12 +17,13 @@ GAUSSIAN = "pixel Gaussian"
 DIMENSIONS = {"fashion-cnn": 128, "efficientnet-lite0": 1280, "inception": 2048, "inception-clean": 2048}
 
 
-def terms(row):
-    """What must be equal for the scores of two rows to be compared, a dict."""
+def terms(row, settings):
+    """What must be equal for the scores of two rows to be compared, a dict. Of images without a digest the name must do."""
     scores, images = row["scores"], (row.get("data") or {}).get("images") or {}
     compared = {key: scores.get(key) for key in ("features", "features_hash", "resize", "n_real", "n_generated")}
     digests = {f"{split} images": ((images.get(split) or {}).get("sha256") or "")[:12] or None for split in ("test", "train")}
-    return {**compared, **digests, "protocol": row.get("protocol", 0)}
+    name = None if any(digests.values()) else settings.get("data")
+    return {**compared, **digests, "data": name, "protocol": row.get("protocol", 0)}
 
 
 def terms_of_budget(row, settings):
@@ -203,12 +204,12 @@ def rankings(rows, settings=None, planned=None):
     finished = [row for row in rows if row["status"] == "ok" and row.get("scores")]
     models = [row for row in finished if row["kind"] == "recipe"]
     for row in models:
-        key = tuple(terms(row).items()), tuple(terms_of_budget(row, settings).items())
+        key = tuple(terms(row, settings).items()), tuple(terms_of_budget(row, settings).items())
         groups.setdefault(key, []).append(row)
     for row in finished:
         if row["kind"] == "recipe":
             continue
-        own = terms(row)
+        own = terms(row, settings)
         free = ("train images", "protocol") if row["kind"] == "external" else ()
         fits = [key for key in groups if all(own[name] == value for name, value in key[0] if name not in free)]
         for key in fits or [(tuple(own.items()), ())]:

@@ -108,7 +108,7 @@ def uncertain(mean, low, high):
     >>> rounding.uncertain(12.3432, 9.1, 16.7).replace("\\u00a0", " ")
     '12.3 (9.1 to 16.7)'
     """
-    if low is None or not high > low:
+    if low is None or high - low <= 1e-9 * abs(mean):  # of equal values rounding errors are left
         return number(mean)
     half = (high - low) / 2
     if not math.isfinite(half):
