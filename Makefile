@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-BUDGET ?= 30
-RECIPES ?= dense_autoencoder,autoencoder,vae,laplace_vae
+BUDGET ?= 15
+SEEDS ?= 3
+RECIPES ?= dense_autoencoder,vae,gan,flow_matching
 OUT ?= runs/benchmark
 
 # TensorFlow comes with CUDA where nvidia-smi lists a GPU. `make extras` shows the choice, EXTRAS=test,tuning overrides it.
@@ -64,7 +65,7 @@ wheel-check: install
 	bash scripts/check_wheel.sh $(BIN)/python
 
 benchmark: install
-	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --out $(OUT)
+	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --seeds $(SEEDS) --out $(OUT)
 	$(BIN)/python -m benchmarks report $(OUT)
 
 clean:
