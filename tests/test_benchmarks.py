@@ -635,7 +635,7 @@ def test_samples_of_others_are_scored_as_the_rows_of_the_folder_are(settings, tm
     assert second["scores"]["n_generated"] == 12 and second["samples"]["count"] == 40 and first["params"] == 7
     assert first["external"] == {"parameters": 7, "seconds": 3600, "device": "8 V100", "note": "of their repository"}
     assert first["data"] == data.record and (folder.files(first) / "samples.png").exists()
-    assert ranking.terms(first) == ranking.terms(second)
+    assert ranking.terms(first, folder.settings) == ranking.terms(second, folder.settings)
     write_report(folder)
     assert "StyleGAN2 (theirs)" in (folder.path / "report.md").read_text()
 
