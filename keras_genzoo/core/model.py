@@ -310,6 +310,10 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
             # Keras sums the gradients of the replicas.
             objective = optimizer.scale_loss(tf.reduce_mean(terms["loss"]) * weight)
         gradients = tape.gradient(objective, variables)
+        if any(gradient is not None for gradient in gradients):
+            # All of them before the first step: TensorFlow's dependency optimizer lets the update of a weight whose gradient is
+            # ready pass the reading of that weight by a penalty on the slope.
+            gradients = tf.tuple(gradients, control_inputs=[objective])
         norm = f"{networks[0]}_gradient_norm"
         if norm in self.diagnostics:
             scale = optimizer.scale_loss(tf.convert_to_tensor(weight))
