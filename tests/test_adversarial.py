@@ -1,5 +1,9 @@
 """Objectives, penalties and augmentations against the formulas of their papers; spectral norms against NumPy's."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -810,3 +814,29 @@ def test_two_replicas_play_as_one_device_does_with_the_whole_batch(objective, se
     np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
     for first, second in zip(weights, others, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+REPEATED = """
+import keras, numpy as np, tensorflow as tf
+import keras_genzoo as gz
+tf.config.experimental.enable_op_determinism()
+tf.config.threading.set_inter_op_parallelism_threads(4)
+images = np.random.default_rng(0).integers(0, 256, (48, 8, 8, 1), "uint8")
+model = gz.build("gan", (8, 8, 1), seed=0, jit_compile=False, width=8, steps_per_execution=3)
+variables = [*model.variables, *model.optimizer.variables, *model.critic_optimizer.variables]
+first = [variable.numpy().copy() for variable in variables]
+histories = []
+for _ in range(10):
+    keras.utils.set_random_seed(0)
+    for variable, value in zip(variables, first):
+        variable.assign(value.copy())
+    histories.append(model.fit(gz.data.load(images, batch_size=4, seed=0), epochs=12, verbose=0).history["penalty_loss"])
+assert all(history == histories[0] for history in histories), histories
+"""
+
+
+@pytest.mark.slow
+def test_no_weight_is_updated_before_the_penalty_of_its_step_has_read_it():
+    """In a process of its own, as users have it: those of the tests do one operation after another."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PYTEST_XDIST_WORKER")}
+    subprocess.run([sys.executable, "-c", REPEATED], check=True, env=environment)
