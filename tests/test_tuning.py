@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 import keras_genzoo as gz
-from keras_genzoo.benchmark import plots, searches
+from keras_genzoo.benchmark import planning, plots, running, searches
 from keras_genzoo.cli import main as genzoo
 from keras_genzoo.cli.benchmark import main as benchmarks
 from keras_genzoo.evaluation import SampleDistance
@@ -445,8 +445,8 @@ def test_a_trial_is_hopeless_where_it_is_worse_than_the_median_of_those_that_end
             (tmp_path / "trials" / f"trial_{index}").mkdir(parents=True, exist_ok=True)
             (tmp_path / "trials" / f"trial_{index}" / "rung.json").write_text(json.dumps({objective: sign * other}))
             (tmp_path / "trials" / f"trial_{index}" / "result.json").write_text("{}")
-        for running in ("trial_8", "trial_9"):  # the one that is judged, and one that has not ended
-            (tmp_path / "trials" / running).mkdir(parents=True, exist_ok=True)
+        for trial in ("trial_8", "trial_9"):  # the one that is judged, and one that has not ended
+            (tmp_path / "trials" / trial).mkdir(parents=True, exist_ok=True)
         (tmp_path / "trials" / "trial_8" / "rung.json").write_text(json.dumps({objective: sign * 100}))
         (tmp_path / "trials" / "trial_9" / "result.json").unlink(missing_ok=True)
         found = []
@@ -543,15 +543,43 @@ def test_the_largest_is_the_best_where_that_is_asked_for_and_is_confirmed_beside
     folder, failed = searches.confirm(search, seeds=2, timeout=9)
     expected = {"epochs": 1, "budget": None, "batch_size": best["batch_size"], "data": data, "image_size": [8, 8], "channels": 1}
     assert not failed and folder.settings | expected | {"n": None, "features": "fashion-cnn"} == folder.settings
-    ((runs, timeout),) = jobs
-    assert timeout == 9 and [(run["seed"], run["overrides"]) for (run,) in runs] == [
-        (seed, overrides) for seed in (1, 2) for overrides in (search.hypermodel.fixed, best["hyperparameters"])
-    ]
+    ((runs, timeout, anyway),) = jobs
+    assert (
+        timeout == 9
+        and not anyway
+        and [(run["seed"], run["overrides"]) for (run,) in runs]
+        == [(seed, overrides) for seed in (1, 2) for overrides in (search.hypermodel.fixed, best["hyperparameters"])]
+    )
     scores = {"FD[f]": 2.0, "features": "f", "n_real": 9, "n_generated": 9}
     for (run,) in runs:
         folder.add({**run, "status": "ok", "scores": scores, "distance_name": "FD[f]", "environment": {}})
     page = searches.write_report(search).read_text()
     assert "No ranks: 2 seeds a row cannot tell luck from merit" in page and "2.00" in page
+
+
+@pytest.mark.parametrize(
+    "broken, sentence",
+    [
+        ({"used_by_others": lambda: (1.5, "python (process 71)")}, "other processes use 1.5 of"),
+        (
+            {"wait_for_rest": lambda say: (_ for _ in ()).throw(running.Refused("the test images are others"))},
+            "images are others",
+        ),
+    ],
+)
+def test_a_confirmation_that_cannot_be_run_is_one_sentence(broken, sentence, data, tmp_path, monkeypatch, answers):
+    tuning.Search(tmp_path / "tune", hypermodel(), data, trials=2, budget=9.0).run()
+    monkeypatch.setattr(planning.wait_for_rest, "__defaults__", (0.0,))
+    for name, value in broken.items():
+        monkeypatch.setattr(planning, name, value)
+    result = CliRunner().invoke(genzoo, ["benchmark", "confirm", str(tmp_path / "tune"), "--device", "cpu"])
+    assert result.exit_code == 2 and sentence in " ".join(result.output.split()), (result.output, result.exception)
+    ran = []
+    monkeypatch.setattr(running, "run_job", lambda folder, job, *rest: ran.append(job))
+    assert (
+        CliRunner().invoke(genzoo, ["benchmark", "confirm", str(tmp_path / "tune"), "--device", "cpu", "--anyway"]).exit_code == 0
+    )
+    assert len(ran) == 6
 
 
 def test_all_trials_failing_is_one_sentence(data, tmp_path, monkeypatch, answers):

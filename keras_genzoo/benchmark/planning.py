@@ -12,7 +12,7 @@ BUSY = 0.1  # share of the cores that other processes may use while a plan is ma
 PATIENCE = 60.0  # seconds of waiting for them
 
 
-class Busy(Exception):
+class Busy(ValueError):
     """Other processes use the machine, in one sentence."""
 
 

@@ -111,7 +111,7 @@ def _true_at_most(models):
     """How many of the pairs' hypotheses can still be true when 0, 1, 2, ... of them are false.
 
     Equal models come in groups, and groups of sizes a, b, ... make a(a-1)/2 + b(b-1)/2 + ... true hypotheses, no other numbers
-    (Shaffer 1986, section 4).
+    (Shaffer 1986).
     """
     possible = [{0}, {0}]
     for size in range(2, models + 1):

@@ -21,7 +21,7 @@ OVERHEAD = 25.0  # seconds beside training, until a finished run shows how many
 UNKNOWN = 60.0  # seconds of training where no budget says
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """The data cannot be used, whatever the recipe, in one sentence."""
 
 

@@ -30,7 +30,7 @@ def read_search(path):
         raise FolderError(str(error)) from None
 
 
-def confirm(search, seeds, timeout=None):
+def confirm(search, seeds, timeout=None, anyway=False):
     """Train the default and the best of a search anew with several seeds, and score both on test images.
 
     The best of many trials owes some of its score to luck; what is left of it shows here.
@@ -39,6 +39,7 @@ def confirm(search, seeds, timeout=None):
         search: `tuning.Search` that has ended.
         seeds: int.
         timeout: float or None. Seconds after which a run is stopped.
+        anyway: bool. Plan steps for a budget of seconds though other processes use the cores. Defaults to False.
 
     Returns:
         `Folder` of the runs, and the list of those that failed.
@@ -70,7 +71,7 @@ def confirm(search, seeds, timeout=None):
     folder = Folder.create(search.folder / "confirm", settings)
     with folder.lock():
         folder.ask(rows)
-        return folder, run_all(folder, [[row] for row in folder.missing(rows)], timeout)
+        return folder, run_all(folder, [[row] for row in folder.missing(rows)], timeout, anyway)
 
 
 def write_report(search):

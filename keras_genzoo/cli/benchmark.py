@@ -39,6 +39,9 @@ class Override(click.ParamType):
         return recipe, argument, options.literal(text)
 
 
+anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds though other processes use the cores.")
+
+
 @main.command()
 @click.option("--recipes", default="all", help="As vae,autoencoder or family:vae or all.")
 @options.data
@@ -58,7 +61,7 @@ class Override(click.ParamType):
 @options.jit
 @click.option("--steps-per-execution", type=COUNT, help="Steps between returns to Python.  [default: the recipe's choice]")
 @click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
-@click.option("--anyway", is_flag=True, help="Plan a budget of seconds though other processes use the cores.")
+@anyway
 @options.imports
 @click.option("--out", type=FOLDER, required=True, help="Folder of the results, new or of the same settings.")
 @click.pass_context
@@ -138,10 +141,11 @@ def sweep(ctx, folder, evaluations, n, imports):
 @click.argument("folder", type=FOLDER)
 @click.option("--seeds", type=click.IntRange(2), default=3)
 @click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
+@anyway
 @options.device
 @options.imports
 @click.pass_context
-def confirm(ctx, folder, seeds, timeout, device, imports):
+def confirm(ctx, folder, seeds, timeout, anyway, device, imports):
     """Train the winner of the search in FOLDER (`genzoo tune`) and the default anew, and score both on test images.
 
     \b
@@ -151,10 +155,13 @@ def confirm(ctx, folder, seeds, timeout, device, imports):
       genzoo benchmark report runs/tune
     """
     from keras_genzoo.benchmark import searches
+    from keras_genzoo.benchmark.planning import Busy
     from keras_genzoo.benchmark.results import FolderError
 
     try:
-        _, failed = searches.confirm(searches.open_search(folder, imports, device), seeds, timeout)
+        _, failed = searches.confirm(searches.open_search(folder, imports, device), seeds, timeout, anyway)
+    except Busy as error:
+        raise click.UsageError(str(error), ctx) from None
     except (FolderError, ValueError) as error:
         raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
     click.echo(f"Results are in {folder / 'confirm'}; `{ctx.parent.command_path} report {folder}` writes the page.")

@@ -39,8 +39,8 @@ class Checkpoint(Keeper):
     that changes and has neither is named once.
 
     Images come in the order in which they would have come, where they are arrays or come from `gz.data.load`. Other data are
-    read forward to the place, which is exact only if they repeat themselves. To the last bit two trainings are the same, stopped
-    or not, under `tf.config.experimental.enable_op_determinism()`.
+    read forward to the place, which is exact only if they repeat themselves. Operations of TensorFlow that do
+    not repeat themselves to the last bit do so under `tf.config.experimental.enable_op_determinism()`.
 
     A state is written beside the older ones, checked, and moved into place. Where that fails, as on a full disk, one warning says
     so and the training goes on. A state that is damaged gives way to the one before it, with a warning. SIGTERM and Ctrl-C end
