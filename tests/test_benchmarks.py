@@ -588,7 +588,7 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
     assert orders[0] != orders[1]
 
 
-@pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")  # the splits of this file share no class
 def test_labels_of_the_data_reach_the_scores(settings, tmp_path, monkeypatch):
     from keras_genzoo.benchmark import worker
 
@@ -746,6 +746,20 @@ def test_seconds_are_planned_once_on_a_machine_at_rest(settings, tmp_path, monke
     folder.add_plan(jobs[0][0], {**plan, "code": "other"})
     with pytest.raises(planning.Busy):
         running.run_all(folder, jobs)
+
+
+def test_a_busy_machine_is_one_sentence(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import planning, running
+
+    monkeypatch.setattr(planning, "used_by_others", lambda: (1.5, "python (process 71)"))
+    monkeypatch.setattr(planning.wait_for_rest, "__defaults__", (0.0,))
+    ran = []
+    monkeypatch.setattr(running, "run_job", lambda folder, job, *rest: ran.append(job))
+    command = ["run", "--recipes", "gan", "--budget", 5, "--data", settings["data"], "--device", "cpu", "--out", tmp_path / "out"]
+    result = invoke(*command)
+    assert result.exit_code == 2 and "other processes use 1.5 of" in result.output and "Traceback" not in result.output
+    assert [job[0]["kind"] for job in ran] == ["control"]  # which need no plan
+    assert invoke(*command, "--anyway").exit_code == 0 and ran[-1][0]["recipe"] == "gan"
 
 
 def test_processes_that_use_the_cores_are_seen(tmp_path):
@@ -982,6 +996,19 @@ def test_data_that_no_run_can_use_are_refused_at_once(tmp_path, monkeypatch):
     assert "give the images one size with image_size=." in result.output.replace("\n", " ")
     monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda *given: [])
     assert invoke(*command, "--image-size", 8).exit_code == 0  # nothing was kept that would stand in the way
+
+
+@pytest.mark.slow
+def test_a_folder_of_results_refuses_other_images_of_the_same_name(finished, command, data, tmp_path):
+    out, other = shutil.copytree(finished[1], tmp_path / "copy"), tmp_path / "noise.npz"
+    with np.load(data) as images:
+        np.savez(other, **{name: images[name][::-1] for name in images.files})
+    (out / "settings.json").write_text((out / "settings.json").read_text().replace(str(data), str(other)))
+    before = (out / "results.jsonl").read_text()
+    result = invoke(*[other if each == data else each for each in command], "--out", out)
+    assert result.exit_code == 2, result.output
+    assert "images are others than those of the results that are there" in " ".join(result.output.split())
+    assert (out / "results.jsonl").read_text() == before
 
 
 def test_a_process_that_takes_too_long_is_stopped(finished, command, tmp_path):

@@ -271,7 +271,7 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning")  # of 60 images
 def test_images_of_any_origin_are_scored(made, tmp_path):
     settings = ["--against", made / "real.npz", "--features", "fashion-cnn"]
     printed = genzoo(
