@@ -495,7 +495,16 @@ def test_a_signal_is_a_reason(code, reason, tmp_path):
 def settings(levels_file):
     """Of runs on images that are each of one level, which names it."""
     data = str(levels_file(4, validation=20, test=30))
-    given = {"data": data, "batch_size": 8, "n": 12, "steps": 20, "features": "fashion-cnn", "jit": True}
+    given = {
+        "data": data,
+        "batch_size": 8,
+        "n": 12,
+        "steps": 20,
+        "features": "fashion-cnn",
+        "jit": True,
+        "splits": True,
+        "flip": False,
+    }
     others = ("data_dir", "image_size", "channels", "budget", "epochs", "mixed_precision", "steps_per_execution")
     return {**dict.fromkeys(others), **given}
 
@@ -586,6 +595,24 @@ def test_a_run_learns_from_training_watches_validation_and_is_scored_on_test_ima
         assert row["scores"] == {"FD[x]": 1.0} and row["distance_name"] == "FD[x]"
         orders.append(model.seen["train"])
     assert orders[0] != orders[1]
+
+
+def test_a_folder_of_a_class_called_train_is_read_as_one_and_only_training_images_are_mirrored(settings, tmp_path):
+    from keras_genzoo.benchmark import worker
+
+    for level, name in enumerate(["train"] * 12 + ["test"] * 12 + ["extra"] * 12):
+        (tmp_path / "classes" / name).mkdir(parents=True, exist_ok=True)
+        pixels = np.full((4, 4), level, "uint8") + np.uint8([0, 0, 100, 100])
+        Image.fromarray(pixels).save(tmp_path / "classes" / name / f"{level}.png")
+    given = settings | {"data": str(tmp_path / "classes"), "n": 3, "channels": 1}
+    with pytest.raises(ValueError, match="--no-splits"):
+        worker.Data(given)
+    data = worker.Data(given | {"splits": False, "flip": True})
+    assert set(data.test_labels) == {0, 1, 2} and len(data.train) == 30 and data.record["splits"] is False
+    mirrored = np.array(levels(data.training_batches(0, {}).take(4))) >= 100
+    assert 2 < mirrored.sum() < len(mirrored) - 2
+    for images in (data.train, data.test, data.validation, data.validation_batches({})):
+        assert max(levels(images)) < 100
 
 
 @pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")  # the splits of this file share no class
@@ -843,7 +870,7 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
     jobs = []
     monkeypatch.setattr(benchmark.running, "run_all", lambda folder, *given: jobs.append(given) or [])
     how = {"batch_size": 5, "n": 8, "image_size": (6, 5), "channels": 3, "jit": False, "steps_per_execution": 3, "device": "cpu"}
-    how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn"}
+    how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn", "splits": False, "flip": True}
     out = {"data": settings["data"], "out": tmp_path / "out", "timeout": 7, "anyway": True}
     folder = benchmark.run(["vae", "gan"], epochs=4, seeds=2, overrides={"gan": {"width": 6}}, **how, **out)
     expected = {

@@ -494,14 +494,23 @@ def test_tune_hands_on_what_it_is_told(named, tmp_path, monkeypatch):
             return {"objective": "fd", "value": 1.0, "hyperparameters": {}}
 
     monkeypatch.setattr(gz.tuning, "Search", Search)
-    hyper = "--set depth=1 --range latent_dim=2:32 --range width= --image-size 4 --batch-size 24 --n 30 --seed 5"
+    hyper = "--set depth=1 --range latent_dim=2:32 --range width= --image-size 4x3 --batch-size 24 --n 30 --seed 5"
+    hyper += " --no-splits --flip"
     how = "--objective val_loss --oracle bayesian --trials 7 --epochs 2 --workers 3 --no-stop-hopeless --weigh fd=2"
     genzoo("tune", "vae", "--data", named, "--out", tmp_path / "t", *hyper.split(), *how.split(), "--features", "fashion-cnn")
     (out, recipe, data, settings), workers = made
     config = recipe.get_config()
     assert (out, data, workers) == (tmp_path / "t", str(named), 3)
     assert config | {"dtype": None} == {
-        **{"name": "vae", "image_shape": [4, 4, 1], "weights": {"fd": 2}, "n": 30, "features": "fashion-cnn"},
+        **{
+            "name": "vae",
+            "image_shape": [4, 3, 1],
+            "splits": False,
+            "flip": True,
+            "weights": {"fd": 2},
+            "n": 30,
+            "features": "fashion-cnn",
+        },
         **{"batch_size": 24, "seed": 5, "dtype": None, "jit_compile": None, "depth": 1},
     }
     assert "width" not in recipe.space and (recipe.space["latent_dim"].low, recipe.space["latent_dim"].high) == (2, 32)
@@ -522,12 +531,21 @@ def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "run", lambda **given: asked.append(given) or types.SimpleNamespace(failed=[], tried=[]))
     what = "--recipes vae,gan --image-size 9x7 --channels 3 --seeds 2 --batch-size 5 --n 8 --features inception --device cpu"
     how = "--steps 30 --set vae.width=4 --set vae.depth=2 --set gan.width=6 --steps-per-execution 3 --timeout 9 --no-jit --anyway"
+    how += " --no-splits --flip"
     genzoo("benchmark", "run", "--out", tmp_path, "--data", "some", *what.split(), *how.split())
     assert asked == [
         {
             **{"recipes": "vae,gan", "data": "some", "data_dir": None, "image_size": [9, 7], "channels": 3, "seeds": 2},
             **{"batch_size": 5, "n": 8, "features": "inception", "device": "cpu", "budget": None, "epochs": None, "steps": 30},
             **{"overrides": {"vae": {"width": 4, "depth": 2}, "gan": {"width": 6}}, "steps_per_execution": 3, "timeout": 9.0},
-            **{"jit": False, "mixed_precision": None, "imports": [], "out": tmp_path, "anyway": True},
+            **{
+                "jit": False,
+                "mixed_precision": None,
+                "imports": [],
+                "out": tmp_path,
+                "anyway": True,
+                "splits": False,
+                "flip": True,
+            },
         }
     ]

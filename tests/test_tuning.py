@@ -179,6 +179,20 @@ def test_a_number_that_is_not_finite_fails_the_trial(images):
         model.fit(hp, model.build(hp), images, validation_data=images, epochs=3)
 
 
+def test_a_trial_reads_a_folder_as_it_is_told_and_mirrors_training_images_alone(tmp_path, monkeypatch):
+    for level, name in enumerate(["train"] * 20 + ["other"] * 20):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        keras.utils.save_img(tmp_path / "data" / name / f"{level}.png", np.full((8, 8, 1), level), scale=False)
+    loads, load = [], gz.data.load
+    monkeypatch.setattr(gz.data, "load", lambda *args, **given: loads.append((args[1], given)) or load(*args, **given))
+    model, hp = hypermodel(splits=False, flip=True), keras_tuner.HyperParameters()
+    model.fit(hp, model.build(hp), str(tmp_path / "data"), epochs=1, folder=tmp_path / "trial")
+    record = json.loads((tmp_path / "trial" / "run.json").read_text())
+    assert record["data"]["images"]["train"]["count"] == 32 and record["data"]["splits"] is False and record["flip"] is True
+    assert {each.get("flip", False) for split, each in loads if split == "train" and each.get("shuffle", True)} == {True}
+    assert not any(each.get("flip") for split, each in loads if split == "validation" or not each.get("shuffle", True))
+
+
 def test_a_weighted_objective_is_the_sum(images):
     model = hypermodel(weights={"fd": 2.0, "parameters": 0.5})
     hp = keras_tuner.HyperParameters()

@@ -44,6 +44,8 @@ def run(
     overrides=None,
     image_size=None,
     channels=None,
+    splits=True,
+    flip=False,
     data_dir=None,
     device="auto",
     mixed_precision=None,
@@ -72,6 +74,8 @@ def run(
             than the recipe has it makes a row of its own.
         image_size: `(height, width)` or None. Crop and resize images.
         channels: 1, 3 or None. Convert images to gray or to colour.
+        splits: bool. Whether subfolders train, validation and test of a folder are its splits. Defaults to True.
+        flip: bool. Mirror training images left to right at random. Defaults to False.
         data_dir: str, Path or None. Where TFDS keeps its data sets.
         device: "auto", "cpu", "gpu" or "gpu:NUMBER". Defaults to "auto".
         mixed_precision: "mixed_bfloat16", "mixed_float16" or None.
@@ -117,9 +121,11 @@ def run(
         "data_dir": data_dir and str(data_dir),
         "image_size": image_size and list(image_size),
         "channels": channels,
+        "splits": splits,
+        "flip": flip,
         "batch_size": batch_size,
         "n": n,
-        "features": _checked_features(features, data, data_dir, channels),
+        "features": _checked_features(features, data, data_dir, channels, splits),
         "device": device,
         "mixed_precision": mixed_precision,
         "jit": jit,
@@ -172,10 +178,10 @@ def _check_overrides(name, values, chosen):
             raise ArgumentError("overrides", f"{name}.{argument} is of a recipe that does not run; add it to the recipes.")
 
 
-def _checked_features(features, data, data_dir, channels):
+def _checked_features(features, data, data_dir, channels, splits):
     """The name of the features, which must be had, as must the data."""
     try:
-        info = data_module.info(data, data_dir=data_dir)
+        info = data_module.info(data, data_dir=data_dir, splits=splits)
     except (ValueError, OSError) as error:
         raise ArgumentError("data", str(error)) from None
     if features is None:

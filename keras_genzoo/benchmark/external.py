@@ -73,7 +73,7 @@ def add(folder, name, samples, parameters=None, seconds=None, device=None, note=
 def _checked(path, data, settings):
     """A path, n images of it, with labels where they are of the classes of the data, and the checksum of all of them."""
     chosen = {key: settings[key] for key in ("image_size", "channels")}
-    labels = data.test_labels is not None and same_classes(path, settings["data"], settings["data_dir"])
+    labels = data.test_labels is not None and same_classes(path, *(settings[key] for key in ("data", "data_dir", "splits")))
     made = gz.data.load(path, "all", shuffle=False, splits=False, labels=labels, **chosen)
     (about,) = runs.data_record(path, {"samples": made})["images"].values()
     if about["count"] < data.n:

@@ -55,6 +55,8 @@ def confirm(search, seeds, timeout=None, anyway=False):
         "data_dir": None,
         "image_size": [height, width],
         "channels": channels if channels in (1, 3) else None,
+        "splits": search.hypermodel.splits,
+        "flip": search.hypermodel.flip,
         "n": None,
         "features": search.hypermodel.features or default_features(search.settings["data"], channels),
         "device": search.device,

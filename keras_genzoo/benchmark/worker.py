@@ -44,9 +44,10 @@ VALIDATION = 2000  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
 FLOOR = "real train images"  # the control whose images have labels
+CHOSEN = ("image_size", "channels", "data_dir", "splits")  # of `data.load`
 STATE = "state"  # of a training that is not done
 # What must be the same for a training to go on: times of two machines, or scores of two versions, would be of neither.
-SAME = ("recipe", "hyperparameters", "data", "dtype", "batch_size", "budget", "epochs", "steps", "environment")
+SAME = ("recipe", "hyperparameters", "data", "dtype", "batch_size", "flip", "budget", "epochs", "steps", "environment")
 
 
 def main():
@@ -87,12 +88,12 @@ class Data:
 
     def __init__(self, settings, known=None):
         self.settings = settings
-        labels = {"labels": gz.data.labelled(settings["data"], settings["data_dir"])}
+        labels = {"labels": gz.data.labelled(*(settings[key] for key in ("data", "data_dir", "splits")))}
         splits = {split: self._load(split, shuffle=False, **labels) for split in ("train", "validation", "test")}
         found = (gz.data.as_array(split) for split in splits.values())
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]
         (self.train, self.train_labels), (self.validation, self.validation_labels), (test, labels) = pairs
-        chosen = {key: settings[key] for key in ("image_size", "channels", "data_dir")}
+        chosen = {key: settings[key] for key in CHOSEN}
         self.record = runs.data_record(settings["data"], splits, **chosen)
         others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
         if others:
@@ -106,19 +107,19 @@ class Data:
 
     def record_of(self, run, command):
         """The record of a run in these data."""
-        asked = {key: self.settings[key] for key in ("batch_size", "budget", "epochs", "steps")}
+        asked = {key: self.settings[key] for key in ("batch_size", "flip", "budget", "epochs", "steps")}
         if run["kind"] == "recipe":
             asked["hyperparameters"] = {**gz.recipes.get(run["recipe"]).defaults, "seed": run["seed"], **run["overrides"]}
         asked |= {"image_shape": self.train.shape[1:], "dtype": self.settings["mixed_precision"], "seed": run["seed"]}
         return runs.record(run["recipe"], run.get("imports", ()), command, data=self.record, **asked)
 
     def _load(self, split, **kwargs):
-        chosen = {key: self.settings[key] for key in ("image_size", "channels", "data_dir", "batch_size")}
+        chosen = {key: self.settings[key] for key in (*CHOSEN, "batch_size")}
         return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
 
     def training_batches(self, seed, needs):
         """Endless; with what else a model's `data_needs` ask for."""
-        batches = self._load("train", seed=seed, **needs).repeat()
+        batches = self._load("train", seed=seed, flip=self.settings["flip"], **needs).repeat()
         batches.images_count = len(self.train)
         return batches
 

@@ -46,8 +46,10 @@ anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds t
 @click.option("--recipes", default="all", help="As vae,autoencoder or family:vae or all.")
 @options.data
 @options.data_dir
-@click.option("--image-size", type=options.Size(), help="Crop and resize images, as 32 or 32x24.")
+@options.image_size
 @options.channels
+@options.splits
+@options.flip
 @click.option("--budget", type=POSITIVE, help="Seconds of training a run, compilation left out.  [default: 60]")
 @click.option("--epochs", type=COUNT, help="Train for so many epochs instead.")
 @click.option("--steps", type=COUNT, help="Train for so many steps instead; repeats a run of a budget exactly.")

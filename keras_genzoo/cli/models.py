@@ -66,6 +66,7 @@ def sample(file, out, n, seed, batch_size, device, imports):
 @click.argument("file", type=options.FOLDER)
 @click.option("--data", help="As of `train`.  [default: what the model learned from, by the run.json beside it]")
 @options.data_dir
+@options.splits
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
 @click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated, drawn from all.  [default: all]")
@@ -73,7 +74,7 @@ def sample(file, out, n, seed, batch_size, device, imports):
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device
 @options.imports
-def evaluate(file, data, data_dir, split, features, n, seed, out, device, imports):
+def evaluate(file, data, data_dir, splits, split, features, n, seed, out, device, imports):
     """Score the model in FILE, or in the folder of a run, on images it has not seen, and print the scores as JSON.
 
     Where the images have labels, a conditional model draws samples of these labels, and distances within classes are given.
@@ -89,7 +90,7 @@ def evaluate(file, data, data_dir, split, features, n, seed, out, device, import
     import keras_genzoo as gz
 
     file, model = _load(file, device, imports)
-    source, images, train = _images_for(file, model, data, data_dir, split)
+    source, images, train = _images_for(file, model, data, data_dir, splits, split)
     compared = {split: images} | ({} if train is None else {"train": train})
     about = {"file": str(file), "data": source, "split": split, "images": runs.data_record(source, compared)["images"]}
     scores = about | gz.evaluate(model, images, features=features, n=n, seed=seed, train=train)
@@ -107,7 +108,7 @@ def write_scores(scores, out):
     return text
 
 
-def _images_for(file, model, data, data_dir, split):
+def _images_for(file, model, data, data_dir, splits, split):
     """The name of the data that a model is scored on, these images, and those that it learned from, or None."""
     import keras_genzoo as gz
 
@@ -115,12 +116,17 @@ def _images_for(file, model, data, data_dir, split):
     if data is None and not stored:
         raise click.UsageError(f"there is no {runs.NAME} beside {file} that says what the model learned from; say it by --data.")
     height, width, channels = model.image_shape
-    chosen = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None, "data_dir": data_dir}
+    chosen = {
+        "image_size": (height, width),
+        "channels": channels if channels in (1, 3) else None,
+        "data_dir": data_dir,
+        "splits": splits,
+    }
     source = stored["source"] if data is None else data
     if data is None:
-        known = {name: stored[name] for name in (*chosen, "splits") if name in stored}
+        known = {name: stored[name] for name in chosen if name in stored}
         chosen |= known | ({"data_dir": data_dir} if data_dir else {})
-    known = gz.data.labelled(source, chosen["data_dir"], chosen.get("splits", True))
+    known = gz.data.labelled(source, chosen["data_dir"], chosen["splits"])
     images, train = (gz.data.load(source, name, shuffle=False, labels=known, **chosen) for name in (split, "train"))
     if stored:
         others = [

@@ -84,13 +84,30 @@ def use_strategy(name, device):
     return made
 
 
+class Size(click.ParamType):
+    """`32`, or `HEIGHTxWIDTH`."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", value):
+            self.fail(f"{value!r} is no size, expected pixels as 32, or height and width as 32x24.", param, ctx)
+        height, _, width = value.partition("x")
+        return [int(height), int(width or height)]
+
+
 data = click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
 data_dir = click.option("--data-dir", type=FOLDER, help="Where TFDS keeps its data sets.")
 mixed_precision = click.option(
     "--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits."
 )
 jit = click.option("--jit/--no-jit", default=None, help="Compile with XLA.  [default: the recipe's choice]")
+image_size = click.option("--image-size", type=Size(), help="Crop and resize images to 32, say, or height by width, as 32x24.")
 channels = click.option("--channels", type=click.Choice(["1", "3"]), help="Convert images to gray or to colour.")
+splits = click.option(
+    "--splits/--no-splits", default=True, help="Take subfolders train, validation and test of a folder for splits."
+)
+flip = click.option("--flip", is_flag=True, help="Mirror training images left to right at random.")
 
 
 def literal(text):
@@ -115,18 +132,6 @@ def pairs(ctx, parameter, values):
 overrides = click.option(
     "--set", "overrides", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Hyperparameter of the recipe."
 )
-
-
-class Size(click.ParamType):
-    """`32`, or `HEIGHTxWIDTH`."""
-
-    name = "size"
-
-    def convert(self, value, param, ctx):
-        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", value):
-            self.fail(f"{value!r} is no size, expected pixels as 32, or height and width as 32x24.", param, ctx)
-        height, _, width = value.partition("x")
-        return [int(height), int(width or height)]
 
 
 class Shape(click.ParamType):

@@ -21,13 +21,14 @@ from keras_genzoo.core import runs
 @click.option(
     "-n", "--n", "n", type=click.IntRange(2), help="Images of each kind, drawn from all.  [default: as many as both have]"
 )
-@click.option("--image-size", type=options.Size(), help="Crop and resize samples and real images, as 32 or 32x24.")
+@options.image_size
 @options.channels
+@options.splits
 @click.option("--seed", type=int, default=0, help="Of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device
-def score(samples, against, train, data_dir, split, features, n, image_size, channels, seed, as_json, out, device):
+def score(samples, against, train, data_dir, split, features, n, image_size, channels, splits, seed, as_json, out, device):
     """Score the images in SAMPLES, which anything may have made, against real images.
 
     SAMPLES is a folder of images, at any depth, or a .npy or .npz file of one array: uint8 in 0..255 or floats in [0, 1], of the
@@ -48,7 +49,7 @@ def score(samples, against, train, data_dir, split, features, n, image_size, cha
     options.use_device(device)
     chosen = {"image_size": image_size, "channels": channels and int(channels)}
     statistics = gz.metrics.is_reference(against)
-    labels = not statistics and same_classes(samples, against, data_dir)
+    labels = not statistics and same_classes(samples, against, data_dir, splits)
     made = read_samples(samples, labels=labels, **chosen)
     images, about = {"samples": made}, {"samples": str(samples), "against": against}
     if statistics:
@@ -62,11 +63,12 @@ def score(samples, against, train, data_dir, split, features, n, image_size, cha
             raise ValueError(f"n is {n}, but there are {len(array)} samples; give n up to that.")
         scores = gz.metrics.reference_scores(reference, array, features or "inception")
     else:
-        split = split or own_split(against, data_dir, "test")
-        settings = {"shuffle": False, "data_dir": data_dir, **chosen}
-        real = images["against"] = gz.data.load(against, split, labels=gz.data.labelled(against, data_dir), **settings)
+        split = split or own_split(against, data_dir, splits, "test")
+        settings = {"shuffle": False, "data_dir": data_dir, "splits": splits, **chosen}
+        labels = gz.data.labelled(against, data_dir, splits)
+        real = images["against"] = gz.data.load(against, split, labels=labels, **settings)
         if train is not None:
-            own = own_split(train, data_dir, "train")
+            own = own_split(train, data_dir, splits, "train")
             images["train"] = gz.data.load(train, own, **settings)
             about["train"] = train
         about["split"] = split
@@ -86,11 +88,11 @@ def read_samples(path, labels=False, image_size=None, channels=None):
     return gz.data.load(path, "all", **settings)
 
 
-def own_split(source, data_dir, split):
+def own_split(source, data_dir, splits, split):
     """The split of a source that has splits of its own, and all of one that has none."""
     from keras_genzoo.data.loading import find
 
-    return split if find(source, data_dir).own_splits else "all"
+    return split if find(source, data_dir, splits).own_splits else "all"
 
 
 def table(scores):

@@ -27,10 +27,10 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @click.option("--out", type=options.FOLDER, help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--epochs", type=click.IntRange(1), default=20, help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(1), help="[default: 128, or that of --config]", show_default=False)
-@click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
+@options.image_size
 @options.channels
-@click.option("--splits/--no-splits", default=True, help="Take subfolders train, validation and test of a folder for splits.")
-@click.option("--flip", is_flag=True, help="Mirror training images left to right at random.")
+@options.splits
+@options.flip
 @options.overrides
 @click.option("--config", type=options.FOLDER, help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
 @click.option("--from", "source", type=options.FOLDER, help="Begin with the weights of this model, or run, that fit.")

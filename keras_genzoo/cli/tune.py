@@ -70,7 +70,9 @@ def _weights(ctx, parameter, values):
 @click.option(
     "--set", "overrides", multiple=True, callback=options.pairs, metavar="NAME=VALUE", help="Hyperparameter that is not searched."
 )
-@click.option("--image-size", type=click.IntRange(1), help="Crop and resize images to this many pixels a side.")
+@options.image_size
+@options.splits
+@options.flip
 @click.option("--batch-size", type=click.IntRange(1), default=128)
 @click.option("--n", "n", type=click.IntRange(2), default=2000, help="Validation images, and samples, compared.")
 @click.option("--features", help="Features of fd.  [default: by the data]")
@@ -105,7 +107,7 @@ def tune(recipe, data, out, trials, oracle, ranges, overrides, image_size, mixed
     if not search["overwrite"]:
         plugins.import_stored(read_json(out / "search.json").get("imports", []), imports, what=str(out))
     options.use_device(device)
-    shape = gz.data.load(data, "validation", image_size=image_size).element_spec.shape[1:]
+    shape = gz.data.load(data, "validation", image_size=image_size, splits=settings["splits"]).element_spec.shape[1:]
     hypermodel = tuning.HyperRecipe(recipe, tuple(shape), search=ranges, dtype=mixed_precision, **settings, **overrides)
     trials = trials or (None if oracle == "hyperband" else 20)
     search = tuning.Search(out, hypermodel, data, oracle=oracle, trials=trials, device=device, imports=imports, **search)

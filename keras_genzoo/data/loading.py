@@ -351,7 +351,7 @@ def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
     return find(source, data_dir, splits).labelled
 
 
-def same_classes(samples, source, data_dir=None):
+def same_classes(samples, source, data_dir=None, splits=True):
     """Whether samples, a path, and real images have labels of the same classes: by their names, or by number where one side has
     no names.
 
@@ -360,7 +360,7 @@ def same_classes(samples, source, data_dir=None):
     """
     if not Path(samples).exists():
         raise ValueError(f"there is no file or folder {samples}, expected a folder of images, or a .npy or .npz file of them.")
-    sides = find(Path(samples), splits=False), find(source, data_dir)
+    sides = find(Path(samples), splits=False), find(source, data_dir, splits)
     names = [side.class_names for side in sides]
     return all(side.labelled for side in sides) and (None in names or names[0] == names[1])
 

@@ -19,7 +19,7 @@ from keras_genzoo.evaluation import SampleDistance
 from keras_genzoo.recipes import space as spaces
 
 # What must be the same for a trial to go on, see the benchmark's.
-SAME = ("recipe", "hyperparameters", "data", "dtype", "budget", "epochs", "environment")
+SAME = ("recipe", "hyperparameters", "data", "dtype", "flip", "budget", "epochs", "environment")
 RUNG = 3  # a third of a trial's training is when it may be stopped
 # Beside what `fit` logs; the numbers that are better when smaller, but for those in LARGER.
 MEASURED = ("fd", "parameters", "sample_seconds", "train_seconds")
@@ -84,6 +84,7 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         batch_size: int. Images a batch where data are loaded here. Defaults to 128.
         seed: int. Of every trial. Defaults to 0.
         dtype, jit_compile: of `gz.build`.
+        splits, flip: of `gz.data.load`, of data that are loaded here. Default to True and False.
         **fixed: hyperparameters of the recipe that are not searched, at these values.
 
     Raises:
@@ -110,6 +111,8 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         seed=0,
         dtype=None,
         jit_compile=None,
+        splits=True,
+        flip=False,
         **fixed,
     ):
         super().__init__(name=name)
@@ -130,6 +133,7 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
                 )
         self.image_shape, self.weights, self.n, self.features = tuple(image_shape), weights, n, features
         self.seed, self.dtype, self.jit_compile, self.fixed = seed, dtype, jit_compile, fixed
+        self.splits, self.flip = splits, flip
 
     def get_config(self):
         """Everything `HyperRecipe(**config)` needs, as JSON can hold it but for the ranges, see `space.to_config`."""
@@ -143,6 +147,8 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
             "seed": self.seed,
             "dtype": self.dtype,
             "jit_compile": self.jit_compile,
+            "splits": self.splits,
+            "flip": self.flip,
             **self.fixed,
         }
 
@@ -247,17 +253,17 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         return results
 
     def _record(self, hp, data, train, validation, budget, epochs):
-        splits = {"train": train, "validation": validation}
+        images = {"train": train, "validation": validation}
         settings = {"hyperparameters": {**self.defaults, "seed": self.seed, **self.values(hp)}, "image_shape": self.image_shape}
-        settings |= {"dtype": self.dtype, "budget": budget, "epochs": epochs, "seed": self.seed}
+        settings |= {"dtype": self.dtype, "flip": self.flip, "budget": budget, "epochs": epochs, "seed": self.seed}
         source = data_module.loading.absolute(data) if isinstance(data, (str, os.PathLike)) else data_module.name_of(train)
-        return runs.record(self.name, data=runs.data_record(source, splits), **settings)
+        return runs.record(self.name, data=runs.data_record(source, images, splits=self.splits), **settings)
 
     def _batches(self, hp, data, validation_data, needs):
         """Batches to train and validate, with what else a model's `data_needs` ask for, and what gives the first unshuffled."""
         size = {**self.defaults, **self.values(hp)}["batch_size"]
         height, width, channels = self.image_shape
-        settings = {**needs, "batch_size": size, "seed": self.seed, "image_size": (height, width)}
+        settings = {**needs, "batch_size": size, "seed": self.seed, "image_size": (height, width), "splits": self.splits}
         if channels in (1, 3):
             settings["channels"] = channels
         if data is None:
@@ -266,7 +272,7 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
             if not isinstance(data, (str, os.PathLike, dict)):
                 raise ValueError("there is no validation_data; give some, or the name of a data set that has such a split.")
             validation_data = data
-        train = data_module.load(data, "train", **settings)
+        train = data_module.load(data, "train", **settings, flip=self.flip)
         # In an order that does not depend on how far the training is.
         codes = functools.partial(data_module.load, data, "train", **settings, shuffle=False)
         return train, data_module.load(validation_data, "validation", **settings), codes
