@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 BUDGET ?= 15
 SEEDS ?= 3
-RECIPES ?= dense_autoencoder,vae,gan,flow_matching
+RECIPES ?= dense_autoencoder,vae,gan,latent_diffusion
 OUT ?= runs/benchmark
 
 # TensorFlow comes with CUDA where nvidia-smi lists a GPU. `make extras` shows the choice, EXTRAS=test,tuning overrides it.

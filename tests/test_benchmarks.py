@@ -751,6 +751,46 @@ def test_a_plan_keeps_the_seconds_of_the_priors_fit_and_is_that_of_the_budget(se
         planning.make(lambda: model, settings, worker.Data(settings), 0, environment, lambda **answer: None)
 
 
+def test_a_first_run_that_misses_its_budget_trains_again_by_its_own_seconds(settings, tmp_path, monkeypatch):
+    from keras_genzoo.benchmark import worker
+
+    settings = settings | {"steps": None, "budget": 8.0}
+    data, said, trainings = worker.Data(settings), [], []
+    distance = type("Distance", (), {"n": 20, "__init__": lambda *_: None, "__call__": lambda *_: 6.0})
+    monkeypatch.setattr(worker, "SampleDistance", distance)
+    monkeypatch.setattr(worker.gz, "evaluate", lambda *args, **kwargs: {"FD[x]": 1.0})
+    monkeypatch.setattr(budgets.Clock, "train_seconds", lambda clock: 0.1 * clock.executions)
+    monkeypatch.setattr(worker.planning, "prior_seconds", lambda model, data: 2.0)
+
+    def build(*args, total_steps, **kwargs):
+        trainings.append(total_steps)
+        return Watched()
+
+    monkeypatch.setattr(worker.gz, "build", build)
+
+    def run(seed, plan):
+        (tmp_path / str(seed)).mkdir()
+        run = {"kind": "recipe", "recipe": "vae", "seed": seed, "overrides": {}, "plan": plan}
+        worker.run_recipe(run, settings, data, tmp_path / str(seed), data.record_of(run, []), lambda **each: said.append(each))
+        return next(each["row"] for each in said[::-1] if "row" in each)
+
+    planned = {"steps": 20, "seconds_per_step": 0.2, "prior_s": 4.0, "planned_s": 8.0, "step_flops": 7}
+    row = run(
+        0,
+        planned
+        | {
+            "device": data.record_of({"kind": "recipe", "recipe": "vae", "seed": 0, "overrides": {}}, [])["environment"]["device"]
+        },
+    )
+    told = [each["plan"] for each in said if "plan" in each]
+    assert told == [row["plan"]] and trainings == [20, 60]
+    assert (row["steps"], row["planned_s"], row["actual_s"], row["off_budget"], row["prior_share"]) == (60, 8.0, 8.0, False, 0.25)
+    assert run(1, row["plan"])["steps"] == 60 and trainings == [20, 60, 60]
+    # Later seeds that miss it, on a machine that is busy by then, are marked.
+    monkeypatch.setattr(worker.planning, "prior_seconds", lambda model, data: 9.0)
+    assert run(2, row["plan"])["off_budget"] and trainings == [20, 60, 60, 60]
+
+
 def test_seconds_are_planned_once_on_a_machine_at_rest(settings, tmp_path, monkeypatch):
     from keras_genzoo.benchmark import planning, running
 

@@ -44,23 +44,13 @@ def make(build, settings, data, seed, environment, say):
     """
     model, budget = build(), settings["budget"]
     train = data.training_batches(seed, model.data_needs)
-    each, timed = model.steps_per_execution, {}
+    each = model.steps_per_execution
     if budget:
         say(stage="timing steps")
         seconds = seconds_per_execution(model, train, budget)
-        timed = {"seconds_per_step": seconds / each, "prior_s": prior_seconds(model, data)}
-        left = budget - timed["prior_s"]
-        if left <= 0:
-            raise ValueError(
-                f"the fit of the prior alone takes {timed['prior_s']:.1f} s of a budget of {budget:g} s; give a longer budget."
-            )
-        executions = max(1, int(left / seconds))
+        planned = within(budget, seconds / each, prior_seconds(model, data), each)
     else:
-        executions = asked_executions(model, settings, data)
-    length = segment_length(executions)
-    steps = executions // length * length * each
-    if timed:
-        timed["planned_s"] = steps * timed["seconds_per_step"] + timed["prior_s"]
+        planned = {"steps": _in_segments(asked_executions(model, settings, data), each)}
     say(stage="counting operations")
     counted = {"step_flops": flops.count(model.train_step, next(iter(train)))}
     if hasattr(model, "fit_prior") and not hasattr(model, "sample"):  # the step has made the prior out of date
@@ -68,7 +58,46 @@ def make(build, settings, data, seed, environment, say):
     if hasattr(model, "sample"):
         counted["sample_flops"] = flops.count(model.sample, 1, seed=0)
     known = {name: environment[name] for name in ("device", "cpu", "code")}
-    return {"steps": steps, **timed, **counted, **known}
+    return {**planned, **counted, **known}
+
+
+def within(budget, seconds_per_step, prior_s, each):
+    """The part of a plan that seconds decide.
+
+    Args:
+        budget: float. Seconds.
+        seconds_per_step: float. Of training.
+        prior_s: float. Seconds kept for the fit of a prior.
+        each: int. Steps an execution.
+
+    Raises:
+        ValueError: the prior takes the budget.
+    """
+    left = budget - prior_s
+    if left <= 0:
+        raise ValueError(f"the fit of the prior alone takes {prior_s:.1f} s of a budget of {budget:g} s; give a longer budget.")
+    steps = _in_segments(max(1, int(left / (seconds_per_step * each))), each)
+    planned_s = steps * seconds_per_step + prior_s
+    return {"steps": steps, "seconds_per_step": seconds_per_step, "prior_s": prior_s, "planned_s": planned_s}
+
+
+def tried(plan, row, budget, each):
+    """A plan after its first run, by whose own seconds it is made again if the run has missed the budget.
+
+    Args:
+        plan: dict, as `make` gives it.
+        row: dict. The row of the run, as far as it is known after training.
+        budget: float. Seconds.
+        each: int. Steps an execution.
+    """
+    if row.get("off_budget"):
+        plan = plan | within(budget, row["train_s"] / row["steps"], row.get("fit_prior_s", 0.0), each)
+    return plan | {"tried": True}
+
+
+def _in_segments(executions, each):
+    length = segment_length(executions)
+    return executions // length * length * each
 
 
 def asked_executions(model, settings, data):

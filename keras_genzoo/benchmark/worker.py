@@ -152,6 +152,42 @@ def run_recipe(run, settings, data, folder, record, say):
     if not plan or plan["device"] != record["environment"]["device"]:
         plan = planning.make(lambda: build(total_steps=1000), settings, data, run["seed"], record["environment"], say)
         say(plan=plan)
+    model, row = trained(build, plan, run, settings, data, folder, record, say)
+    if settings["budget"] and not plan.get("tried"):
+        plan = planning.tried(plan, row, settings["budget"], model.steps_per_execution)
+        say(plan=plan)
+        if row.get("off_budget"):
+            shutil.rmtree(folder / STATE)
+            model, row = trained(build, plan, run, settings, data, folder, record, say)
+    row["plan"] = plan
+    say(stage="scoring")
+    row |= sampling_speed(model)
+    test = with_labels(data.test, data.test_labels)
+    scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
+    row |= {"scores": scores, "distance_name": distance_name(scores)}
+
+    say(row=record | row)
+    model.save(folder / runs.MODEL)
+    shutil.rmtree(folder / STATE)
+    shown = {}
+    if hasattr(model, "sample"):
+        shown["samples"] = model.sample(GRID, seed=run["seed"])
+        write_png(folder / "samples.png", shown["samples"])
+    if hasattr(model, "reconstruct"):
+        rows, columns = pairs(model, data.test[:PAIRS])
+        shown["reconstructions"] = rows
+        write_png(folder / "reconstructions.png", rows, columns)
+    if hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
+        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
+        write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
+        lines = latent_walks(model, data.test)
+        if lines is not None:
+            write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
+    save_arrays(folder, shown)
+
+
+def trained(build, plan, run, settings, data, folder, record, say):
+    """The model of a run after the steps of its plan and the fit of its prior, and what its row says of that."""
     steps = plan["steps"]
     model = build(total_steps=steps)
     train = data.training_batches(run["seed"], model.data_needs)
@@ -179,7 +215,6 @@ def run_recipe(run, settings, data, folder, record, say):
         point["seconds"] += (clock.train_seconds() or 0.0) / clock.executions  # the first execution, without compilation
     row = {
         "steps": steps,
-        "plan": plan,
         "train_flops": steps * plan["step_flops"],
         "train_s": clock.train_seconds(),
         "compile_s": clock.compile_seconds(),
@@ -196,30 +231,7 @@ def run_recipe(run, settings, data, folder, record, say):
         say(stage="fitting the prior")
         row["fit_prior_s"] = planning.prior_seconds(model, data)
     row |= planning.kept(plan, settings["budget"], row["train_s"], row.get("fit_prior_s", 0.0))
-    say(stage="scoring")
-    row |= sampling_speed(model)
-    test = with_labels(data.test, data.test_labels)
-    scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
-    row |= {"scores": scores, "distance_name": distance_name(scores)}
-
-    say(row=record | row)
-    model.save(folder / runs.MODEL)
-    shutil.rmtree(folder / STATE)
-    shown = {}
-    if hasattr(model, "sample"):
-        shown["samples"] = model.sample(GRID, seed=run["seed"])
-        write_png(folder / "samples.png", shown["samples"])
-    if hasattr(model, "reconstruct"):
-        rows, columns = pairs(model, data.test[:PAIRS])
-        shown["reconstructions"] = rows
-        write_png(folder / "reconstructions.png", rows, columns)
-    if hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
-        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
-        write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
-        lines = latent_walks(model, data.test)
-        if lines is not None:
-            write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
-    save_arrays(folder, shown)
+    return model, row
 
 
 def latent_walks(model, images):
