@@ -40,7 +40,7 @@ except ImportError:  # there is none on Windows
 GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks
 REACH = 2.5  # of a walk, in standard deviations of the code, both ways
-VALIDATION = 2000  # images that a learning curve's validation loss is taken of
+VALIDATION = 1000  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
 FLOOR = "real train images"  # the control whose images have labels

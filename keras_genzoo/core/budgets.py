@@ -6,7 +6,7 @@ import time
 
 import keras
 
-SEGMENTS = 10  # at least as many points in a learning curve, where there are steps for it
+SEGMENTS = 6  # at least as many points in a learning curve, where there are steps for it
 
 
 class Clock(keras.callbacks.Callback):
@@ -97,6 +97,6 @@ def seconds_per_execution(model, train, budget):
 
 
 def segment_length(executions):
-    """Executions a segment, for 10 to 20 segments of which few executions are left over; 1 where there are fewer."""
+    """Executions a segment, for 6 to 12 segments of which few executions are left over; 1 where there are fewer."""
     lengths = range(-(-executions // (2 * SEGMENTS)), max(1, executions // SEGMENTS) + 1)
     return min(lengths, key=lambda length: executions % length)

@@ -173,6 +173,21 @@ class RowStream:
         return self._rows(uniform, shape)
 
 
+class KeyStream:
+    """Draws of a key, one after the other, for code that takes a stream and is compiled.
+
+    Args:
+        key: tensor, such as `row_key` gives it.
+    """
+
+    def __init__(self, key):
+        self.key, self.draws = key, 0
+
+    def normal(self, shape):
+        self.draws += 1
+        return normal(fold(self.key, self.draws), shape)
+
+
 def counter(model, name):
     """A counter for a `Stream`, as a weight of `model`. int64: TensorFlow keeps int32 variables off the GPU."""
     return model.add_weight(shape=(), dtype="int64", initializer="zeros", trainable=False, name=name)

@@ -4,7 +4,9 @@ import numpy as np
 
 from keras_genzoo.core.draws import draw_images
 from keras_genzoo.core.inference import available_if, inference
-from keras_genzoo.core.randomness import RowStream
+from keras_genzoo.core.randomness import KeyStream
+
+CODES = 4  # of `noise_key`: what the noise is for
 
 
 class Coded:
@@ -55,13 +57,15 @@ class Coded:
             raise ValueError(f"kind is {kind!r}, expected 'gaussian' or 'mixture'.")
         codes, start = [], 0
         for batch in draw_images(dataset, images, seed):
-            codes.append(np.asarray(self._codes(batch, RowStream(seed, start))))
+            # Compiled where there are several; one is computed before it would be compiled.
+            compiled = start > 0 and not self.run_eagerly
+            codes.append(np.asarray(self._run(type(self)._codes, batch, start, {"seed": seed}, compiled=compiled)))
             start += len(batch)
         return self.density().fit(np.concatenate(codes), components=1 if kind == "gaussian" else None, seed=seed)
 
     @inference
-    def _codes(self, batch, random):
-        return self.codes_of(self.images_of(batch), random)
+    def _codes(self, x, seed):
+        return self.codes_of(self.images_of(x), KeyStream(self.noise_key(seed, CODES)))
 
     def codes_of(self, x, random):
         """The codes of images in [0, 1] that the decoder is trained on, with the noise of `random`."""

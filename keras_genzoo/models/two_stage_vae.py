@@ -58,7 +58,7 @@ class TwoStageVAE(VAE):
     def codes_of(self, x, random):
         """A draw of u for each image: from q(u|z), with z from q(z|x)."""
         mu, log_variance = self.second_encoder(super().codes_of(x, random), training=False)
-        return mu + ops.exp(0.5 * log_variance) * random.normal(mu.shape)
+        return mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu))
 
     @inference
     def generate(self, latents):

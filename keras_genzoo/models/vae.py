@@ -148,7 +148,7 @@ class VAE(Coded, GenerativeModel):
     def encoded(self, x, random, training):
         """A draw from q(z|x) for each image in [0, 1]."""
         outputs = self.encoder(x, training=training)
-        return self.draw(outputs, random.normal(outputs[0].shape), training)[0]
+        return self.draw(outputs, random.normal(ops.shape(outputs[0])), training)[0]
 
     def log_prior(self, z, key):
         """log p(z) in nats, `(batch,)`; where it has to be estimated, with the noise of this key."""

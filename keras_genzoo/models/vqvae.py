@@ -191,7 +191,7 @@ class VQVAE(Autoencoder):
         """What the prior is fitted to: numbers of vectors, or the vectors themselves, `(batch, numbers)`."""
         index = self.codebook.nearest(self.encoder(x, training=False))
         found = index if getattr(self.prior, "discrete", False) else self.codebook.vectors_of(index)
-        return ops.reshape(found, (len(x), -1))
+        return ops.reshape(found, (ops.shape(x)[0], -1))
 
     def objective(self, data, random, training):
         x = self.images_of(data)
