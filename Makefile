@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 BUDGET ?= 15
 SEEDS ?= 3
+N ?= 1000
 RECIPES ?= dense_autoencoder,vae,gan,latent_diffusion
 OUT ?= runs/benchmark
 
@@ -65,7 +66,7 @@ wheel-check: install
 	bash scripts/check_wheel.sh $(BIN)/python
 
 benchmark: install
-	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --seeds $(SEEDS) --out $(OUT)
+	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --seeds $(SEEDS) --n $(N) --out $(OUT)
 	$(BIN)/python -m benchmarks report $(OUT)
 
 clean:

@@ -25,7 +25,7 @@ from keras_genzoo.metrics import (
 )
 
 ACTIVE_VARIANCE = 0.01  # of a unit's mean over the data (Burda et al. 2016, section 5.2)
-PERCEIVED = 1000  # images, and paths between codes, at most, that are compared by a network's layers
+PERCEIVED = 500  # images, and paths between codes, at most, that are compared by a network's layers
 DRAW = 0  # the seed by which some of the images are drawn: of one data set the same ones for all models
 
 

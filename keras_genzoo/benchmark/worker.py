@@ -8,6 +8,7 @@ A recipe that was stopped in the middle of its training goes on there, on the sa
 """
 
 import json
+import math
 import os
 import shutil
 import statistics
@@ -40,12 +41,13 @@ except ImportError:  # there is none on Windows
 GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks
 REACH = 2.5  # of a walk, in standard deviations of the code, both ways
-VALIDATION = 1000  # images that a learning curve's validation loss is taken of
-CURVE_POINTS, CURVE_N, CURVE_CODES = 5, 1000, 2000  # distances while training, images of each, codes for the prior
+VALIDATION = 500  # images that a learning curve's validation loss is taken of
+CURVE_POINTS, CURVE_N, CURVE_CODES = 4, 500, 1000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
 FLOOR = "real train images"  # the control whose images have labels
 CHOSEN = ("image_size", "channels", "data_dir", "splits")  # of `data.load`
 STATE = "state"  # of a training that is not done
+APART = 30.0  # seconds of training between two states, about, where its seconds are planned
 # What must be the same for a training to go on: times of two machines, or scores of two versions, would be of neither.
 SAME = ("recipe", "hyperparameters", "data", "dtype", "batch_size", "flip", "budget", "epochs", "steps", "environment")
 
@@ -198,7 +200,8 @@ def trained(build, plan, run, settings, data, folder, record, say):
     goes_on = begun.get("total_steps") == steps and not runs.differing(begun, record, SAME)
     record |= {"total_steps": steps, "jit_compile": bool(model.jit_compile), "steps_per_execution": each}
 
-    keeper = gz.callbacks.Checkpoint(folder / STATE, keep=1, fresh=not goes_on)
+    rare = math.ceil(APART / (length * each * plan.get("seconds_per_step", APART)))
+    keeper = gz.callbacks.Checkpoint(folder / STATE, every_epochs=rare, keep=1, fresh=not goes_on)
     curve = Curve(model, data, settings["features"], segments)
     clock = Clock(curve, lambda begun: say(stage="training"))
     reset_peak_memory()

@@ -85,11 +85,11 @@ def seconds_per_execution(model, train, budget):
     Args:
         model: compiled model.
         train: endless `tf.data.Dataset`.
-        budget: float. Seconds; the laps take a twentieth of it, and at least two seconds.
+        budget: float. Seconds; the laps take a tenth of it, and at least two seconds.
     """
     clock = Clock()
     model.fit(train, steps_per_epoch=2 * model.steps_per_execution, epochs=1, verbose=0, callbacks=[clock])
-    lap = max(budget / 20, 2.0) / 5
+    lap = max(budget / 10, 2.0) / 5
     executions = max(1, round(lap / clock.laps[0]))
     clock = Clock()
     model.fit(train, steps_per_epoch=executions * model.steps_per_execution, epochs=6, verbose=0, callbacks=[clock])
