@@ -111,7 +111,8 @@ class Data:
         """The record of a run in these data."""
         asked = {key: self.settings[key] for key in ("batch_size", "flip", "budget", "epochs", "steps")}
         if run["kind"] == "recipe":
-            asked["hyperparameters"] = {**gz.recipes.get(run["recipe"]).defaults, "seed": run["seed"], **run["overrides"]}
+            sized = gz.recipes.get(run["recipe"]).at(self.train.shape[1:], run["overrides"])
+            asked["hyperparameters"] = {**sized.defaults, "seed": run["seed"], **run["overrides"]}
         asked |= {"image_shape": self.train.shape[1:], "dtype": self.settings["mixed_precision"], "seed": run["seed"]}
         return runs.record(run["recipe"], run.get("imports", ()), command, data=self.record, **asked)
 

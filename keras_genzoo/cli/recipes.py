@@ -22,9 +22,10 @@ def list_recipes(imports):
 @click.argument("recipe")
 @click.option("--image-shape", type=options.Shape(), default="28x28x1", help="Height, width and channels of the images.")
 @options.overrides
+@click.option("--batch-size", type=click.IntRange(1), help="Tell what memory a step with so many images takes.")
 @click.option("--layers", is_flag=True, help="Show every layer of the networks too.")
 @options.imports
-def show(recipe, image_shape, overrides, layers, imports):
+def show(recipe, image_shape, overrides, batch_size, layers, imports):
     """Show what RECIPE consists of: its hyperparameters, its networks, and how it is executed.
 
     \b
@@ -34,14 +35,15 @@ def show(recipe, image_shape, overrides, layers, imports):
     """
     import keras_genzoo as gz
 
-    about = gz.recipes.describe(recipe, image_shape, **overrides)
+    about = gz.recipes.describe(recipe, image_shape, batch_size, **overrides)
     click.echo(f"{recipe} ({about['family']}): {about['summary']}")
     if about["description"]:
         click.echo(f"\n{about['description']}")
     click.echo("\nHyperparameters, for --set NAME=VALUE and gz.build:")
     for each in about["hyperparameters"]:
         click.echo(f"  {each['name']}={each['default']!r}")
-        click.echo(click.wrap_text(each["meaning"], 110, "      ", "      "))
+        meaning = f"{each['meaning']} Follows the size of the images." if each["sized"] else each["meaning"]
+        click.echo(click.wrap_text(meaning, 110, "      ", "      "))
         if each["range"] is not None:
             click.echo(click.wrap_text(f"Searched: {each['range'].words()}.", 110, "      ", "      "))
     size = "x".join(map(str, image_shape))
@@ -55,6 +57,8 @@ def show(recipe, image_shape, overrides, layers, imports):
             network["network"].summary(line_length=110, print_fn=click.echo)
     for optimizer, trained in about["optimizers"].items():
         click.echo(f"  {optimizer} trains {', '.join(trained)}")
+    if batch_size:
+        click.echo(f"A step of {batch_size} images holds {about['step_bytes'] / 2**20:,.0f} MiB of tensors at once, at least")
     execution = ", ".join(f"{name}={value}" for name, value in about["execution"].items()) or "as Keras decides"
     click.echo(f"\nExecution on a CPU: {execution}; on a GPU as Keras decides")
     click.echo(f"fit prints: {', '.join(about['metrics'])}")

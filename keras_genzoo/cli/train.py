@@ -125,7 +125,7 @@ def train(
     record = runs.record(
         recipe,
         imports,
-        hyperparameters={**entry.defaults, **overrides},
+        hyperparameters={**entry.at(shape, overrides).defaults, **overrides},
         data=runs.data_record(absolute(data), parts, **chosen),
         flip=flip,
         batch_size=batch_size,

@@ -69,6 +69,11 @@ def code_heads(x, latent_dim, heads, spectral=False, use_bias=True, activation=N
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
+def channels_of(width, level):
+    """Channels at a level, doubled at each but never more than eight times the first's, as in DCGAN."""
+    return width * 2 ** min(level, 3)
+
+
 def crop(x, height, width):
     """Cut the surplus rows and columns that sizes off the grid of strides leave, as evenly as can be."""
     rows, columns = x.shape[1] - height, x.shape[2] - width

@@ -4,14 +4,23 @@ import keras
 from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole
-from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, dense, normalized, up_convolution
+from keras_genzoo.networks.common import (
+    channels_of,
+    coarse_grid,
+    code_heads,
+    convolution,
+    crop,
+    dense,
+    normalized,
+    up_convolution,
+)
 
 
 def _down(x, width, depth, activation, normalization, spectral=False):
-    """`depth` strided convolutions that halve the sides and double the channels."""
+    """`depth` strided convolutions that halve the sides and double the channels, up to eight times `width`."""
     for level in range(depth):
         x = convolution(spectral)(
-            width * 2**level, 4, strides=2, padding="same", use_bias=normalization is None, name=f"down{level + 1}"
+            channels_of(width, level), 4, strides=2, padding="same", use_bias=normalization is None, name=f"down{level + 1}"
         )(x)
         x = normalized(x, normalization, activation, f"down{level + 1}")
     return x
@@ -22,7 +31,7 @@ def _up(x, image_shape, width, depth, activation, normalization, output_activati
     height, columns, channels = image_shape
     for level in range(depth - 1, 0, -1):
         x = up_convolution(spectral)(
-            width * 2 ** (level - 1),
+            channels_of(width, level - 1),
             4,
             strides=2,
             padding="same",
@@ -41,7 +50,7 @@ def _from_codes(latent_dim, image_shape, width, depth, activation, normalization
     inputs = x = keras.Input((latent_dim,), name="code")
     if hidden:
         x = normalized(dense(spectral)(hidden, name="hidden")(x), None, activation, "hidden")
-    x = coarse_grid(x, image_shape, depth, width * 2 ** (depth - 1), spectral)
+    x = coarse_grid(x, image_shape, depth, channels_of(width, depth - 1), spectral)
     return inputs, normalized(x, normalization, activation, "grid")
 
 
@@ -58,7 +67,8 @@ def conv_encoder(
     head_bias=True,
     name="encoder",
 ):
-    """Images to codes: `depth` strided convolutions that halve the sides and double the channels, then dense heads.
+    """Images to codes: `depth` strided convolutions that halve the sides and double the channels, up to eight times `width`, then
+    dense heads.
 
     Args:
         image_shape: `(height, width, channels)`, any sizes.
@@ -154,7 +164,7 @@ def skip_decoder(
     image = convolution(spectral)(channels, 3, padding="same", dtype="float32", name="image")(x)
     for level in range(depth, 0, -1):
         x = layers.UpSampling2D(interpolation="bilinear", name=f"larger{level}")(x)
-        filters = width * 2 ** max(level - 2, 0)
+        filters = channels_of(width, max(level - 2, 0))
         x = convolution(spectral)(filters, 3, padding="same", use_bias=normalization is None, name=f"up{level}")(x)
         x = normalized(x, normalization, activation, f"up{level}")
         image = layers.UpSampling2D(interpolation="bilinear", dtype="float32", name=f"larger_image{level}")(image)
@@ -196,6 +206,6 @@ def grid_decoder(
     height, columns, _ = image_shape = image_size(image_shape)
     grid = -(-height // 2**depth), -(-columns // 2**depth), channels
     inputs = keras.Input(grid, name="code")
-    x = layers.Conv2D(width * 2 ** (depth - 1), 3, padding="same", use_bias=normalization is None, name="grid")(inputs)
+    x = layers.Conv2D(channels_of(width, depth - 1), 3, padding="same", use_bias=normalization is None, name="grid")(inputs)
     x = normalized(x, normalization, activation, "grid")
     return keras.Model(inputs, _up(x, image_shape, width, depth, activation, normalization, output_activation), name=name)

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole
-from keras_genzoo.networks.common import coarse_grid, code_heads, convolution, crop, normalized
+from keras_genzoo.networks.common import channels_of, coarse_grid, code_heads, convolution, crop, normalized
 
 
 def residual_block(x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None):
@@ -39,10 +39,10 @@ def residual_block(x, filters, activate, name, spectral=False, resize=None, betw
     return shortcut, x
 
 
-def plain_block(x, filters, activation, normalization, name, spectral=False):
+def plain_block(x, filters, activation, normalization, name, spectral=False, resize=None):
     """A `residual_block` that is added up."""
     activate = lambda x, name: normalized(x, normalization, activation, name)  # noqa: E731
-    return layers.Add(name=name)(residual_block(x, filters, activate, name, spectral))
+    return layers.Add(name=name)(residual_block(x, filters, activate, name, spectral, resize))
 
 
 def residual_encoder(
@@ -58,7 +58,8 @@ def residual_encoder(
     head_bias=True,
     name="encoder",
 ):
-    """Images to codes: `depth` strided convolutions, each with `blocks` residual blocks behind it, then dense heads.
+    """Images to codes: `depth` levels of residual blocks, of which the first halves the sides by the mean of 2x2 pixels and
+    doubles the channels, up to eight times `width`; then dense heads.
 
     Args:
         blocks: int. Residual blocks a level. Defaults to 1.
@@ -68,11 +69,14 @@ def residual_encoder(
         A built `keras.Model`, images to float32 `(batch, latent_dim)`, or a tuple of these for several heads.
     """
     width, depth, blocks = whole(width=width, depth=depth, blocks=blocks)
-    inputs = x = keras.Input(image_size(image_shape), name="image")
+    inputs = keras.Input(image_size(image_shape), name="image")
+    x = convolution(spectral)(width, 3, padding="same", name="first")(inputs)
     for level in range(depth):
-        x = convolution(spectral)(width * 2**level, 4, strides=2, padding="same", name=f"down{level + 1}")(x)
         for block in range(blocks):
-            x = plain_block(x, width * 2**level, activation, normalization, f"down{level + 1}_block{block + 1}", spectral)
+            name, half = f"down{level + 1}_block{block + 1}", None
+            if block == 0:
+                half = layers.AveragePooling2D(2, padding="same", name=f"down{level + 1}")
+            x = plain_block(x, channels_of(width, level), activation, normalization, name, spectral, half)
     x = normalized(x, normalization, activation, "last")
     x = layers.Flatten(name="flatten")(x)
     return keras.Model(inputs, code_heads(x, latent_dim, heads, spectral, head_bias), name=name)
@@ -89,7 +93,8 @@ def residual_decoder(
     output_activation=None,
     name="decoder",
 ):
-    """Codes to images: the mirror of `residual_encoder`, cropped to sizes that 2^depth does not divide.
+    """Codes to images: the mirror of `residual_encoder`, whose levels end with a doubling by bilinear interpolation, cropped to
+    sizes that 2^depth does not divide.
 
     Args:
         blocks: int. Residual blocks a level. Defaults to 1.
@@ -101,15 +106,15 @@ def residual_decoder(
     latent_dim, width, depth, blocks = whole(latent_dim=latent_dim, width=width, depth=depth, blocks=blocks)
     height, columns, channels = image_size(image_shape)
     inputs = keras.Input((latent_dim,), name="code")
-    x = coarse_grid(inputs, image_shape, depth, width * 2 ** (depth - 1))
+    x = coarse_grid(inputs, image_shape, depth, channels_of(width, depth - 1))
     for level in range(depth, 0, -1):
-        filters = width * 2 ** (level - 1)
         for block in range(blocks):
-            x = plain_block(x, filters, activation, normalization, f"up{level}_block{block + 1}")
-        if level > 1:
-            x = layers.Conv2DTranspose(filters // 2, 4, strides=2, padding="same", name=f"up{level}")(x)
+            name, double = f"up{level}_block{block + 1}", None
+            if block == blocks - 1:
+                double = layers.UpSampling2D(interpolation="bilinear", name=f"up{level}")
+            x = plain_block(x, channels_of(width, max(level - 2, 0)), activation, normalization, name, resize=double)
     x = normalized(x, normalization, activation, "last")
-    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype="float32", name="up1")(x)
+    x = layers.Conv2D(channels, 3, padding="same", dtype="float32", name="image")(x)
     x = crop(x, height, columns)
     if output_activation is not None:
         x = layers.Activation(output_activation, dtype="float32", name="output")(x)

@@ -1,7 +1,10 @@
 """Recipes of autoencoders. Sampling is by a mixture of Gaussians over the codes, fitted after training."""
 
+import dataclasses
+
 from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, SmoothAutoencoder
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import (
     ACTIVATION,
@@ -9,6 +12,7 @@ from keras_genzoo.recipes.common import (
     DENSE_WIDTH,
     DEPTH,
     GENERAL,
+    HALVINGS,
     NORMALIZATION,
     fitted_prior,
     optimizer,
@@ -17,18 +21,21 @@ from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
 
-LATENT_DIM = Int(8, 128)
 OBJECTIVE = arguments(
     Autoencoder, "distance", "regularizers", "corruption", distance=Hyperparameter("l2", Choice(("l1", "l2"))), regularizers=None
 )
 
 
-def _sizes(factory, width, normalization, activation):
+def _latent_dim(default):
+    return Hyperparameter(default, Int(8, 128), "Dimensions of the code.", sizes.dimensions)
+
+
+def _size(factory, width, depth, normalization, activation):
     """The sizes that encoder and decoder share."""
     return arguments(
         factory,
         width=width,
-        depth=Hyperparameter(2, DEPTH),
+        depth=depth,
         normalization=Hyperparameter(normalization, NORMALIZATION),
         activation=Hyperparameter(activation, ACTIVATION),
     )
@@ -38,8 +45,14 @@ def _sizes(factory, width, normalization, activation):
 def autoencoder(
     image_shape,
     total_steps,
-    latent_dim=Hyperparameter(32, LATENT_DIM, "Dimensions of the code."),
-    sizes=_sizes(networks.conv_encoder, Hyperparameter(16, Choice((8, 16, 32))), "batch", "relu"),
+    latent_dim=_latent_dim(32),
+    size=_size(
+        networks.conv_encoder,
+        Hyperparameter(16, Choice((8, 16, 32))),
+        dataclasses.replace(HALVINGS, range=DEPTH),
+        "batch",
+        "relu",
+    ),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
     objective=OBJECTIVE,
@@ -47,8 +60,8 @@ def autoencoder(
     general=GENERAL,
 ):
     """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
-    encoder = networks.conv_encoder(image_shape, latent_dim, **sizes)
-    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **decoding, **sizes)
+    encoder = networks.conv_encoder(image_shape, latent_dim, **size)
+    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **decoding, **size)
     prior = fitted_prior(latent_dim, components)
     return Autoencoder(encoder, decoder, prior=prior, **objective, **general), {"optimizer": adam(total_steps, **adam_settings)}
 
@@ -57,8 +70,8 @@ def autoencoder(
 def dense_autoencoder(
     image_shape,
     total_steps,
-    latent_dim=Hyperparameter(24, LATENT_DIM, "Dimensions of the code."),
-    sizes=_sizes(networks.mlp, Hyperparameter(256, DENSE_WIDTH), None, "silu"),
+    latent_dim=_latent_dim(24),
+    size=_size(networks.mlp, Hyperparameter(256, DENSE_WIDTH), Hyperparameter(2, DEPTH), None, "silu"),
     code_activation=Hyperparameter(None, meaning="Activation of the code: a name, a callable or None."),
     output_activation=Hyperparameter("sigmoid", meaning="Activation of the image: a name, a callable or None."),
     decoding=arguments(networks.conv_decoder, "spectral"),
@@ -69,8 +82,8 @@ def dense_autoencoder(
     general=GENERAL,
 ):
     """Fully connected autoencoder; samples from a mixture of Gaussians fitted to its codes."""
-    encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **sizes)
-    decoder = networks.mlp(latent_dim, image_shape, output_activation=output_activation, name="decoder", **decoding, **sizes)
+    encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **size)
+    decoder = networks.mlp(latent_dim, image_shape, output_activation=output_activation, name="decoder", **decoding, **size)
     prior = fitted_prior(latent_dim, components)
     family, more = (SmoothAutoencoder, {"neighbours": neighbours}) if neighbours else (Autoencoder, {})
     model = family(encoder, decoder, prior=prior, **objective, **more, **general)

@@ -52,7 +52,7 @@ def build(
         raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
     # Numbers of Python, which a saved config can hold.
     overrides = {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
-    values = {**entry.defaults, **overrides}
+    values = {**entry.at(image_shape, overrides).defaults, **overrides}
     with policy(dtype), randomness.seeded(values.get("seed")):
         model, settings = entry.call(image_shape, total_steps, values)
     asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}

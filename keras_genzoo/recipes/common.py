@@ -3,6 +3,7 @@
 from keras_genzoo import networks
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.priors import GaussianMixture
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -10,6 +11,7 @@ from keras_genzoo.recipes.space import Choice, Float, Int
 GENERAL = arguments(GenerativeModel, "ema", "seed")
 ACTIVATION = Choice(("relu", "silu", "gelu"))
 DEPTH = Int(1, 3, "linear")
+HALVINGS = Hyperparameter(2, sized=sizes.halvings)
 NORMALIZATION = Choice((None, "batch", "layer"))
 RATE = Float(1e-4, 1e-2)
 DENSE_WIDTH = Choice((128, 256, 512, 1024))
@@ -52,7 +54,7 @@ def encoder_decoder(
     normalization="layer",
     activation="relu",
 ):
-    """The pair of networks that VAEs and WAEs have in common.
+    """The pair of networks that VAEs, WAEs and latent diffusion have in common.
 
     Args:
         image_shape: `(height, width, channels)` of the images.
@@ -81,9 +83,10 @@ def encoder_decoder(
 PAIR = arguments(
     encoder_decoder,
     "*",
-    latent_dim=Hyperparameter(16, Int(4, 64)),
-    width=Hyperparameter(512, Choice((128, 256, 512, 1024), when={"network": ("dense",)})),
-    depth=Hyperparameter(2, DEPTH),
+    network=Hyperparameter("dense", sized=sizes.network),
+    latent_dim=Hyperparameter(16, Int(4, 64), sized=sizes.dimensions),
+    width=Hyperparameter(512, Choice((128, 256, 512, 1024)), sized=sizes.width_of_network),
+    depth=Hyperparameter(2, DEPTH, sized=sizes.halvings_of_network),
     normalization=Hyperparameter("layer", NORMALIZATION),
     activation=Hyperparameter("relu", ACTIVATION),
 )

@@ -1,9 +1,12 @@
 """Recipes of diffusion models."""
 
+import functools
+
 from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import general, optimizer
+from keras_genzoo.recipes.common import encoder_decoder, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
@@ -21,7 +24,7 @@ def flow_matching(
         networks.unet,
         "*",
         width=Hyperparameter(16, Choice((8, 16, 32))),
-        multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4)))),
+        multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4))), sized=sizes.entries),
         blocks=Hyperparameter(1, Int(1, 2, "linear")),
         dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
         patch=Hyperparameter(2, Choice((1, 2))),
@@ -107,23 +110,31 @@ variant(
 def latent_diffusion(
     image_shape,
     total_steps,
-    latent_dim=Hyperparameter(64, Int(16, 128), "Dimensions of the code."),
+    latent_dim=Hyperparameter(64, Int(16, 128), "Dimensions of the code.", sizes.dimensions),
     network=arguments(
         networks.dense_denoiser,
         "*",
         width=Hyperparameter(512, Choice((256, 512, 1024))),
         depth=Hyperparameter(3, Int(2, 5, "linear")),
     ),
-    sizes=arguments(networks.mlp, "width", "depth", prefix="autoencoder_", width=Hyperparameter(512, Choice((256, 512, 1024)))),
+    pair=arguments(
+        encoder_decoder,
+        prefix="autoencoder_",
+        network=Hyperparameter("dense", sized=sizes.network),
+        width=Hyperparameter(
+            512, Choice((256, 512, 1024)), sized=functools.partial(sizes.width_of_network, kind="autoencoder_network")
+        ),
+        depth=Hyperparameter(2, sized=functools.partial(sizes.halvings_of_network, kind="autoencoder_network")),
+    ),
     reconstruction=arguments(Autoencoder, distance=Hyperparameter("l1", Choice(("l1", "l2")))),
     diffusion=arguments(Diffusion, "time_sampling", "sampler", "steps", "spacing", time_sampling=TIMES),
     adam_settings=optimizer(1e-3),
     autoencoder_optimizer=optimizer(prefix="autoencoder_"),
     averages=EMA,
 ):
-    """Flow matching in the codes of a fully connected autoencoder that learns along."""
-    encoder = networks.mlp(image_shape, latent_dim, activation="silu", name="encoder", **sizes)
-    decoder = networks.mlp(latent_dim, image_shape, activation="silu", output_activation="sigmoid", name="decoder", **sizes)
+    """Flow matching in the codes of an autoencoder that learns along."""
+    settings = {"latent_dim": latent_dim, "normalization": None, "activation": "silu"}
+    encoder, decoder = encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **settings, **pair)
     denoiser = networks.dense_denoiser((1, 1, latent_dim), **network)
     inner = Autoencoder(encoder, decoder, seed=0, **reconstruction)
     model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion), **averages)

@@ -4,6 +4,7 @@ from keras_genzoo import networks
 from keras_genzoo.chains import Langevin
 from keras_genzoo.models import RBM, EnergyModel, machines
 from keras_genzoo.models.energy import annealed
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import GENERAL, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
@@ -43,21 +44,21 @@ def _network(width):
         networks.conv_encoder,
         "hidden",
         width=Hyperparameter(width, Choice((8, 16, 32, 64))),
-        depth=Hyperparameter(3, Int(2, 4, "linear")),
+        depth=Hyperparameter(3, Int(2, 4, "linear"), sized=sizes.halvings_to_four),
     )
 
 
-def _energy(image_shape, sizes, **settings):
+def _energy(image_shape, size, **settings):
     if settings["kind"] != "convolutional":
-        sizes = {name: size for name, size in sizes.items() if name != "hidden"}
-    return networks.critic(image_shape, name="energy", **sizes, **settings)
+        size = {name: each for name, each in size.items() if name != "hidden"}
+    return networks.critic(image_shape, name="energy", **size, **settings)
 
 
 @recipe("energy", jit_compile=False)
 def ebm(
     image_shape,
     total_steps,
-    sizes=_network(16),
+    size=_network(16),
     network=arguments(networks.critic, "kind", spectral=Hyperparameter(False, Choice((False, True)))),
     activation=arguments(networks.conv_encoder, activation="silu"),
     step_size=Hyperparameter(10.0, Float(1.0, 100.0), "Step size of the Langevin dynamics, of images in [-1, 1]."),
@@ -79,7 +80,7 @@ def ebm(
     """Convolutional energy of an image, by short runs of Langevin dynamics from a replay buffer."""
     sampler = Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
     # A chain is gone on with for steps / restart steps, on average, before it begins anew: as many as sample takes from noise.
-    model = EnergyModel(_energy(image_shape, sizes, **network, **activation), "contrastive", sampler, **energy, **averages)
+    model = EnergyModel(_energy(image_shape, size, **network, **activation), "contrastive", sampler, **energy, **averages)
     return model, {"optimizer": adam(total_steps, beta_1=0.0, beta_2=0.99, global_clipnorm=gradient_norm, **adam_settings)}
 
 
@@ -87,7 +88,7 @@ def ebm(
 def score_ebm(
     image_shape,
     total_steps,
-    sizes=_network(32),
+    size=_network(32),
     network=arguments(networks.critic, "kind"),
     step_size=Hyperparameter(0.2, meaning="Step size of the Langevin dynamics, as a share of the variance at each noise level."),
     energy=arguments(EnergyModel, "noise_levels", sample_steps=Hyperparameter(200, Int(50, 500))),
@@ -95,6 +96,6 @@ def score_ebm(
     averages=general(0.999, Choice((0.99, 0.999))),
 ):
     """Convolutional energy of an image, by denoising score matching; annealed Langevin dynamics."""
-    network = _energy(image_shape, sizes, activation="silu", **network)
+    network = _energy(image_shape, size, activation="silu", **network)
     model = EnergyModel(network, "score", annealed(energy["noise_levels"], step_size), **energy, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}

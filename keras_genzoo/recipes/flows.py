@@ -6,6 +6,7 @@ import math
 from keras_genzoo import bijectors, networks
 from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import DENSE_WIDTH, DEPTH, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
@@ -115,7 +116,7 @@ WITHOUT = {"marginals": (False,)}
 def glow(
     image_shape,
     total_steps,
-    levels=Hyperparameter(2, Int(1, 3, "linear"), "Levels, each of half the sides of the one before."),
+    levels=Hyperparameter(2, Int(1, 3, "linear"), "Levels, each of half the sides of the one before.", sizes.halvings),
     steps=Hyperparameter(4, Int(2, 8, "linear"), "Couplings a level."),
     width=Hyperparameter(64, Choice((32, 64, 128)), "Channels of the networks inside of couplings."),
     kernels=Hyperparameter((3, 1, 3), Choice(((3, 1, 3), (3, 3, 3))), "Sizes of the convolutions inside of couplings."),

@@ -6,8 +6,9 @@ import keras
 
 from keras_genzoo import adversarial, networks
 from keras_genzoo.models import GAN
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import general, optimizer
+from keras_genzoo.recipes.common import HALVINGS, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -28,8 +29,8 @@ def _penalty(penalty, weight):
 def gan(
     image_shape,
     total_steps,
-    latent_dim=Hyperparameter(64, Int(16, 256), "Dimensions of the noise."),
-    sizes=arguments(networks.conv_encoder, "width", "depth", width=Hyperparameter(16, Choice((16, 32, 64)))),
+    latent_dim=Hyperparameter(64, Int(16, 256), "Dimensions of the noise.", sizes.dimensions),
+    size=arguments(networks.conv_encoder, width=Hyperparameter(16, Choice((16, 32, 64))), depth=HALVINGS),
     kinds=arguments(networks.generator, "kind", "num_classes", kind="skip"),
     hidden=arguments(
         networks.conv_encoder, hidden=Hyperparameter(256, Choice((0, 256), when={"kind": ("convolutional", "skip")}))
@@ -78,7 +79,7 @@ def gan(
     objective = adversarial.get_objective(objective) if clip is None else adversarial.Wasserstein(clip)
     penalties = (penalties,) if isinstance(penalties, (str, adversarial.Penalty)) else penalties or ()
     penalties = [_penalty(each, penalty_weight) for each in penalties]
-    shared = {**sizes, **kinds, **(hidden if kinds["kind"] in ("convolutional", "skip") else {})}
+    shared = {**size, **kinds, **(hidden if kinds["kind"] in ("convolutional", "skip") else {})}
     generator = networks.generator(latent_dim, image_shape, **generator_settings, **shared)
     units = 64 if objective.features else 1
     if critic_steps:

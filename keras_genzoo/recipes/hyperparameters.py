@@ -6,6 +6,7 @@ by that one's signature and docstring (`arguments`); one of the recipe's own by 
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 
@@ -18,6 +19,8 @@ class Hyperparameter:
         default: what it is unless told otherwise.
         range: where it is searched, a `space.Float`, `space.Int` or `space.Choice`, or None: not unless asked. Defaults to None.
         meaning: str. A sentence; of an argument that is passed on, that of its docstring. Defaults to none.
+        sized: callable of a value, the `image_shape`, and a dict of the values of the hyperparameters before it, to the value
+            at that size, see `recipes.sizes`; None is the same at every size. Defaults to None.
 
     Example:
 
@@ -28,6 +31,14 @@ class Hyperparameter:
     default: object
     range: object = None
     meaning: str = ""
+    sized: object = None
+
+    def at(self, image_shape, values):
+        """This one at an image shape, of the values of those before it: with a default and a range that follow it."""
+        if self.sized is None:
+            return self
+        follow = functools.partial(self.sized, image_shape=image_shape, values=values)
+        return dataclasses.replace(self, default=follow(self.default), range=self.range and self.range.map(follow), sized=None)
 
 
 class Arguments(dict):

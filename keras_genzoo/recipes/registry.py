@@ -48,6 +48,19 @@ class Recipe:
         """Ranges that are searched for better hyperparameters, by name."""
         return {name: each.range for name, each in self.hyperparameters.items() if each.range is not None}
 
+    def at(self, image_shape, values=()):
+        """This recipe at an image shape: with the defaults and ranges that follow its size.
+
+        Args:
+            image_shape: `(height, width, channels)`.
+            values: dict of hyperparameters that are given, on which others may depend. Defaults to none.
+        """
+        found, values = {}, dict(values)
+        for name, each in self.hyperparameters.items():
+            found[name] = each.at(image_shape, values)
+            values.setdefault(name, found[name].default)
+        return dataclasses.replace(self, hyperparameters=types.MappingProxyType(found))
+
     def call(self, image_shape, total_steps, values):
         """The model and the arguments for `compile`, of hyperparameters by name, all of them."""
         given = {

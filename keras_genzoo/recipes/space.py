@@ -31,6 +31,11 @@ class Float:
         value = self.start if value is None else value
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
+    def map(self, function):
+        """The range between what a function makes of its ends."""
+        start = None if self.start is None else function(self.start)
+        return dataclasses.replace(self, low=function(self.low), high=function(self.high), start=start)
+
     def words(self):
         """The range as text, as "0.0001 to 0.01, log"."""
         return f"{self.low:g} to {self.high:g}, {self.scale}{_condition(self.when)}"
@@ -72,6 +77,10 @@ class Choice:
 
     def __contains__(self, value):
         return value in self.values
+
+    def map(self, function):
+        """The choices that a function makes of these, each once."""
+        return dataclasses.replace(self, values=tuple(dict.fromkeys(map(function, self.values))))
 
     def words(self):
         """The choices as text."""

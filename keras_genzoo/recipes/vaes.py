@@ -145,12 +145,11 @@ def vqvae(
     total_steps,
     dim=Hyperparameter(4, Int(2, 32), "Dimensions of the vectors."),
     codes=Hyperparameter(128, Choice((64, 128, 256, 512)), "Number of vectors in the codebook."),
-    sizes=arguments(
+    size=arguments(
         networks.conv_encoder,
-        "width",
-        "depth",
         "normalization",
         "activation",
+        "depth",  # the same at every size: the code is a grid
         width=Hyperparameter(16, Choice((8, 16, 32))),
     ),
     objective=arguments(Autoencoder, "distance")
@@ -165,8 +164,8 @@ def vqvae(
     general=GENERAL,
 ):
     """Vector-quantised autoencoder; samples from a mixture fitted to its grids of vectors."""
-    encoder = networks.grid_encoder(image_shape, dim, **sizes)
-    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **sizes)
+    encoder = networks.grid_encoder(image_shape, dim, **size)
+    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **size)
     rows, columns, _ = encoder.output_shape[1:]
     prior = priors.CategoricalMixture(rows * columns, codes, components) if components else None
     model = VQVAE(encoder, decoder, Codebook(codes, dim, **codebook), prior=prior, **objective, **general)

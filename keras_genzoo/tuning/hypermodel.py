@@ -116,7 +116,7 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
         **fixed,
     ):
         super().__init__(name=name)
-        entry = recipes.get(name)
+        entry = recipes.get(name).at(tuple(image_shape), fixed)
         unknown = sorted({*fixed, *(search or {})} - {*entry.defaults, "batch_size"})
         if unknown:
             expected = ", ".join(sorted(entry.defaults))
