@@ -42,7 +42,8 @@ class SampleGrid(keras.callbacks.Callback):
     def __init__(self, folder, n=64, images=None, every=1, seed=0, tensorboard=None, raw=False):
         super().__init__()
         self.raw = raw
-        self.folder, self.n, self.images, self.every, self.seed = Path(folder), n, images, every, seed
+        self.folder, self.images, self.seed = Path(folder), images, seed
+        self.n, self.every = whole(n=n, every=every)
         self.writer = None if tensorboard is None else tf.summary.create_file_writer(str(tensorboard))
 
     def on_train_begin(self, logs=None):

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_genzoo.core import randomness
 from keras_genzoo.core.batches import class_numbers
 from keras_genzoo.core.checks import whole_or_none
 from keras_genzoo.core.images import check_images, to_unit
+from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.metrics import (
     FrechetDistance,
@@ -74,6 +76,15 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     >>> sorted(scores)[:2]
     ['FD[fashion-cnn]', 'IS[fashion-cnn]']
     """
+    if not isinstance(model, GenerativeModel):
+        fix = (
+            f"load it by gz.load({model!r})"
+            if isinstance(model, (str, os.PathLike))
+            else "score what it made by gz.score_samples"
+        )
+        raise ValueError(
+            f"model is a {type(model).__name__}, expected a GenerativeModel, as gz.build and gz.load give it; {fix}."
+        )
     n = whole_or_none(2, n=n)
     images, labels = _arrays(data, "test images", n)
     if n is not None and n > len(images):

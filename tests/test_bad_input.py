@@ -14,6 +14,7 @@ import keras_genzoo as gz
 from keras_genzoo import distances, likelihoods, networks, priors
 from keras_genzoo.cli import main
 from keras_genzoo.models import VAE, Autoencoder
+from keras_genzoo.recipes import building
 
 SHAPE = (8, 8, 1)
 GOOD = np.zeros((8, *SHAPE), "uint8")
@@ -94,11 +95,29 @@ BAD = {
     ),
     "one-hot labels": (lambda: ten_classes().fit(GOOD, np.eye(10)[np.arange(8)]), "(8, 10)", "labels.argmax(axis=-1)"),
     "labels missing": (lambda: build_toy(SHAPE).fit(GOOD), "conditional", "labels=True"),
+    "text for labels": (lambda: ten_classes().fit(GOOD, np.array(["cat", "dog"] * 4)), "'cat'", "return_inverse=True"),
+    "labels between classes": (lambda: ten_classes().fit(GOOD, np.full(len(GOOD), 1.5)), "1.5", "whole numbers"),
+    "images of 0 and 1": (lambda: vae().fit(GOOD + np.uint8(1)), "0 and 1 alone", "255 * images"),
+    "images of 0 and 1 to load": (lambda: gz.data.load(GOOD + np.uint8(1)), "0 and 1 alone", "255 * images"),
+    "a data set of single images": (lambda: vae().fit(tf.data.Dataset.from_tensor_slices(GOOD)), "(8, 8, 1)", ".batch(128)"),
+    "one image": (lambda: vae().encode(GOOD[0]), "(8, 8, 1)", "image[None]"),
+    "one code": (lambda: vae().decode(np.zeros(2, "float32")), "one code", "z[None]"),
+    "a name in the place of a model": (lambda: gz.evaluate("runs/vae", GOOD), "is a str", "gz.load('runs/vae')"),
+    "a model of Keras": (lambda: gz.evaluate(encoder(), GOOD), "is a Functional", "score_samples"),
+    "a negative seed": (lambda: vae().sample(2, seed=-1), "seed is -1", "at least 0"),
+    "sheets after no epoch": (lambda: gz.callbacks.SampleGrid("runs", every=0), "every is 0", "at least 1"),
     "no samples": (lambda: vae().sample(0), "n is 0", "at least 1"),
     "half a batch": (lambda: vae().sample(4, batch_size=2.5), "batch_size is 2.5", "whole number"),
     # recipes
     "an unknown recipe": (lambda: gz.build("vea", SHAPE), "'vea'", "Did you mean 'vae'?"),
     "an unknown override": (lambda: gz.build("vae", SHAPE, latent=2), "'latent'", "latent_dim"),
+    "capitals": (lambda: gz.build("VAE", SHAPE), "'VAE'", "Did you mean 'vae'?"),
+    "text for a size": (lambda: gz.build("vae", SHAPE, latent_dim="16"), "latent_dim is '16'", "as 16"),
+    "text for a rate": (lambda: gz.build("vae", SHAPE, learning_rate="fast"), "learning_rate is 'fast'", "a number"),
+    "text for a decay": (lambda: gz.build("vae", SHAPE, ema="long"), "ema is 'long'", "a decay"),
+    "a number for levels": (lambda: gz.build("flow_matching", SHAPE, multipliers=2), "multipliers is 2", "a tuple, as (1, 2, 4)"),
+    "a seed of text": (lambda: gz.build("vae", SHAPE, seed="today"), "seed is 'today'", "None or a whole number"),
+    "a momentum above one": (lambda: gz.build("gan", SHAPE, beta_1=2.0), "beta_1 is 2.0", "below 1"),
     "a negative size": (lambda: gz.build("vae", SHAPE, latent_dim=-2), "latent_dim is -2", "at least 1"),
     "a width of zero": (lambda: gz.build("autoencoder", SHAPE, width=0), "width is 0", "at least 1"),
     "a shape without channels": (lambda: gz.build("vae", (8, 8)), "(8, 8)", "(height, width, channels)"),
@@ -186,6 +205,24 @@ def test_a_mistake_gets_one_sentence_with_what_came_and_what_was_expected(mistak
     sentence = str(caught.value)
     assert came in sentence and expected in sentence, sentence
     assert "\n" not in sentence and len(sentence) < 400
+
+
+@pytest.mark.parametrize("name, settings", [("vae", {"steps": 3}), ("gan", {"temperature": 1})])
+def test_what_sample_does_not_take_is_said_with_what_it_takes(name, settings):
+    model = gz.build(name, SHAPE, width=4, latent_dim=2)
+    with pytest.raises(TypeError, match=f"takes no '{next(iter(settings))}'; it takes n, seed, batch_size, labels, averaged"):
+        model.sample(2, **settings)
+
+
+@pytest.mark.parametrize("name", [name for names in gz.recipes.names().values() for name in names if "/" not in name])
+def test_values_that_recipes_and_ranges_name_are_taken(name):
+    """The check of kinds is by these: none of them may be refused for its kind, nor numbers of the other sort."""
+    entry = gz.recipes.get(name)
+    for key, each in entry.hyperparameters.items():
+        for value in (each.default, getattr(each.range, "low", None), *getattr(each.range, "values", ())):
+            building._check_kinds(entry, {key: value})
+            if isinstance(value, float) and value.is_integer():
+                building._check_kinds(entry, {key: int(value)})
 
 
 def test_a_file_that_is_missing_or_no_model_is_said_to_be(tmp_path):

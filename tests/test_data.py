@@ -706,7 +706,7 @@ BAD = {
     "dict of other splits": (lambda _: {"train": IMAGES, "dev": IMAGES}, {}, ["'dev'", "'validation'"]),
     "too few labels": (lambda _: (IMAGES, LABELS[:29]), {"labels": True}, ["30 images", "29 labels"]),
     "one-hot labels": (lambda _: (IMAGES, np.eye(3)[LABELS]), {"labels": True}, ["(30, 3)", "argmax"]),
-    "float labels": (lambda _: (IMAGES, LABELS * 1.0), {"labels": True}, ["float64", "integers"]),
+    "labels between numbers": (lambda _: (IMAGES, LABELS + 0.5), {"labels": True}, ["0.5", "whole numbers"]),
     "labels missing": (lambda _: IMAGES, {"labels": True}, ["no labels", "(images, labels)"]),
     "multispectral to gray": (lambda _: np.zeros((2, 4, 4, 5)), {"channels": 1}, ["5 channels", "leave `channels` out"]),
     "pipeline of dicts": (lambda _: pipeline(IMAGES).map(lambda x: {"image": x}), {}, ["image", ".map"]),
@@ -794,6 +794,14 @@ def test_a_draw_is_of_all_images_whatever_the_batches_and_keeps_labels():
     np.testing.assert_array_equal(gz.data.as_array(images, 500, seed=4), images)
     with pytest.raises(ValueError, match="drawn from a data set without an end"):
         gz.data.as_array(gz.data.load(images, "test").repeat(), 20, seed=0)
+
+
+def test_the_two_pairs_of_keras_datasets_are_training_and_test_images():
+    labels = np.array(LABELS)[:, None]
+    given = (IMAGES[:20], labels[:20]), (IMAGES[20:], labels[20:].astype(float))
+    found, of_found = collect(given, "test", labels=True)
+    assert same_sets(found) == same_sets(IMAGES[20:]) and sorted(of_found) == sorted(labels[20:, 0])
+    assert gz.data.info(given).counts == {"train": 18, "validation": 2, "test": 10}
 
 
 def test_a_source_without_splits_is_taken_as_one(tmp_path):

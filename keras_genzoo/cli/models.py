@@ -21,7 +21,7 @@ def _load(file, device, imports):
 @click.argument("file", type=options.FOLDER)
 @click.option("--out", type=options.FOLDER, default="samples.png", help="A .png sheet, a .npz file, or a folder.")
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--batch-size", type=click.IntRange(1), default=256)
 @options.device
 @options.imports
@@ -70,7 +70,7 @@ def sample(file, out, n, seed, batch_size, device, imports):
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
 @click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated, drawn from all.  [default: all]")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device
 @options.imports

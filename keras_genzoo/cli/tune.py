@@ -76,7 +76,7 @@ def _weights(ctx, parameter, values):
 @click.option("--batch-size", type=click.IntRange(1), default=128)
 @click.option("--n", "n", type=click.IntRange(2), default=2000, help="Validation images, and samples, compared.")
 @click.option("--features", help="Features of fd.  [default: by the data]")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @options.mixed_precision
 @options.device
 @options.imports

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.images import check_images
+from keras_genzoo.core.images import check_images, check_scale
 
 NUMBERS = 2**24  # of the images that something takes its first values from: 64 MiB of floats
 
@@ -185,7 +185,8 @@ def check_batch(model, batch, what):
     images, labels = unpack(batch)
     if not len(images):
         raise ValueError(f"there are no {what}: the first batch is empty.")
-    check_images(images, what)
+    check_images(images, what, expected=model.image_shape)
+    check_scale(np.asarray(images), what)
     model.images_of(images)
     for name in set(model.data_needs) - {"labels", *model.data_spared}:
         model.extra_of(batch, name)
@@ -204,11 +205,23 @@ def check_labels(model, labels, what):
     if not model.num_classes:
         return
     labels = np.asarray(class_numbers(labels, what))
+    check_whole_numbers(labels, what)
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= model.num_classes:
         raise ValueError(
             f"{what} lie between {labels.min()} and {labels.max()}, expected classes between 0 and {model.num_classes - 1}; "
             f"build the model with num_classes={int(labels.max()) + 1}."
         )
+
+
+def check_whole_numbers(labels, what):
+    """Raise one sentence unless labels are whole numbers."""
+    if labels.dtype.kind not in "iufb":
+        raise ValueError(
+            f"{what} are {labels.dtype}, as {str(labels.flat[0])!r}, expected whole numbers; use "
+            f"`numpy.unique(labels, return_inverse=True)[1]`."
+        )
+    if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
+        raise ValueError(f"{what} hold {labels[labels != np.round(labels)][0]}, expected whole numbers.")
 
 
 def class_numbers(labels, what="labels"):

@@ -19,7 +19,7 @@ WIDTHS = {tf.uint8: LEVELS - 1, tf.uint16: 65535}  # the number that is white
 ROWS = 1000  # images that are looked at together for the one that is bad
 
 
-def check_images(images, what="images", first=0, batch=None):
+def check_images(images, what="images", first=0, batch=None, expected=None):
     """Raise one sentence unless `images` are images by the convention above. Nothing is copied.
 
     Args:
@@ -27,6 +27,7 @@ def check_images(images, what="images", first=0, batch=None):
         what: str. What the images are called in the message.
         first: int. The number of the first of them, for the message. Defaults to 0.
         batch: int or None. The number of the batch that they are, for the message. Defaults to None.
+        expected: `(height, width, channels)` or None. The shape that an image has, for the message. Defaults to None.
 
     Raises:
         ValueError: the rank is not 4, the dtype is neither `uint8`, `uint16` nor floating, or a value is NaN, infinite or
@@ -35,6 +36,8 @@ def check_images(images, what="images", first=0, batch=None):
     images = np.asarray(images)
     if images.ndim != 4:
         hint = "; add the channel axis with `images[..., None]`" if images.ndim == 3 else ""
+        if images.shape == expected:
+            hint = "; that is one image: add the batch axis with `image[None]`, or to a data set by `.batch(128)`"
         raise ValueError(f"{what} have shape {images.shape}, expected (batch, height, width, channels){hint}.")
     check_dtype(images.dtype, what)
     if tf.as_dtype(images.dtype) in WIDTHS or not images.size:
@@ -63,6 +66,17 @@ def _first_bad(images):
         bad = ~((rows >= 0) & (rows <= 1)).all(axis=(1, 2, 3))  # NaN too
         if bad.any():
             return start + int(bad.argmax())
+
+
+def check_scale(images, what="images"):
+    """Raise one sentence if levels are 0 and 1 alone, which is binary images that were not scaled; of all images at hand.
+
+    Args:
+        images: array.
+        what: str. What the images are called in the message.
+    """
+    if images.dtype == np.uint8 and images.size and images.max() == 1:
+        raise ValueError(f"{what} are uint8 of 0 and 1 alone, which is all but black; use `255 * images`, or floats.")
 
 
 def check_layout(shape, what="images"):

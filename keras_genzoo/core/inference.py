@@ -127,7 +127,11 @@ class Inference:
             ValueError: labels of another number, beyond the classes, or for a model that takes none.
         """
         n, batch_size = whole(n=n, batch_size=batch_size)
-        seed = randomness.random_seed() if seed is None else seed
+        known = list(inspect.signature(type(self).generate).parameters)[2:]
+        if unknown := sorted(set(settings) - set(known)):
+            taken = ", ".join(name for name in ("n", "seed", "batch_size", "labels", "averaged", *known) if name != "key")
+            raise TypeError(f"sample of {type(self).__name__} {self.name!r} takes no {unknown[0]!r}; it takes {taken}.")
+        seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
         labels = self._labels(n, seed, labels)
         with _enough_memory("sample", batch_size):
             images = np.empty((n, *self.image_shape), np.float32)
@@ -198,10 +202,12 @@ class Inference:
 
     def _check_rows(self, rows, are_images, what):
         if not are_images:
+            if any(each.ndim == 1 for each in map(np.asarray, tf.nest.flatten(rows))):
+                raise ValueError("one code came, expected a batch of them, (batch, ...); add the batch axis with `z[None]`.")
             if not all(np.isfinite(each).all() for each in tf.nest.flatten(rows)):
                 raise ValueError("codes hold NaN or infinite values, expected finite numbers.")
             return
-        image_convention.check_images(rows)
+        image_convention.check_images(rows, expected=self.image_shape)
         if what.endswith("log_prob") and self.support == "binary" and not np.isin(self.images_of(rows), (0, 1)).all():
             raise ValueError("the likelihood is of binary images and these are not; pass `(images >= 0.5).astype('float32')`.")
 

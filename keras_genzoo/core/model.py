@@ -1,6 +1,7 @@
 """The contract that every family of generative models keeps."""
 
 import math
+import numbers
 import types
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras_genzoo.core import averages, optimizers, progress, randomness, shares
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import extra, one_hot, unpack
-from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes
+from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes, whole
 from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.fitting import Fitting
 from keras_genzoo.core.inference import Inference
@@ -100,9 +101,9 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
     def __init__(self, seed=None, ema=None, name=None, dtype=None):
         # Without autocast, which would round what a family computes in float32 where Keras calls it, and nowhere else.
         super().__init__(name=name, dtype=dtype, autocast=False)
-        if ema is not None and not 0 < ema < 1:
+        if ema is not None and not (isinstance(ema, numbers.Real) and 0 < ema < 1):
             raise ValueError(f"ema is {ema!r}, expected None or a decay between 0 and 1, such as 0.999.")
-        self.seed = randomness.random_seed() if seed is None else int(seed)
+        self.seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
         self.ema = ema
         self._counters = {name: randomness.counter(self, name) for name in ("random", "random_test")}
         self.random = randomness.Stream(self.seed, self._counters["random"])
@@ -120,7 +121,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model
             seed: int.
         """
         if seed != self.seed:
-            self.seed = self.random.seed = int(seed)
+            self.seed = self.random.seed = whole(0, seed=seed)
             self.random_test.seed = self.seed + 1
             self.train_function = self.test_function = None  # which hold the old one
 

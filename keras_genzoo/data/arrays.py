@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.images import check_images, check_layout, to_levels
+from keras_genzoo.core.batches import check_whole_numbers
+from keras_genzoo.core.images import check_images, check_layout, check_scale, to_levels
 from keras_genzoo.core.order import column
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
 
@@ -66,7 +67,9 @@ class Arrays(Source):
             raise self.no_images(split)
         if classes is not None and not self.as_given:
             everywhere = [np.asarray(found()).ravel() for _, found in self.parts.values() if found is not None]
-            self.tell_lacking(split, classes, np.concatenate([each for each in everywhere if each.dtype.kind in "iu"]))
+            self.tell_lacking(
+                split, classes, np.concatenate([each for each in everywhere if each.dtype.kind in "iufb"]).astype(np.int64)
+            )
         if images.dtype != np.uint8 or image_size or channels:
             images, chosen = self._converted(count, images, chosen, image_size, channels), None
         elif chosen is not None and not self.kept:
@@ -106,6 +109,7 @@ class Arrays(Source):
         if images.ndim == 3:
             images = images[..., None]
         check_images(images, what)
+        check_scale(images, what)
         check_layout(images.shape[1:], what)
         return images, None if labels is None else _labels(labels, len(images), self.name)
 
@@ -121,18 +125,20 @@ def _labels(labels, n, name):
         )
     if len(labels) != n:
         raise ValueError(f"There are {n} images and {len(labels)} labels in {name}, expected one label an image.")
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"The labels of {name} are {labels.dtype}, expected integers; convert with `.astype('int64')`.")
+    check_whole_numbers(labels, f"The labels of {name}")
     return labels.astype(np.int64)
 
 
 def from_arrays(source):
-    """A source of `images`, of the pair `(images, labels)`, or of a dict of such by split."""
+    """A source of `images`, of the pair `(images, labels)`, of two such pairs, to train and to test, or of a dict by split."""
     if isinstance(source, dict):
         unknown = [name for name in source if name not in SPLITS]
         if unknown or "train" not in source:
             raise ValueError(f"A dict of splits has the keys {list(source)}, expected 'train', 'validation', 'test'.")
         return Arrays("your dict", {split: _pair(part) for split, part in source.items()}, kept=True)
+    if isinstance(source, tuple) and len(source) == 2 and all(isinstance(part, tuple) and len(part) == 2 for part in source):
+        # As `keras.datasets.cifar10.load_data()` gives them.
+        return Arrays("your arrays", {"train": _pair(source[0]), "test": _pair(source[1])}, kept=True)
     return Arrays("your array", {"train": _pair(source)}, as_given=True, kept=True)
 
 

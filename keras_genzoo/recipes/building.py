@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import randomness
-from keras_genzoo.core.checks import image_size, whole_or_none
-from keras_genzoo.recipes.registry import get
+from keras_genzoo.core.checks import image_size, real, whole_or_none
+from keras_genzoo.recipes.registry import RECIPES, get
 
 
 def build(
@@ -50,9 +50,11 @@ def build(
     unknown = sorted(set(overrides) - set(entry.defaults))
     if unknown:
         raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
+    _check_kinds(entry, overrides)
     # Numbers of Python, which a saved config can hold.
     overrides = {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
     values = {**entry.at(image_shape, overrides).defaults, **overrides}
+    whole_or_none(0, seed=values.get("seed"))
     with policy(dtype), randomness.seeded(values.get("seed")):
         model, settings = entry.call(image_shape, total_steps, values)
     asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
@@ -61,6 +63,23 @@ def build(
         execution = {"run_eagerly": True}
     model.compile(**settings, **execution)
     return model
+
+
+def _check_kinds(entry, overrides):
+    """Raise one sentence where a number is expected and a text came, or a tuple and a number: by all values that are known of a
+    hyperparameter, its defaults in the recipes of one make and its ranges."""
+    for name, value in overrides.items():
+        told = [each.hyperparameters[name] for each in RECIPES.values() if each.make is entry.make]
+        known = [
+            value
+            for each in told
+            for value in (each.default, *getattr(each.range, "values", (getattr(each.range, "low", None),)))
+        ]
+        kinds = {type(each) for each in known if each is not None}
+        example = next((each for each in known if each is not None), None)
+        numbers = kinds and kinds <= {int, float}
+        if (numbers and isinstance(value, (str, list, tuple, dict))) or (kinds == {tuple} and isinstance(value, (int, float))):
+            raise ValueError(f"{name} is {value!r}, expected a {'number' if numbers else 'tuple'}, as {example!r}.")
 
 
 def _execution(entry):
@@ -92,8 +111,8 @@ def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipn
         beta_2: float. Adam's decay of the mean squared gradient. Defaults to 0.999.
         global_clipnorm: float or None. Largest norm of the whole gradient; None does not clip. Defaults to None.
     """
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate is {learning_rate!r}, expected a number above 0.")
+    learning_rate = real(above=0, learning_rate=learning_rate)
+    beta_1, beta_2 = real(at_least=0, below=1, beta_1=beta_1, beta_2=beta_2)
     if total_steps is not None:
         warmup = min(200, total_steps // 20)
         learning_rate = keras.optimizers.schedules.CosineDecay(

@@ -187,7 +187,7 @@ def get(name):
     if name not in RECIPES:
         plugins.import_installed()
     if name not in RECIPES:
-        near = difflib.get_close_matches(str(name), RECIPES, n=1)
+        near = difflib.get_close_matches(str(name).lower(), RECIPES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"there is no recipe {name!r}, expected one of the {len(RECIPES)} of `genzoo list` and `gz.recipes.names()`, or one "
