@@ -178,9 +178,10 @@ def test_a_folder_is_of_one_run(vae, shades, tmp_path):
 
 def test_a_run_that_diverged_says_so_again(shades, tmp_path, monkeypatch):
     command = ["train", "vae", "--data", shades, "--batch-size", 8, *SMALL, "--set", "learning_rate=1e30", "--out", tmp_path]
-    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="Lower the learning rate"):
+    with monkeypatch.context() as patch:
         patch.setattr(gz.GenerativeModel, "save", lambda *args, **kwargs: sys.exit(1))  # killed before it is told
-        assert CliRunner().invoke(main, [str(argument) for argument in command]).exit_code == 1
+        result = CliRunner().invoke(main, [str(argument) for argument in command])
+    assert result.exit_code == 1 and "warning: " in result.output and "Lower the learning rate" in result.output
     genzoo(*command)
     assert "has ended: the training loss became" in genzoo(*command)
     assert np.isfinite(np.concatenate([value.ravel() for value in values_of(tmp_path)])).all()
@@ -301,8 +302,8 @@ def test_images_of_any_origin_are_scored(made, tmp_path):
 def test_images_are_scored_against_statistics_alone(made, tmp_path):
     features = gz.metrics.get("fashion-cnn")(np.load(made / "real.npz")["images"]).astype("float64")
     np.savez(tmp_path / "stats.npz", mu=features.mean(axis=0), sigma=np.cov(features, rowvar=False))
-    with pytest.warns(UserWarning, match="from 60 images and 128 features is biased"):
-        printed = genzoo("score", made / "made.npz", "--against", tmp_path / "stats.npz", "--features", "fashion-cnn", "--json")
+    printed = genzoo("score", made / "made.npz", "--against", tmp_path / "stats.npz", "--features", "fashion-cnn", "--json")
+    assert printed.count("from 60 images and 128 features is biased") == 1
     scores = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
     assert scores["FD[fashion-cnn]"] == pytest.approx(0, abs=1e-3) and "KID" in scores["not_computed"]
     assert "has 2048; take the features" in refused("score", made / "made.npz", "--against", tmp_path / "stats.npz")
@@ -373,8 +374,13 @@ class Recorder:
     def __init__(self):
         self.seen = {}
 
-    def fit(self, images, validation_data, epochs, callbacks):
-        self.seen |= {"train": levels(images), "batch": len(next(iter(images))), "validation": levels(validation_data)}
+    def fit(self, images, validation_data, epochs, callbacks, verbose):
+        self.seen |= {
+            "verbose": verbose,
+            "train": levels(images),
+            "batch": len(next(iter(images))),
+            "validation": levels(validation_data),
+        }
         self.seen |= {"epochs": epochs, "callbacks": callbacks}
         return types.SimpleNamespace(epoch=list(range(epochs)))
 
@@ -438,6 +444,64 @@ def test_train_takes_subfolders_for_classes_and_mirrors_images_if_told_so(tmp_pa
     genzoo(*command, "--no-splits", "--flip", "--fresh")
     assert 2 < sum(level >= 100 for level in model.seen["train"]) < 18
     assert max(model.seen["validation"]) < 100
+
+
+def write_levels(folder, count, classes=("a", "b")):
+    for index in range(count):
+        path = folder / classes[index % len(classes)] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), index % 256, "uint8")).save(path)
+    return str(folder)
+
+
+def test_train_says_what_it_sees_and_chooses_batches_that_suit_it(tmp_path, monkeypatch):
+    model = Recorder()
+    monkeypatch.setattr(gz, "build", lambda *args, **kwargs: model)
+    command = ["train", "vae", "--data", write_levels(tmp_path / "data", 500), "--channels", "1", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    told = (
+        "400 train / 50 validation / 50 test images of 8x8x1, 2 classes, split here; 12 steps of 32 an epoch, 240 in all: few; "
+    )
+    assert f"{told}try --epochs 250\n" in result.output
+    assert model.seen["batch"] == 32 and model.seen["epochs"] == 20 and model.seen["verbose"] == 2
+    stored = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (stored["batch_size"], stored["epochs"], stored["total_steps"]) == (32, 20, 240)
+    result = CliRunner().invoke(main, [*command, "--fresh", "--batch-size", "128", "--quiet"])
+    assert "images of" not in result.output and (model.seen["batch"], model.seen["verbose"]) == (128, 0)
+    result = CliRunner().invoke(main, [*command, "--fresh", "--batch-size", "128", "--epochs", "30"])
+    assert "3 steps of 128 an epoch, 90 in all: few; try --batch-size 32 --epochs 250" in result.output
+    (tmp_path / "data" / "a" / "notes.txt").write_text("cats")
+    warned = CliRunner().invoke(main, [*command, "--fresh"]).output
+    assert warned.count("warning: ") == warned.count("left out") == 1 and "UserWarning" not in warned
+
+
+def test_train_takes_steps_or_seconds_and_a_budget_is_planned_once(tmp_path, monkeypatch):
+    model, timed = Recorder(), []
+    model.steps_per_execution = 2
+    monkeypatch.setattr(gz, "build", lambda *args, **kwargs: model)
+    monkeypatch.setattr(
+        sys.modules["keras_genzoo.cli.train"], "seconds_per_execution", lambda *args: timed.append(args[2]) or 0.5
+    )
+    data = write_levels(tmp_path / "data", 100)
+
+    def run(*more):
+        result = CliRunner().invoke(
+            main, ["train", "vae", "--data", data, "--channels", "1", "--out", str(tmp_path / "run"), *more]
+        )
+        return result, model.seen.get("epochs")
+
+    assert run("--steps", "7", "--batch-size", "16")[1] == 2  # of 5 steps each
+    result, epochs = run("--budget", "5", "--batch-size", "16", "--fresh")
+    assert result.exit_code == 0 and epochs == 4 and timed == [5.0]  # 5 steps of 0.25 s
+    result, _ = run("--budget", "5", "--batch-size", "16")
+    assert "has trained its 4 epochs" in result.output and timed == [5.0]
+    result, _ = run("--budget", "5", "--epochs", "3")
+    assert result.exit_code == 2 and "exclude each other" in result.output
+    sheets = next(each for each in model.seen["callbacks"] if isinstance(each, gz.callbacks.SampleGrid))
+    assert sheets.every == 1
+    run("--epochs", "300", "--fresh")
+    assert next(each for each in model.seen["callbacks"] if isinstance(each, gz.callbacks.SampleGrid)).every == 6
 
 
 def test_train_takes_settings_of_a_search_unless_others_are_given(named, tmp_path, monkeypatch):

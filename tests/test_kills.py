@@ -15,16 +15,17 @@ import pytest
 KILLER = '''
 """Kills this process where KILL says, and trains in executions of three steps with states five times a second."""
 
+import importlib
 import os
 import shutil
 import signal
 import threading
 
 import keras_genzoo as gz
-from keras_genzoo.cli import train
 from keras_genzoo.core import checkpoints, progress
 
-train.SECONDS = 0.2
+# The package has the command under this name.
+importlib.import_module("keras_genzoo.cli.train").SECONDS = 0.2
 gz.recipes.get(os.environ["RECIPE"]).execution["steps_per_execution"] = 3
 kind, count, milliseconds = (os.environ.get("KILL") or "never:0:0").split(":")
 left = int(count)
@@ -118,6 +119,7 @@ def test_a_training_that_is_killed_twenty_times_ends_as_one_that_never_was(recip
     codes.append(run("killed", "save:1:10"))
     assert run("killed", "") == 0 and run("whole", "") == 0
     assert codes == [-signal.SIGKILL] * 20
+    assert "going on from batch" in (tmp_path / "killed.log").read_text()  # in the middle of an epoch too
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert (killed / "history.csv").read_text() == (whole / "history.csv").read_text()

@@ -1,7 +1,9 @@
 """Options that several commands take, and how their values are read."""
 
 import ast
+import contextlib
 import re
+import warnings
 from pathlib import Path
 
 import click
@@ -13,12 +15,32 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 COUNT = click.IntRange(min=1)
 
 
+@contextlib.contextmanager
+def plain_warnings():
+    """Inside the block, warnings for users are shown as a line each, without the place in the code, and once."""
+    seen, before = set(), warnings.showwarning
+
+    def show(message, category, *place, **more):
+        if not issubclass(category, UserWarning):
+            before(message, category, *place, **more)
+        elif str(message) not in seen:
+            seen.add(str(message))
+            click.echo(f"warning: {message}", err=True)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
 class OneSentence(click.Group):
-    """Ends a user's mistake with exit code 2 and one sentence instead of a traceback."""
+    """Ends a user's mistake with exit code 2 and one sentence instead of a traceback, and shows warnings as a line each."""
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with plain_warnings():
+                return super().invoke(ctx)
         except (ValueError, OSError, MemoryError) as error:
             if ctx.find_root().params.get("traceback"):
                 raise

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 import re
 import shutil
 import signal
@@ -13,9 +14,11 @@ import click
 
 from keras_genzoo.cli import options
 from keras_genzoo.core import plugins, runs, workers
+from keras_genzoo.core.budgets import seconds_per_execution
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
 SECONDS = 300  # between two states, at most
+SHEETS = 50  # of samples, about, at most
 # What makes two commands the same run, beside the number of epochs.
 SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "from")
 
@@ -25,8 +28,12 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @options.data
 @options.data_dir
 @click.option("--out", type=options.FOLDER, help="Folder of the run.  [default: runs/RECIPE]")
-@click.option("--epochs", type=click.IntRange(1), default=20, help="Passes over the training images.")
-@click.option("--batch-size", type=click.IntRange(1), help="[default: 128, or that of --config]", show_default=False)
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: 20]")
+@click.option("--steps", type=click.IntRange(1), help="Train for so many steps instead, rounded up to whole epochs.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), help="Train for so many seconds instead, by timing steps first."
+)
+@click.option("--batch-size", type=click.IntRange(1), help="[default: that of --config, or 128, and less of few images]")
 @options.image_size
 @options.channels
 @options.splits
@@ -43,12 +50,15 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @options.imports
 @click.option("--keep-best", metavar="METRIC", help="Keep best.keras, by the smallest val_fd or val_loss, say.")
 @click.option("--fresh", is_flag=True, help="Begin anew; what a run left in the folder is removed.")
+@click.option("--quiet", is_flag=True, help="Do not show how the training goes.")
 def train(
     recipe,
     data,
     data_dir,
     out,
     epochs,
+    steps,
+    budget,
     batch_size,
     image_size,
     channels,
@@ -66,8 +76,9 @@ def train(
     imports,
     keep_best,
     fresh,
+    quiet,
 ):
-    """Train RECIPE and write run.json, model.keras, history.csv and pictures of samples after every epoch.
+    """Train RECIPE and write run.json, model.keras, history.csv and pictures of samples after every epoch, or some 50 times.
 
     The state of the training is kept after every epoch and every five minutes, and the same command goes on from there. Ctrl-C
     and SIGTERM end the training after the step at hand, and keep the model as it is then beside its state.
@@ -76,13 +87,18 @@ def train(
     Examples:
       genzoo train vae
       genzoo train autoencoder --data my_photos/ --image-size 64 --set latent_dim=64
+      genzoo train gan --data my_photos/ --budget 600
       genzoo train vae --config runs/tune/best.json
       genzoo train vae --data my_photos/ --image-size 28 --channels 1 --from runs/vae --out runs/tuned --keep-best val_fd
     """
     import keras
 
     import keras_genzoo as gz
-    from keras_genzoo.data.loading import absolute
+    from keras_genzoo.cli import lengths
+    from keras_genzoo.data.loading import absolute, find
+
+    if sum(value is not None for value in (epochs, steps, budget)) > 1:
+        raise click.UsageError("--epochs, --steps and --budget exclude each other; give one.")
 
     if config is not None:
         tuned = _tuned(config, recipe)
@@ -94,7 +110,8 @@ def train(
     if config is not None:
         overrides = {**gz.recipes.space.tuples(tuned["hyperparameters"]), **overrides}
         batch_size = batch_size or tuned["batch_size"]
-    batch_size, overrides = batch_size or 128, {"seed": seed, **overrides}
+    info = gz.data.info(data, data_dir, splits=splits)
+    batch_size, overrides = batch_size or lengths.fitting_batch(info.counts.get("train")), {"seed": seed, **overrides}
     out = Path("runs") / recipe if out is None else out
     chosen = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir, "splits": splits}
     load = functools.partial(gz.data.load, data, batch_size=batch_size, flip=flip, **chosen)
@@ -107,20 +124,34 @@ def train(
         with strategy.scope() if strategy else contextlib.nullcontext():
             return gz.build(recipe, shape, total_steps, dtype=mixed_precision, jit_compile=jit, **overrides)
 
+    def passes(images):
+        """Epochs that are asked for."""
+        if budget is not None:
+            before = {} if fresh else runs.read(out)
+            if before.get("budget") == budget and "epochs" in before:
+                return before["epochs"]
+            timed = build(total_steps=1000)
+            batches = load(split="train", seed=seed, **timed.data_needs) if timed.data_needs else images
+            seconds = seconds_per_execution(timed, batches.repeat(), budget) / timed.steps_per_execution
+            return max(1, int(budget / (seconds * _length(batches))))
+        return math.ceil(steps / _length(images)) if steps is not None else epochs or 20
+
     def planned(images, epochs):
         steps = int(images.cardinality())
         return epochs * steps if steps > 0 and not constant_rates else None
 
+    epochs = passes(images)
     total_steps = planned(images, epochs)
     model = build(total_steps)
     if model.data_needs:
         images = load(split="train", seed=seed, **model.data_needs)
+        epochs = passes(images) if steps is not None else epochs
         if planned(images, epochs) != total_steps:  # a batch with further images makes for fewer of them
             total_steps = planned(images, epochs)
             model = build(total_steps)
 
     parts = {"train": images, "validation": validation}
-    if gz.data.info(data, data_dir, splits=splits).counts.get("test"):
+    if info.counts.get("test"):
         parts["test"] = load(split="test")
     record = runs.record(
         recipe,
@@ -132,6 +163,7 @@ def train(
         image_shape=shape,
         dtype=mixed_precision,
         epochs=epochs,
+        budget=budget,
         total_steps=total_steps,
         **{"from": source},
     )
@@ -152,6 +184,11 @@ def train(
         runs.import_for(file, imports)
         click.echo(gz.take_weights(model, gz.load(file)))
 
+    if chief and not quiet:
+        counts = {name: part.images_count for name, part in parts.items()}
+        by_name = bool(find(data, data_dir, splits).own_splits)
+        length = int(images.cardinality())
+        click.echo(lengths.told(counts, shape, info, by_name, batch_size, length if length > 0 else None, epochs), err=True)
     validation = load(split="validation", **model.data_needs) if model.data_needs else validation
     shown = gz.data.as_array(load(split="validation"), n=32, seed=0)  # of a sorted folder the first are of one kind
     guard = gz.callbacks.StopOnDivergence()
@@ -172,14 +209,18 @@ def train(
         callbacks = [
             # Not before: what is wrong with the data for this model comes out as `fit` begins.
             keras.callbacks.LambdaCallback(on_train_begin=begin),
-            gz.callbacks.SampleGrid(out / PROGRESS, images=shown if hasattr(model, "reconstruct") else None),
+            gz.callbacks.SampleGrid(
+                out / PROGRESS, images=shown if hasattr(model, "reconstruct") else None, every=math.ceil(epochs / SHEETS)
+            ),
             *(_keepers_of_the_best(model, keep_best, out) if keep_best else []),
             keras.callbacks.CSVLogger(str(out / HISTORY)),
             *callbacks,
         ]
     ended, trained = 0, {}
     try:
-        history = model.fit(images, validation_data=validation, epochs=epochs, callbacks=callbacks)
+        # A bar on a terminal, elsewhere a line an epoch.
+        verbose = 0 if quiet else 1 if sys.stdout.isatty() else 2
+        history = model.fit(images, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=verbose)
         trained = {"trained_epochs": len(history.epoch), "diverged": guard.reason}
     except KeyboardInterrupt:
         ended = 128 + signal.SIGINT
@@ -200,6 +241,14 @@ def train(
         gz.images.write_png(out / "reconstructions.png", *gz.callbacks.pairs(model, shown))
     click.echo(f"{'stopped early; ' if ended else ''}the model is {out / runs.MODEL}")
     sys.exit(ended)
+
+
+def _length(images):
+    """Steps an epoch, which must be known to count epochs."""
+    length = int(images.cardinality())
+    if length < 1:
+        raise click.UsageError("how many images there are is not known, so steps make no epochs; give --epochs.")
+    return length
 
 
 def _where(begun):
