@@ -398,7 +398,7 @@ class Recorder:
         self.seen["sample"] = n, seed, batch_size
         return np.random.default_rng(seed).random((n, 8, 8, 1), dtype="float32")
 
-    def sample_batches(self, n, seed, batch_size):
+    def sample_batches(self, n, seed, batch_size, **settings):
         yield self.sample(n, seed, batch_size)
 
     def save(self, path):
@@ -543,6 +543,31 @@ def test_evaluate_and_sample_hand_on_what_they_are_told(named, tmp_path, monkeyp
     assert model.seen["sample"] == (5, 6, 2)
     expected = np.round(255 * np.random.default_rng(6).random((5, 8, 8, 1), dtype="float32"))
     np.testing.assert_array_equal(np.load(tmp_path / "s.npz")["images"], expected)
+
+
+def test_sample_takes_what_the_model_takes_and_leaves_no_stale_files(tmp_path, monkeypatch):
+    model = gz.build("conditional_diffusion", (8, 8, 1), width=4, multipliers=(1,), patch=1, steps=2, seed=0)
+    monkeypatch.setattr(gz, "load", lambda file: model)
+    command = ["sample", tmp_path / "m.keras", "-n", 12, "--seed", 3]
+    asked = ["--labels", "3,5", "--steps", 3, "--sampler", "euler", "--guidance", 2, "--spacing", "trailing"]
+    genzoo(*command, *asked, "--out", tmp_path / "a.npz")
+    settings = {"labels": np.resize([3, 5], 12), "steps": 3, "sampler": "euler", "guidance": 2.0, "spacing": "trailing"}
+    expected = gz.images.to_levels(model.sample(12, seed=3, **settings))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["images"], expected)
+    assert "Diffusion takes no --temperature, expected --steps or --sampler" in refused(*command, "--temperature", 0.5)
+    assert "classes between 0 and 9" in refused(*command, "--labels", "12")
+    folder = tmp_path / "folder"
+    genzoo(*command, "--out", folder)
+    (folder / "notes.png").touch()
+    genzoo(*command[:2], "-n", 3, "--out", folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1.png", "2.png", "notes.png"]
+
+
+def test_doctor_tells_versions_devices_data_and_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    output = genzoo("doctor")
+    for part in (f"keras {keras.__version__}", "cores", "GPU", "10,000 train", "emoji32", "efficientnet-lite0", "no weights in"):
+        assert part in output, part
 
 
 def test_tune_hands_on_what_it_is_told(named, tmp_path, monkeypatch):

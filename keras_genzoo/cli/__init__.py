@@ -3,6 +3,7 @@
 import click
 
 from keras_genzoo.cli.benchmark import main as benchmark
+from keras_genzoo.cli.doctor import doctor
 from keras_genzoo.cli.models import evaluate, sample
 from keras_genzoo.cli.options import OneSentence
 from keras_genzoo.cli.prepare import prepare
@@ -26,6 +27,6 @@ def main(traceback):
     """
 
 
-for command in (list_recipes, show, prepare, train, sample, evaluate, score, tune):
+for command in (list_recipes, show, prepare, train, sample, evaluate, score, tune, doctor):
     main.add_command(command)
 main.add_command(benchmark, "benchmark")

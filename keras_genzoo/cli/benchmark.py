@@ -110,7 +110,7 @@ def run(ctx, out, overrides, channels, **settings):
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--evaluations", type=options.Counts(), default="5,10,20,50,100", help="Most calls of the network for an image.")
+@click.option("--evaluations", type=options.Numbers(1), default="5,10,20,50,100", help="Most calls of the network for an image.")
 @click.option("--n", type=click.IntRange(min=100), default=1000, help="Test images compared with as many samples.")
 @options.imports
 @click.pass_context

@@ -1,5 +1,7 @@
 """`genzoo sample` and `genzoo evaluate`: what a trained model is used for."""
 
+import inspect
+
 import click
 
 from keras_genzoo.cli import options
@@ -23,16 +25,27 @@ def _load(file, device, imports):
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--batch-size", type=click.IntRange(1), default=256)
+@click.option(
+    "--labels", type=options.Numbers(), help="Classes between commas, taken in turn, of conditional models.  [default: drawn]"
+)
+@click.option("--steps", type=click.IntRange(1), help="Steps of the sampler, of diffusion and energy-based models.")
+@click.option("--sampler", help="How diffusion models sample, as heun or ddim.")
+@click.option("--spacing", help="Of the times of a diffusion sampler's steps, as karras.")
+@click.option("--guidance", type=float, help="Above 1, images of conditional diffusion models are more typical of their labels.")
+@click.option("--temperature", type=click.FloatRange(0), help="Below 1, images of flows are more typical and less varied.")
 @options.device
 @options.imports
-def sample(file, out, n, seed, batch_size, device, imports):
+def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     """Draw images from the model in FILE, or in the folder of a run: a sheet (.png), an array (.npz, uint8 `images`), or one PNG
-    each in a folder.
+    each in a folder, which the numbered PNGs of an earlier call leave.
+
+    Of --labels, --steps and the others each model takes its own.
 
     \b
     Examples:
       genzoo sample runs/vae --out samples.png
       genzoo sample runs/vae/best.keras --out samples/ -n 1000 --seed 1
+      genzoo sample runs/conditional_diffusion --labels 3,5 --guidance 2 --steps 20
     """
     import numpy as np
 
@@ -43,10 +56,19 @@ def sample(file, out, n, seed, batch_size, device, imports):
     file, model = _load(file, device, imports)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
+    settings = {name: value for name, value in settings.items() if value is not None}
+    taken = inspect.signature(model.sample).parameters
+    if refused := [name for name in settings if name not in taken]:
+        known = [f"--{name}" for name in ("steps", "sampler", "spacing", "guidance", "temperature") if name in taken]
+        raise click.UsageError(
+            f"{type(model).__name__} takes no --{refused[0]}, expected {' or '.join(known) or 'none of these'}."
+        )
+    if labels is not None:
+        settings["labels"] = np.resize(labels, n)
     with memory.enough(f"an array of {n} images", "take a folder for --out, or fewer images"):
         levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
     digits, start = len(str(n - 1)), 0
-    for images in model.sample_batches(n, seed=seed, batch_size=batch_size):
+    for images in model.sample_batches(n, seed=seed, batch_size=batch_size, **settings):
         images = gz.images.to_levels(images).numpy()
         if out.suffix:
             levels[start : start + len(images)] = images
@@ -54,6 +76,9 @@ def sample(file, out, n, seed, batch_size, device, imports):
             for index, image in enumerate(images, start):
                 gz.images.write_png(out / f"{index:0{digits}d}.png", image[None], scale=1)
         start += len(images)
+    for path in out.glob("*.png") if not out.suffix else ():
+        if path.stem.isdecimal() and not (len(path.stem) == digits and int(path.stem) < n):
+            path.unlink()
     if out.suffix == ".png":
         gz.images.write_png(out, levels)
     elif out.suffix == ".npz":

@@ -169,12 +169,15 @@ class Shape(click.ParamType):
         return tuple(int(size) for size in value.split("x"))
 
 
-class Counts(click.ParamType):
-    """Whole numbers between commas."""
+class Numbers(click.ParamType):
+    """Whole numbers of at least `low` between commas."""
 
-    name = "counts"
+    name = "numbers"
+
+    def __init__(self, low=0):
+        self.low = low
 
     def convert(self, value, param, ctx):
-        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
-            self.fail(f"{value!r} is no list of counts, expected one as 5,10,20.", param, ctx)
-        return [int(count) for count in value.split(",")]
+        if not re.fullmatch(r"\d+(,\d+)*", value) or min(map(int, value.split(","))) < self.low:
+            self.fail(f"{value!r} is no list of numbers of at least {self.low}, expected one as 5,10,20.", param, ctx)
+        return [int(number) for number in value.split(",")]
