@@ -127,8 +127,10 @@ class Inference:
             ValueError: labels of another number, beyond the classes, or for a model that takes none.
         """
         n, batch_size = whole(n=n, batch_size=batch_size)
-        known = list(inspect.signature(type(self).generate).parameters)[2:]
-        if unknown := sorted(set(settings) - set(known)):
+        parameters = list(inspect.signature(type(self).generate).parameters.values())[2:]
+        known = [each.name for each in parameters]
+        any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)  # of a family whose own `sample` has checked them
+        if not any_name and (unknown := sorted(set(settings) - set(known))):
             taken = ", ".join(name for name in ("n", "seed", "batch_size", "labels", "averaged", *known) if name != "key")
             raise TypeError(f"sample of {type(self).__name__} {self.name!r} takes no {unknown[0]!r}; it takes {taken}.")
         seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
