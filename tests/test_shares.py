@@ -55,13 +55,15 @@ def synchronized(monkeypatch):
 
 # A scale that follows the errors of a batch; statistics of codes, and noise levels spread over a batch.
 FAST = ("vae", "latent_diffusion")
+# The first gradient of scales that make a pixel's variance 1 is zero but for rounding, and Adam divides it by its own size.
+ROUNDED = {"planar_flow": {"learning_rate": 0.001}}
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in case.TINY if name not in MIXED]
 )
 def test_two_devices_train_as_one(name, images, replicas):
-    check_alike(name, images, replicas)
+    check_alike(name, images, replicas, **ROUNDED.get(name, {}))
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "gan" else pytest.mark.slow) for name in TINY_MIXED])
