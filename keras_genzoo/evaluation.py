@@ -13,7 +13,6 @@ from keras_genzoo.core import randomness
 from keras_genzoo.core.batches import class_numbers
 from keras_genzoo.core.checks import whole_or_none
 from keras_genzoo.core.images import check_images, to_unit
-from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.metrics import (
     FrechetDistance,
@@ -76,7 +75,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     >>> sorted(scores)[:2]
     ['FD[fashion-cnn]', 'IS[fashion-cnn]']
     """
-    if not isinstance(model, GenerativeModel):
+    if not hasattr(model, "images_of"):
         fix = (
             f"load it by gz.load({model!r})"
             if isinstance(model, (str, os.PathLike))

@@ -37,8 +37,8 @@ def told(images, shape, info, split_by_name, batch_size, steps, epochs):
     Example:
 
     >>> info = gz.data.info("emoji32")
-    >>> print(told({"train": 400, "test": 50}, (40, 48, 3), info, False, 128, 3, 20))
-    400 train / 50 test images of 40x48x3, split here; 3 steps of 128 an epoch, 60 in all: few; try --batch-size 32 --epochs 250
+    >>> print(told({"train": 400}, (9, 9, 3), info, False, 128, 3, 20))
+    400 train images of 9x9x3, 10 classes, split here; 3 steps of 128 an epoch, 60 in all: few; try --batch-size 32 --epochs 250
     """
     counts = " / ".join(f"{'?' if count is None else f'{count:,}'} {split}" for split, count in images.items())
     classes = f", {len(info.class_names)} classes" if info.class_names else ""
