@@ -719,3 +719,16 @@ def test_every_normalisation_that_is_searched_can_be_built(recipe):
 def test_a_wrong_argument_gets_one_sentence(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+@pytest.mark.parametrize("name", ["vae", "iaf_vae", "two_stage_vae", "gaussian_wae_mmd", "vqvae"])
+def test_codes_for_a_prior_are_the_same_compiled_and_by_any_batch(name, images):
+    model = gz.build(name, images.shape[1:], width=4, seed=0)
+    run = lambda rows, start, compiled: np.asarray(  # noqa: E731
+        model._run(type(model)._codes, rows, start, {"seed": 5}, compiled=compiled)
+    )
+    whole = run(images, 0, False)
+    for compiled in (False, True):
+        np.testing.assert_allclose(run(images[4:9], 4, compiled), whole[4:9], atol=1e-5)
+    many = np.tile(images, (20, 1, 1, 1))  # more than a batch, through the door
+    assert np.isfinite(model.fit_prior(many, "gaussian")["log_prob"]) if name != "vqvae" else model.fit_prior(many)

@@ -32,7 +32,8 @@ class Folder:
         self.results, self._plans = self.path / "results.jsonl", self.path / "plans.json"
         self.failed, self.tried = [], []
         try:
-            self.settings = json.loads((self.path / "settings.json").read_text())
+            # Folders of earlier versions do not say these.
+            self.settings = {"splits": True, "flip": False} | json.loads((self.path / "settings.json").read_text())
         except (OSError, ValueError):
             raise FolderError(f"{path} is no folder of a benchmark; expected one that `run --out {path}` has filled.") from None
 

@@ -3,7 +3,7 @@
 import math
 
 BATCH, SMALLEST = 128, 16
-FEW, ENOUGH = 1000, 3000  # steps, below which little is learned, and those after which samples of small images look like the data
+FEW, ENOUGH = 1000, 3000  # steps below which a hint is given, and those that it leads to
 
 
 def fitting_batch(count):

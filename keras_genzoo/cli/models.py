@@ -150,7 +150,7 @@ def _images_for(file, model, data, data_dir, splits, split):
     source = stored["source"] if data is None else data
     if data is None:
         known = {name: stored[name] for name in chosen if name in stored}
-        chosen |= known | ({"data_dir": data_dir} if data_dir else {})
+        chosen |= known | ({"data_dir": data_dir} if data_dir else {}) | ({} if splits else {"splits": False})
     known = gz.data.labelled(source, chosen["data_dir"], chosen["splits"])
     images, train = (gz.data.load(source, name, shuffle=False, labels=known, **chosen) for name in (split, "train"))
     if stored:

@@ -147,8 +147,9 @@ class HyperRecipe(Ranges, keras_tuner.HyperModel):
             "seed": self.seed,
             "dtype": self.dtype,
             "jit_compile": self.jit_compile,
-            "splits": self.splits,
-            "flip": self.flip,
+            # Searches of earlier versions do not say these.
+            **({} if self.splits else {"splits": False}),
+            **({"flip": True} if self.flip else {}),
             **self.fixed,
         }
 
