@@ -904,6 +904,15 @@ def test_a_sweep_is_of_the_first_seed_by_its_own_noise_on_test_images(settings, 
     ]
 
 
+def test_a_folder_of_an_earlier_version_goes_on(settings, tmp_path):
+    earlier = {key: value for key, value in settings.items() if key not in ("splits", "flip")}
+    folder = Folder.create(tmp_path / "out", earlier)
+    folder.results.write_text("")
+    assert Folder.create(tmp_path / "out", settings).settings == settings
+    with pytest.raises(FolderError, match="flip False there and True here"):
+        Folder.create(tmp_path / "out", settings | {"flip": True})
+
+
 def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, monkeypatch):
     from keras_genzoo import benchmark
 

@@ -295,7 +295,10 @@ def test_every_row_has_the_command_that_repeats_it(tmp_path):
 
     row = a_row("vae", overrides={"latent_dim": 8, "network": "a b", "name": "3"}, steps=900, jit_compile=False, protocol=1)
     rows = [row, row | {"seed": 1, "steps": 800}]
-    found = repeat.commands(rows, SETTINGS | {"image_size": [32, 24], "mixed_precision": "mixed_bfloat16", "batch_size": 7})
+    found = repeat.commands(
+        rows,
+        SETTINGS | {"image_size": [32, 24], "splits": False, "flip": True, "mixed_precision": "mixed_bfloat16", "batch_size": 7},
+    )
     assert [
         ("--steps 900" in each, each.endswith(f"--seeds {seeds} --out runs/again")) for seeds, each in enumerate(found, 1)
     ] == [
@@ -306,6 +309,7 @@ def test_every_row_has_the_command_that_repeats_it(tmp_path):
     parsed = main.commands["run"].make_context("run", words[3:]).params
     assert parsed["overrides"] == (("vae", "latent_dim", 8), ("vae", "name", "3"), ("vae", "network", "a b"))
     assert (parsed["steps"], parsed["jit"], list(parsed["image_size"]), parsed["batch_size"]) == (900, False, [32, 24], 7)
+    assert parsed["splits"] is False and parsed["flip"] is True
     page, text = page_of([row], tmp_path)
     assert "--steps 900" in page and "--steps 900" in text and "Protocol 1" in page and "Protocol 1" in text
 
