@@ -61,7 +61,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     if refused := [name for name in settings if name not in taken]:
         known = [f"--{name}" for name in ("steps", "sampler", "spacing", "guidance", "temperature") if name in taken]
         raise click.UsageError(
-            f"{type(model).__name__} takes no --{refused[0]}, expected {' or '.join(known) or 'none of these'}."
+            f"{type(model).__name__} takes no --{refused[0]}, {f'expected {' or '.join(known)}' if known else 'leave it out'}."
         )
     if labels is not None:
         settings["labels"] = np.resize(labels, n)
