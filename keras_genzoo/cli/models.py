@@ -60,9 +60,8 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     taken = inspect.signature(model.sample).parameters
     if refused := [name for name in settings if name not in taken]:
         known = [f"--{name}" for name in ("steps", "sampler", "spacing", "guidance", "temperature") if name in taken]
-        raise click.UsageError(
-            f"{type(model).__name__} takes no --{refused[0]}, {f'expected {' or '.join(known)}' if known else 'leave it out'}."
-        )
+        fix = f"expected {' or '.join(known)}" if known else "leave it out"
+        raise click.UsageError(f"{type(model).__name__} takes no --{refused[0]}, {fix}.")
     if labels is not None:
         settings["labels"] = np.resize(labels, n)
     with memory.enough(f"an array of {n} images", "take a folder for --out, or fewer images"):
