@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import plugins, runs, workers
+from keras_genzoo.core import hub, plugins, runs, workers
 from keras_genzoo.core.budgets import seconds_per_execution
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
@@ -192,8 +192,9 @@ def train(
             f"go on from its weights by --from {out} and another --out."
         )
     if source is not None and not stored:
-        file = runs.model_file(source)
-        runs.import_for(file, imports)
+        file = hub.located(source)
+        if not hub.is_remote(source):
+            runs.import_for(file, imports)
         click.echo(gz.take_weights(model, gz.load(file)))
 
     if chief and not quiet:
