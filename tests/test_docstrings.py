@@ -79,7 +79,7 @@ def test_the_example_runs(example, names):
 
 
 def test_the_code_of_the_page_on_autoencoders_makes_a_model(names):
-    text = (Path(__file__).parents[1] / "docs" / "autoencoders.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "families" / "autoencoders.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)
     named = set(re.findall(r"`([a-z0-9_]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
@@ -87,7 +87,7 @@ def test_the_code_of_the_page_on_autoencoders_makes_a_model(names):
     assert names["model"].terms == ("reconstruction_loss", "contractive_loss", "curvature_loss")
 
 
-@pytest.mark.parametrize("page", ["diffusion.md"])
+@pytest.mark.parametrize("page", ["families/diffusion.md"])
 def test_the_code_of_the_page_runs(page, names):
     text = (Path(__file__).parents[1] / "docs" / page).read_text()
     names["model"] = gz.build("flow_matching", (28, 28, 1), width=8, multipliers=(1,), ema=None, seed=0)
@@ -107,14 +107,14 @@ def test_the_code_of_the_page_on_recipes_runs(names):
 
 
 def test_the_code_of_the_page_on_energies_runs(names):
-    text = (Path(__file__).parents[1] / "docs" / "energies.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "families" / "energies.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)
     assert names["x"].shape == (100, 2) and 0.5 < float(names["acceptance"]) < 1 and 1000 < names["draws"] <= 100 * 200
 
 
 def test_the_code_of_the_page_on_flows_makes_a_flow_that_comes_back(names):
-    text = (Path(__file__).parents[1] / "docs" / "flows.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "families" / "flows.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)
     named = set(re.findall(r"`([a-z0-9_/]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
