@@ -149,6 +149,8 @@ class Memorisation:
         held_out: array of features `(m, dim)`, of real images that no model was trained on: the test split.
         train: array of features `(l, dim)`.
         cells, seed: see `data_copying`.
+        remember: callable of a callable without arguments, to a dict of arrays, that may have its result from an earlier
+            process. Defaults to calling it.
 
     Raises:
         ValueError: as the functions of the same names.
@@ -161,12 +163,11 @@ class Memorisation:
     ['authenticity', 'data_copying', 'nearest_train', 'train_ratio']
     """
 
-    def __init__(self, held_out, train, cells=3, seed=0):
+    def __init__(self, held_out, train, cells=3, seed=0, remember=lambda compute: compute()):
         self.held_out, self.train = _comparable((held_out, "held-out", 1), (train, "training", 2))
         if not 1 <= cells <= len(self.train):
             raise ValueError(f"{cells} cells of {len(self.train)} training images came, expected between 1 and as many.")
-        self.cells = cells
-        self.seed = seed
+        self.cells, self.seed, self.remember = cells, seed, remember
 
     def __call__(self, generated):
         """All scores: a dict of `nearest_train` (the mean distance), `train_ratio`, `authenticity` and `data_copying`, the
@@ -176,7 +177,7 @@ class Memorisation:
         scores = {
             "nearest_train": float(found[0].mean()),
             "train_ratio": self._ratio(found[0]),
-            "authenticity": _authentic(*found, self._own_nearest),
+            "authenticity": _authentic(*found, self._real["own"]),
             "data_copying": self._copying(generated, *found),
         }
         return {name: score for name, score in scores.items() if score is not None}
@@ -206,29 +207,33 @@ class Memorisation:
         return _comparable((generated, "generated", 1), (self.train, "training", 2), dtype=self.train.dtype)[0]
 
     @functools.cached_property
-    def _held_out_nearest(self):
-        return _nearest(self.held_out, self.train)
+    def _real(self):
+        """What depends on the real images alone: `distances` and `places` of the nearest training features of the held-out ones,
+        distances of the training features to the nearest `own` one, their `cells` and the `centres` of these."""
 
-    @functools.cached_property
-    def _own_nearest(self):
-        return _nearest(None, self.train)[0]
+        def compute():
+            from sklearn.cluster import KMeans
 
-    @functools.cached_property
-    def _partition(self):
-        from sklearn.cluster import KMeans
+            found = KMeans(self.cells, n_init=10, random_state=self.seed).fit(self.train)
+            distances, places = _nearest(self.held_out, self.train)
+            own = _nearest(None, self.train)[0]
+            cells, centres = found.labels_, found.cluster_centers_
+            return {"distances": distances, "places": places, "own": own, "cells": cells, "centres": centres}
 
-        return KMeans(self.cells, n_init=10, random_state=self.seed).fit(self.train)
+        return self.remember(compute)
 
     def _ratio(self, distances):
-        median = np.median(self._held_out_nearest[0])
+        median = np.median(self._real["distances"])
         return float(np.median(distances) / median) if median > 0 else None
 
     def _copying(self, generated, distances, nearest):
         from scipy.stats import ranksums
+        from sklearn.metrics import pairwise_distances_argmin
 
-        generated_cells, held_out_cells = (self._partition.predict(each) for each in (generated, self.held_out))
+        centres = self._real["centres"]
+        generated_cells, held_out_cells = (pairwise_distances_argmin(each, centres) for each in (generated, self.held_out))
         of_generated = self._within_cells(generated, generated_cells, distances, nearest)
-        of_held_out = self._within_cells(self.held_out, held_out_cells, *self._held_out_nearest)
+        of_held_out = self._within_cells(self.held_out, held_out_cells, self._real["distances"], self._real["places"])
         weights, scores = [], []
         for cell in range(self.cells):
             here, there = of_generated[generated_cells == cell], of_held_out[held_out_cells == cell]
@@ -239,7 +244,7 @@ class Memorisation:
 
     def _within_cells(self, points, cells, distances, nearest):
         """Distances to the nearest training feature in the same cell: those already known, unless it lies in another."""
-        train_cells = self._partition.labels_
+        train_cells = self._real["cells"]
         abroad = train_cells[nearest] != cells
         distances = distances.copy()
         for cell in np.unique(cells[abroad]):

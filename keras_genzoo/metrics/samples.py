@@ -4,7 +4,7 @@ import types
 
 import numpy as np
 
-from keras_genzoo.core.cache import remembered
+from keras_genzoo.core.cache import digest, remembered
 from keras_genzoo.core.images import check_images
 from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, nearest_classes, within_classes
 from keras_genzoo.metrics.extrapolation import POINTS, frechet_infinity
@@ -155,7 +155,9 @@ class SampleMetrics:
         if labels is not None and self.labels.shape != (n := len(self.real),):
             raise ValueError(f"labels have shape {self.labels.shape}, but there are {n} real images; give one label for each.")
         train = None if train_images is None else self.extract(train_images, "training images", keep=True)
-        self.memory = None if train is None else Memorisation(self.real, train)
+        self.memory = (
+            None if train is None else Memorisation(self.real, train, remember=self._remember(real_images, train_images))
+        )
 
     def extract(self, images, what="images", keep=False):
         """All features of images, float32 `(n, dim)`; with `keep`, those of an array come from disk if they were known."""
@@ -170,6 +172,13 @@ class SampleMetrics:
             return compute()["features"]
         check_images(images, what)
         return remembered("features", np.asarray(images), settings_of(self.features), compute)["features"]
+
+    def _remember(self, real_images, train_images):
+        """What keeps on disk how training and real images lie to each other, where both are arrays."""
+        if not (hasattr(real_images, "shape") and hasattr(train_images, "shape") and settings_of(self.features)):
+            return lambda compute: compute()
+        settings = {**settings_of(self.features), "held_out": digest([np.asarray(real_images)])}
+        return lambda compute: remembered("memorisation", np.asarray(train_images), settings, compute)
 
     def __call__(self, generated_images, labels=None):
         """The dict of `sample_scores`, with `features`, `features_hash` and `resize`.
