@@ -99,13 +99,6 @@ def test_the_code_of_the_page_runs(page, names):
     assert made.shape == names["photos"].shape and np.abs(made - names["photos"])[~kept].max() > 0.1
 
 
-def test_the_code_of_the_page_on_recipes_runs(names):
-    text = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, names)
-    assert names["model"].count_params() > 0 and gz.recipes.get("wide_vae").defaults["width"] == 1024
-
-
 def test_the_code_of_the_page_on_energies_runs(names):
     text = (Path(__file__).parents[1] / "docs" / "energies.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):

@@ -167,6 +167,12 @@ def process(app, kind, name, thing, options, lines):
     lines[:] = translate(list(lines), module)
 
 
+def skip(app, kind, name, thing, skipped, options):
+    """Leave out what classes inherit from Keras, TensorFlow and Python."""
+    function = getattr(thing, "fget", None) or thing
+    return True if not (getattr(function, "__module__", None) or PACKAGE).startswith(PACKAGE) else None
+
+
 def sign(app, kind, name, thing, options, signature, returned):
     """The arguments of a class's `__init__`, where Sphinx sees those of the metaclass."""
     if kind == "class" and signature == "(*args, **kwargs)":
@@ -207,6 +213,7 @@ def names(app, docname, source):
 
 def setup(app):
     app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-signature", sign)
     app.connect("sphinx-click-process-description", show_examples)
     app.connect("doctree-resolved", dash)
