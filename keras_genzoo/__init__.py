@@ -3,6 +3,10 @@
 import importlib
 import os
 
+from keras_genzoo.core import startup
+
+startup.begin()
+
 # Asked first, because Keras itself cannot be imported where a backend is missing.
 _backend = os.environ.get("KERAS_BACKEND") or importlib.import_module("keras").backend.backend()
 if _backend != "tensorflow":

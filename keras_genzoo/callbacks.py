@@ -8,9 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.core.checks import whole
+from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import tile, write_png
 from keras_genzoo.evaluation import SampleDistance
 
@@ -30,6 +32,7 @@ class SampleGrid(keras.callbacks.Callback):
         tensorboard: str, Path or None. A log folder of TensorBoard that gets the same sheets. Defaults to None.
         raw: bool. Whether to show samples of the weights as trained too, as `samples-raw-0001.png`, beside those of their
             averages. Defaults to False.
+        animate: bool. Whether to join the sheets as `samples.gif`, and so on, at the end of training. Defaults to False.
 
     Raises:
         ValueError: at the start of training, if there would be nothing to show.
@@ -39,9 +42,9 @@ class SampleGrid(keras.callbacks.Callback):
     >>> model.fit(train, epochs=2, callbacks=[SampleGrid("runs/vae")])
     """
 
-    def __init__(self, folder, n=64, images=None, every=1, seed=0, tensorboard=None, raw=False):
+    def __init__(self, folder, n=64, images=None, every=1, seed=0, tensorboard=None, raw=False, animate=False):
         super().__init__()
-        self.raw = raw
+        self.raw, self.animate, self.shown = raw, animate, set()
         self.folder, self.images, self.seed = Path(folder), images, seed
         self.n, self.every = whole(n=n, every=every)
         self.writer = None if tensorboard is None else tf.summary.create_file_writer(str(tensorboard))
@@ -63,8 +66,20 @@ class SampleGrid(keras.callbacks.Callback):
             if self.images is not None:
                 self._show("reconstructions", epoch, *pairs(self.model, self.images))
 
+    def on_train_end(self, logs=None):
+        if self.animate:
+            for name, last in self.shown:
+                # Those of a training before this one, that it goes on from, too.
+                animate(self.folder / f"{name}.gif", [path for path in self._sheets(name) if path.name <= last])
+            self.shown = set()
+
+    def _sheets(self, name):
+        return sorted(self.folder.glob(f"{name}-[0-9][0-9][0-9][0-9]*.png"))
+
     def _show(self, name, epoch, images, columns):
-        write_png(self.folder / f"{name}-{epoch + 1:04d}.png", images, columns)
+        path = self.folder / f"{name}-{epoch + 1:04d}.png"
+        write_png(path, images, columns)
+        self.shown = {(each, last) for each, last in self.shown if each != name} | {(name, path.name)}
         if self.writer is not None:
             sheet = tile(images, columns)
             with self.writer.as_default():
@@ -213,6 +228,20 @@ class StopOnDivergence(keras.callbacks.Callback):
         )
         warnings.warn(self.reason, stacklevel=2)
         self.model.stop_training = True
+
+
+def animate(path, sheets, seconds=10.0):
+    """Join pictures of equal sizes as an animation that repeats.
+
+    Args:
+        path: Path of the GIF to write.
+        sheets: list of Paths of pictures.
+        seconds: float. How long it takes, about; a picture stays for 0.05 to 0.5 s. Defaults to 10.
+    """
+    frames = [Image.open(sheet) for sheet in sheets]
+    stay = int(1000 * min(0.5, max(0.05, seconds / len(frames))))
+    with replacing(path) as temporary:
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=[stay] * (len(frames) - 1) + [2000], loop=0)
 
 
 def pairs(model, images, columns=8):

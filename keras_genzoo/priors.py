@@ -47,7 +47,8 @@ class _Fitted(Part):
     @property
     def fitted(self):
         """Whether `fit` has been called, on this model or on the one that was saved, and no training since."""
-        return bool(tf.convert_to_tensor(self.is_fitted))
+        with tf.init_scope():  # known where a graph is made, too
+            return bool(tf.convert_to_tensor(self.is_fitted))
 
     def forget(self):
         """Take the fit for out of date, as after a step of training."""
@@ -209,6 +210,10 @@ class CategoricalMixture(_Fitted):
     def sample(self, n, random):
         """n grids, int64 `(n, positions)`, with the noise of `random` (`randomness.Stream` or `RowStream`)."""
         component, uniform = _component(self.log_weights, n, random), random.uniform((n, self.positions))
+        if tf.is_tensor(n):  # within a graph
+            return tf.map_fn(
+                lambda row: self._draw(row[0][None], row[1][None])[0], (component, uniform), fn_output_signature=tf.int64
+            )
         rows = max(1, 2**24 // (self.positions * self.size))  # at a time: each needs its component's whole table
         parts = [self._draw(component[start : start + rows], uniform[start : start + rows]) for start in range(0, n, rows)]
         return tf.concat(parts, axis=0)

@@ -19,7 +19,7 @@ def check_unmixed(network, what):
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers()):
         raise ValueError(
             f"the {what} has batch normalisation, which mixes images, so that no image has a Jacobian of its own; build it with "
-            f"normalization='layer' or None."
+            f"normalization='layer' or None{', by critic_normalization of a recipe' if what == 'critic' else ''}."
         )
 
 

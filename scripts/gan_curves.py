@@ -1,4 +1,4 @@
-"""The curves of docs/reading-gan-curves.md, of real runs: `python scripts/gan_curves.py`, five minutes on two cores."""
+"""The curves of docs/families/gans.md, of real runs: `python scripts/gan_curves.py`, five minutes on two cores."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import keras_genzoo as gz
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import tile
 
-OUT = Path(__file__).parents[1] / "docs" / "gan-curves.png"
+OUT = Path(__file__).parents[1] / "docs" / "families" / "images" / "gan-failures.png"
 EPOCHS, STEPS, BATCH = 20, 100, 64
 UNSTABLE = {"hidden": 256, "learning_rate": 5e-4, "critic_learning_rate": 5e-4, "ema": None}
 RUNS = {

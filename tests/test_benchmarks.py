@@ -1044,6 +1044,12 @@ def test_the_same_command_does_what_is_missing_and_takes_more_seeds(finished, co
     yardsticks, *others = asked[0]
     assert [(run["recipe"], run["seed"]) for run in yardsticks] == [(name, 1) for name in controls.CONTROLS]
     assert [(run["recipe"], run["seed"]) for (run,) in others] == [("dense_autoencoder", 1), ("vae", 0), ("vae", 1)]
+    invoke(*command, "--out", finished[1], "--seeds", 2, "--first-seed", 7)
+    yardsticks, *others = asked.pop()
+    assert {run["seed"] for run in yardsticks} == {1}  # of the controls as many draws, of their own seeds
+    assert [(run["recipe"], run["seed"]) for (run,) in others] == [
+        (name, seed) for name in ("dense_autoencoder", "vae") for seed in (7, 8)
+    ]
     other = invoke(*command, "--out", finished[1], "--batch-size", 8)
     assert other.exit_code == 2 and "is of other settings (batch_size 16 there and 8 here)" in other.output
     assert len(asked) == 1

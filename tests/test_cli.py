@@ -1,6 +1,7 @@
 """The command line from data to scores, as a user types it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import keras_genzoo as gz
-from keras_genzoo.cli import main
+from keras_genzoo.cli import main, watching
 
 SMALL = ["--set", "width=8", "--set", "latent_dim=2", "--no-jit"]
 
@@ -638,3 +639,67 @@ def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
             },
         }
     ]
+
+
+def test_a_command_begins_without_notes_of_tensorflow_and_with_its_errors():
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    found = subprocess.run(
+        [sys.executable, "-m", "keras_genzoo.cli", "--version"], env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 0 and "version" in found.stdout
+    assert not [line for line in found.stderr.splitlines() if line.startswith(("I0000", "WARNING: All log messages"))]
+    missing = [sys.executable, "-c", "import sys; sys.argv = ['genzoo']; sys.modules['tensorflow'] = None; import keras_genzoo"]
+    assert "Error" in subprocess.run(missing, env=environment, capture_output=True, text=True).stderr
+
+
+def test_a_run_is_reported_to_other_programs_and_its_pictures_are_joined(photos, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    command = ["train", "dense_autoencoder", "--data", str(photos), "--out", str(out), "--epochs", "2", *SMALL]
+    shown = CliRunner().invoke(main, [*command, "--tensorboard", "--animate", "--verbose"])
+    assert shown.exit_code == 0, shown.output
+    assert "Total params" in shown.output and "\b" not in shown.output
+    assert list((out / "tensorboard" / "train").glob("events*")) and list((out / "tensorboard").glob("events*"))
+    with Image.open(out / "progress" / "reconstructions.gif") as animation:
+        assert animation.n_frames == 2
+    # The sheets that are there belong to it as far as the training has come.
+    model, images = gz.load(out / "model.keras"), np.zeros((4, 20, 24, 3), np.uint8)
+    again = gz.callbacks.SampleGrid(out / "progress", images=images, animate=True)
+    model.fit(images, initial_epoch=2, epochs=3, verbose=0, callbacks=[again])
+    with Image.open(out / "progress" / "reconstructions.gif") as animation:
+        assert animation.n_frames == 3
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    refused = CliRunner().invoke(main, [*command, "--fresh", "--wandb"])
+    assert refused.exit_code == 2 and "pip install 'keras_genzoo[wandb]'" in refused.output
+    assert "exclude each other" in CliRunner().invoke(main, [*command, "--quiet", "--verbose"]).output
+
+
+def test_reports_go_on_as_one_run_and_faults_of_other_programs_are_a_sentence(tmp_path, monkeypatch):
+    class Other(types.ModuleType):
+        started = []
+
+    wandb, integration, callbacks = (Other(name) for name in ("wandb", "wandb.integration", "wandb.integration.keras"))
+    wandb.init = lambda **settings: Other.started.append(settings)
+    callbacks.WandbMetricsLogger = type("WandbMetricsLogger", (keras.callbacks.Callback,), {})
+    for module in (wandb, integration, callbacks):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for fresh in (True, False, True):
+        (made,) = watching.trackers(["wandb"], tmp_path, {"recipe": "vae"}, fresh)
+        assert type(made) is callbacks.WandbMetricsLogger
+    first, second, third = (settings["id"] for settings in Other.started)
+    assert first == second != third and Other.started[0]["config"] == {"recipe": "vae"}
+
+    def fail(**settings):
+        raise RuntimeError("no server")
+
+    wandb.init = fail
+    with pytest.raises(ValueError, match="--wandb cannot be used: no server"):
+        watching.trackers(["wandb"], tmp_path, {}, True)
+
+
+def test_a_terminal_shows_validation_and_drawing_and_keeps_the_line(tmp_path):
+    stream = io.StringIO()
+    model = gz.build("dense_autoencoder", (8, 8, 1), width=8, depth=1, seed=0)
+    images = np.zeros((8, 8, 8, 1), np.uint8)
+    model.fit(images, validation_data=images, epochs=2, verbose=0, callbacks=[watching.Stages(2, 1, stream)])
+    shown = stream.getvalue().split("\r\033[K")
+    assert "validating: 1 of 1 batches" in shown and shown.count("drawing samples") == 1 and shown[-1] == ""

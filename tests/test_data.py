@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -817,3 +819,16 @@ def test_a_source_without_splits_is_taken_as_one(tmp_path):
     with pytest.raises(ValueError, match="split is 'all', but the images have the splits test, train; choose one"):
         gz.data.load(tmp_path / "folder", "all")
     assert len(gz.data.as_array(gz.data.load(tmp_path / "folder", "all", splits=False))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_names_of_files_may_be_any_bytes(tmp_path):
+    for kind in (b"a", b"caf\xe9"):
+        (folder := Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9/" + kind))).mkdir(parents=True)
+        for index in range(10):
+            pixels = np.full((4, 4), index, np.uint8)
+            Image.fromarray(pixels).save(folder / os.fsdecode(b"im\xe9ge%d.png" % index))
+    images = gz.data.load(folder.parent, labels=True, batch_size=4)
+    assert sum(len(batch) for batch, _ in images) == 16
+    info = gz.data.info(folder.parent)
+    assert info.class_names == ("a", "caf\\xe9") and json.dumps(info.class_names).isascii()

@@ -1,10 +1,8 @@
-"""The examples in docstrings run, and give what they say; so do those of the pages in docs/."""
+"""The examples in docstrings run, and give what they say."""
 
 import doctest
 import importlib
 import pkgutil
-import re
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -76,41 +74,3 @@ def test_the_example_runs(example, names):
     report = []
     runner.run(example, out=report.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
-
-
-def test_the_code_of_the_page_on_autoencoders_makes_a_model(names):
-    text = (Path(__file__).parents[1] / "docs" / "autoencoders.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, names)
-    named = set(re.findall(r"`([a-z0-9_]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
-    assert {name for family in ("autoencoder", "wae", "vae") for name in gz.recipes.names()[family]} <= named
-    assert names["model"].terms == ("reconstruction_loss", "contractive_loss", "curvature_loss")
-
-
-@pytest.mark.parametrize("page", ["diffusion.md"])
-def test_the_code_of_the_page_runs(page, names):
-    text = (Path(__file__).parents[1] / "docs" / page).read_text()
-    names["model"] = gz.build("flow_matching", (28, 28, 1), width=8, multipliers=(1,), ema=None, seed=0)
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, names)
-    # What was kept is kept, and the rest is made anew.
-    kept, made = names["mask"] == 1, names["restored"]
-    np.testing.assert_allclose(made[kept], names["photos"][kept], atol=1e-3)
-    assert made.shape == names["photos"].shape and np.abs(made - names["photos"])[~kept].max() > 0.1
-
-
-def test_the_code_of_the_page_on_energies_runs(names):
-    text = (Path(__file__).parents[1] / "docs" / "energies.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, names)
-    assert names["x"].shape == (100, 2) and 0.5 < float(names["acceptance"]) < 1 and 1000 < names["draws"] <= 100 * 200
-
-
-def test_the_code_of_the_page_on_flows_makes_a_flow_that_comes_back(names):
-    text = (Path(__file__).parents[1] / "docs" / "flows.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, names)
-    named = set(re.findall(r"`([a-z0-9_/]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
-    assert {*gz.recipes.names()["flow"]} <= named
-    names["model"].fit(names["train"], verbose=0)
-    np.testing.assert_allclose(names["model"].reconstruct(names["x"]), names["x"], atol=1e-3)

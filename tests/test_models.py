@@ -250,6 +250,8 @@ def test_every_recipe_takes_any_image_shape(name, shape, tmp_path):
 
 
 def test_total_steps_brings_the_learning_rate_down_to_zero():
+    with pytest.warns(UserWarning, match="warmup is 0.3, a share of a training whose length is not known"):
+        gz.build("vae", SHAPE, width=8, warmup=0.3)
     model = gz.build("vae", SHAPE, total_steps=100, learning_rate=0.01, width=8, warmup=0.3)
     rates = [float(model.optimizer._learning_rate(step)) for step in range(101)]
     np.testing.assert_allclose(rates[:6], np.linspace(0.001, 0.01, 6), rtol=1e-5)  # a twentieth of the steps

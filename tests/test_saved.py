@@ -33,7 +33,7 @@ readable = pytest.mark.skipif(minor(keras.__version__) < minor(KERAS), reason=f"
 
 
 # One of each way in which own variables stand in a file.
-OLD = ("vae", "gan", "vqvae", "glow", "rbm")
+OLD = ("vae", "gan", "vqvae", "glow", "rbm", "latent_diffusion")
 
 
 @readable

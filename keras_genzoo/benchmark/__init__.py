@@ -37,6 +37,7 @@ def run(
     epochs=None,
     steps=None,
     seeds=1,
+    first_seed=0,
     out="runs/benchmark",
     batch_size=128,
     n=None,
@@ -65,7 +66,8 @@ def run(
         budget: float. Seconds of training a run, the fit of a prior over codes included, compilation not. The first run of a
             recipe plans its steps, which all of its seeds take. Defaults to 60, unless `epochs` or `steps` is given.
         epochs, steps: int. Train for so many epochs or steps instead; `steps` repeats a run of a budget exactly.
-        seeds: int. Runs a recipe, with seeds 0, 1, ... Defaults to 1.
+        seeds: int. Runs a recipe, with seeds `first_seed`, `first_seed + 1`, ... Defaults to 1.
+        first_seed: int. Choose recipes by other seeds than those that are reported. Defaults to 0.
         out: str or Path. Folder of the results, new or of the same settings. Defaults to "runs/benchmark".
         batch_size: int. Defaults to 128.
         n: int or None. Images compared, at least 6; None is all test images, 10,000 at most.
@@ -105,6 +107,7 @@ def run(
     for name in overrides:
         _check_overrides(name, overrides[name], chosen)
     seeds, batch_size = whole(seeds=seeds, batch_size=batch_size)
+    first_seed = whole(0, first_seed=first_seed)
     n, steps_per_execution = whole_or_none(LEAST, n=n), whole_or_none(steps_per_execution=steps_per_execution)
     if sum(value is not None for value in (budget, epochs, steps)) > 1:
         raise ArgumentError("budget", "budget, epochs and steps exclude each other; give one.")
@@ -132,7 +135,7 @@ def run(
         "steps_per_execution": steps_per_execution,
     }
     folder = Folder.create(out, settings)
-    rows = _rows(chosen, seeds, overrides, imports)
+    rows = _rows(chosen, range(first_seed, first_seed + seeds), overrides, imports)
     with folder.lock():
         folder.ask(rows)
         missing = folder.missing(rows)
@@ -200,8 +203,8 @@ def _checked_features(features, data, data_dir, channels, splits):
 def _rows(chosen, seeds, overrides, imports):
     """What a finished folder holds: a control or a recipe with a seed each, of controls as many draws as models have seeds."""
     control = {"kind": "control", "family": "control", "overrides": {}}
-    rows = [{**control, "recipe": name, "seed": seed} for seed in range(seeds) for name in controls.CONTROLS]
+    rows = [{**control, "recipe": name, "seed": seed} for seed in range(len(seeds)) for name in controls.CONTROLS]
     for name in chosen:
         row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family, "overrides": overrides.get(name, {})}
-        rows += [{**row, "seed": seed, "imports": imports} for seed in range(seeds)]
+        rows += [{**row, "seed": seed, "imports": imports} for seed in seeds]
     return rows

@@ -29,7 +29,7 @@ def commands(rows, settings, out="runs/again"):
     rows, found = [row for row in rows if row["kind"] == "recipe" and row.get("steps")], {}
     for row in rows:
         found.setdefault((row["steps"], row.get("jit_compile"), row.get("steps_per_execution")), []).append(row)
-    return [_command(group[0], max(row["seed"] for row in group) + 1, settings, out) for group in found.values()]
+    return [_command(group[0], sorted(row["seed"] for row in group), settings, out) for group in found.values()]
 
 
 def _command(row, seeds, settings, out):
@@ -58,7 +58,9 @@ def _command(row, seeds, settings, out):
     parts += ["--steps-per-execution", str(each)] if each else []
     for name in row.get("imports", ()):
         parts += ["--import", name]
-    return shlex.join([*parts, "--seeds", str(seeds), "--out", out])
+    first, last = seeds[0], seeds[-1]
+    parts += ["--seeds", str(last - first + 1)] + (["--first-seed", str(first)] if first else [])
+    return shlex.join([*parts, "--out", out])
 
 
 def _literal(value):

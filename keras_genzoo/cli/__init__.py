@@ -4,7 +4,7 @@ import click
 
 from keras_genzoo.cli.benchmark import main as benchmark
 from keras_genzoo.cli.doctor import doctor
-from keras_genzoo.cli.models import evaluate, sample
+from keras_genzoo.cli.models import evaluate, push, sample
 from keras_genzoo.cli.options import OneSentence
 from keras_genzoo.cli.prepare import prepare
 from keras_genzoo.cli.recipes import list_recipes, show
@@ -27,6 +27,6 @@ def main(traceback):
     """
 
 
-for command in (list_recipes, show, prepare, train, sample, evaluate, score, tune, doctor):
+for command in (list_recipes, show, prepare, train, sample, evaluate, score, tune, push, doctor):
     main.add_command(command)
 main.add_command(benchmark, "benchmark")

@@ -55,6 +55,7 @@ anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds t
 @click.option("--epochs", type=COUNT, help="Train for so many epochs instead.")
 @click.option("--steps", type=COUNT, help="Train for so many steps instead; repeats a run of a budget exactly.")
 @click.option("--seeds", type=COUNT, default=1, help="Runs a recipe, with seeds 0, 1, ...")
+@click.option("--first-seed", type=click.IntRange(0), default=0, help="Begin with this seed, as to choose by other ones.")
 @click.option("--batch-size", type=COUNT, default=128)
 @click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all test images, 10,000 at most]")
 @click.option("--features", help="Features in which images are compared, as inception for FID.  [default: by the data]")

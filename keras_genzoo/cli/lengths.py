@@ -45,7 +45,7 @@ def told(images, shape, info, split_by_name, batch_size, steps, epochs):
     sentence = f"{counts} images of {'x'.join(map(str, shape))}{classes}, split {'by name' if split_by_name else 'here'}"
     if steps is None:
         return f"{sentence}; batches of {batch_size}"
-    sentence += f"; {steps:,} steps of {batch_size} an epoch, {steps * epochs:,} in all"
+    sentence += f"; {steps:,} {'step' if steps == 1 else 'steps'} of {batch_size} an epoch, {steps * epochs:,} in all"
     if steps * epochs >= FEW:
         return sentence
     fitting = min(batch_size, fitting_batch(images["train"]))

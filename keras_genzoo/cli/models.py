@@ -1,11 +1,12 @@
 """`genzoo sample` and `genzoo evaluate`: what a trained model is used for."""
 
 import inspect
+from pathlib import Path
 
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import memory, runs
+from keras_genzoo.core import hub, memory, runs
 from keras_genzoo.core.files import replacing, to_json
 
 
@@ -13,8 +14,9 @@ def _load(file, device, imports):
     """The file of a model, or of a run in a folder, and the model on a device, with what it was made with imported again."""
     import keras_genzoo as gz
 
-    file = runs.model_file(file)
-    runs.import_for(file, imports)
+    remote, file = hub.is_remote(file), hub.located(file)
+    if not remote:  # a stranger does not choose what is imported here
+        runs.import_for(file, imports)
     options.use_device(device)
     return file, gz.load(file)
 
@@ -165,3 +167,25 @@ def _images_for(file, model, data, data_dir, splits, split):
         if "train" in others:
             train = None
     return source, images, None if split == "train" else train
+
+
+@click.command()
+@click.argument("run", type=options.FOLDER)
+@click.argument("repo")
+@click.option("--license", help="Of the weights, as apache-2.0.")
+@click.option("--private", is_flag=True, help="Let nobody else see a new repository.")
+@options.imports
+def push(run, repo, license, private, imports):
+    """Upload the model of RUN, a folder or file, to the Hugging Face Hub as REPO, with a card and samples.
+
+    `gz.load("hf://user/name")` and `genzoo sample hf://user/name` take it from there.
+
+    \b
+    Examples:
+      genzoo push runs/vae user/vae-fashion --license apache-2.0
+    """
+    import tempfile
+
+    file, model = _load(run, "auto", imports)
+    with tempfile.TemporaryDirectory() as folder:
+        click.echo(hub.push(model, repo, runs.read(file.parent), license, private, folder=Path(folder)))

@@ -41,7 +41,7 @@ class OneSentence(click.Group):
         try:
             with plain_warnings():
                 return super().invoke(ctx)
-        except (ValueError, OSError, MemoryError) as error:
+        except (ValueError, OSError, MemoryError, ImportError) as error:
             if ctx.find_root().params.get("traceback"):
                 raise
             raise click.UsageError(" ".join(str(error).split()), ctx) from error

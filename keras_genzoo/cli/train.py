@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import plugins, runs, workers
+from keras_genzoo.core import hub, plugins, runs, workers
 from keras_genzoo.core.budgets import seconds_per_execution
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
@@ -50,7 +50,12 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @options.imports
 @click.option("--keep-best", metavar="METRIC", help="Keep best.keras, by the smallest val_fd or val_loss, say.")
 @click.option("--fresh", is_flag=True, help="Begin anew; what a run left in the folder is removed.")
+@click.option("--animate", is_flag=True, help="Join the pictures of the epochs as an animation, progress/samples.gif.")
+@click.option("--tensorboard", is_flag=True, help="Write curves and pictures for TensorBoard, into the folder tensorboard.")
+@click.option("--wandb", is_flag=True, help="Report the run to Weights & Biases.")
+@click.option("--mlflow", is_flag=True, help="Report the run to MLflow.")
 @click.option("--quiet", is_flag=True, help="Do not show how the training goes.")
+@click.option("--verbose", is_flag=True, help="Show the layers of the networks first.")
 def train(
     recipe,
     data,
@@ -76,7 +81,12 @@ def train(
     imports,
     keep_best,
     fresh,
+    animate,
+    tensorboard,
+    wandb,
+    mlflow,
     quiet,
+    verbose,
 ):
     """Train RECIPE and write run.json, model.keras, history.csv and pictures of samples after every epoch, or some 50 times.
 
@@ -94,11 +104,13 @@ def train(
     import keras
 
     import keras_genzoo as gz
-    from keras_genzoo.cli import lengths
+    from keras_genzoo.cli import lengths, watching
     from keras_genzoo.data.loading import absolute, find
 
     if sum(value is not None for value in (epochs, steps, budget)) > 1:
         raise click.UsageError("--epochs, --steps and --budget exclude each other; give one.")
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other; give one.")
 
     if config is not None:
         tuned = _tuned(config, recipe)
@@ -180,8 +192,9 @@ def train(
             f"go on from its weights by --from {out} and another --out."
         )
     if source is not None and not stored:
-        file = runs.model_file(source)
-        runs.import_for(file, imports)
+        file = hub.located(source)
+        if not hub.is_remote(source):
+            runs.import_for(file, imports)
         click.echo(gz.take_weights(model, gz.load(file)))
 
     if chief and not quiet:
@@ -189,6 +202,8 @@ def train(
         by_name = bool(find(data, data_dir, splits).own_splits)
         length = int(images.cardinality())
         click.echo(lengths.told(counts, shape, info, by_name, batch_size, length if length > 0 else None, epochs), err=True)
+    if chief and verbose:
+        model.summary(expand_nested=True, line_length=100, print_fn=click.echo)
     validation = load(split="validation", **model.data_needs) if model.data_needs else validation
     shown = gz.data.as_array(load(split="validation"), n=32, seed=0)  # of a sorted folder the first are of one kind
     guard = gz.callbacks.StopOnDivergence()
@@ -198,7 +213,8 @@ def train(
         if fresh:
             for name in (runs.NAME, runs.MODEL, BEST, HISTORY):
                 (out / name).unlink(missing_ok=True)
-            shutil.rmtree(out / PROGRESS, ignore_errors=True)
+            for name in (PROGRESS, watching.TENSORBOARD):
+                shutil.rmtree(out / name, ignore_errors=True)
             keeper.clear()
         elif keeper.begun != (0, 0) and not keeper.finished:
             click.echo(f"going on from {_where(keeper.begun)} of {epochs}")
@@ -206,14 +222,23 @@ def train(
 
     callbacks = [guard, keeper]
     if chief:
+        every = math.ceil(epochs / SHEETS)
+        sheets = gz.callbacks.SampleGrid(
+            out / PROGRESS,
+            images=shown if hasattr(model, "reconstruct") else None,
+            every=every,
+            tensorboard=out / watching.TENSORBOARD if tensorboard else None,
+            animate=animate,
+        )
+        reported = [name for name, asked in (("tensorboard", tensorboard), ("wandb", wandb), ("mlflow", mlflow)) if asked]
         callbacks = [
             # Not before: what is wrong with the data for this model comes out as `fit` begins.
             keras.callbacks.LambdaCallback(on_train_begin=begin),
-            gz.callbacks.SampleGrid(
-                out / PROGRESS, images=shown if hasattr(model, "reconstruct") else None, every=math.ceil(epochs / SHEETS)
-            ),
+            *([watching.Stages(every, int(validation.cardinality()))] if sys.stderr.isatty() and not quiet else []),
+            sheets,
             *(_keepers_of_the_best(model, keep_best, out) if keep_best else []),
             keras.callbacks.CSVLogger(str(out / HISTORY)),
+            *watching.trackers(reported, out, record, fresh or not stored),
             *callbacks,
         ]
     ended, trained = 0, {}

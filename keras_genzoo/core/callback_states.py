@@ -22,6 +22,7 @@ STATELESS = (
     keras.callbacks.TensorBoard,
     keras.callbacks.TerminateOnNaN,
 )
+STATELESS_ELSEWHERE = ("WandbMetricsLogger", "MlflowCallback")  # of packages that may be missing
 
 
 def by_name(callbacks):
@@ -55,7 +56,10 @@ def speaks(callback):
     """Whether a callback has nothing that would be lost, as far as one can know."""
     own = type(callback).__module__.startswith("keras_genzoo.")
     return (
-        own or isinstance(callback, (*KNOWN, *STATELESS)) or (hasattr(callback, "get_state") and hasattr(callback, "set_state"))
+        own
+        or isinstance(callback, (*KNOWN, *STATELESS))
+        or type(callback).__name__ in STATELESS_ELSEWHERE
+        or (hasattr(callback, "get_state") and hasattr(callback, "set_state"))
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -38,12 +39,42 @@ def replacing(path):
     try:
         yield temporary
         sync(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's files are for the owner alone
+        temporary.chmod(0o666 & ~umask())  # mkstemp's files are for the owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path):
+    """Give a temporary folder beside `path`, which takes the place of `path` when the block ends without an error.
+
+    Args:
+        path: str or Path. The folder to write or replace; what it holds is gone then.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.chmod(0o777 & ~umask())
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            path.replace(old)  # an empty folder gives way to another one
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def umask():
+    """The mask of the modes of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def sync(path):

@@ -121,11 +121,14 @@ class Inference:
             **settings: of the family's `generate`.
 
         Returns:
-            float32 array `(n, height, width, channels)` in [0, 1].
+            float32 array `(n, height, width, channels)` in [0, 1]. Inside a `tf.function`, where `n` and `seed` may be scalar
+            tensors and `seed` has to be given, a tensor of all images at once.
 
         Raises:
             ValueError: labels of another number, beyond the classes, or for a model that takes none.
         """
+        if tf.inside_function():
+            return self._sample_in_graph(n, seed, labels, averaged, settings)
         n, batch_size = whole(n=n, batch_size=batch_size)
         parameters = list(inspect.signature(type(self).generate).parameters.values())[2:]
         known = [each.name for each in parameters]
@@ -138,16 +141,27 @@ class Inference:
         with _enough_memory("sample", batch_size):
             images = np.empty((n, *self.image_shape), np.float32)
         for start in range(0, n, batch_size):
-            random = randomness.RowStream(seed, self._first + start)
-            latents = self.draw_latents(min(batch_size, n - start), random)
-            if labels is not None:
-                latents = (latents, tf.one_hot(labels[start : start + batch_size], self.num_classes))
-            if self.keyed:
-                settings["key"] = random.key()
             row = self._first + start
+            own = None if labels is None else labels[start : start + batch_size]
+            latents, settings = self._drawn(min(batch_size, n - start), randomness.RowStream(seed, row), own, settings)
             with _enough_memory("sample", batch_size):
                 images[start : start + batch_size] = self._run(type(self).generate, latents, row, settings, averaged)
         return images
+
+    def _sample_in_graph(self, n, seed, labels, averaged, settings):
+        if seed is None:
+            raise ValueError("sample got no seed inside a tf.function, where it would be the same in every call; give it one.")
+        if labels is None and self.num_classes is not None:
+            labels = self._draw_labels(n, seed)
+        latents, settings = self._drawn(n, randomness.RowStream(seed, 0), labels, settings)
+        return self._of_rows(type(self).generate, latents, 0, settings, averaged)
+
+    def _drawn(self, n, random, labels, settings):
+        """What `generate` takes: latents of a stream's rows, with their labels where there are any, and settings."""
+        latents = self.draw_latents(n, random)
+        if labels is not None:
+            latents = (latents, tf.one_hot(labels, self.num_classes))
+        return latents, {**settings, "key": random.key()} if self.keyed else settings
 
     @available_if(lambda self: hasattr(self, "sample"), lambda self: self.sample_needs)
     def sample_batches(self, n, seed=None, batch_size=256, labels=None, **settings):
@@ -181,9 +195,11 @@ class Inference:
     @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
     def draw_labels(self, n, seed):
         """The classes of `sample(n, seed)`, int64 `(n,)`, uniform."""
+        return self._draw_labels(n, seed).numpy()
+
+    def _draw_labels(self, n, seed):
         # Of a stream of its own: the noise of an image does not depend on whether its label was drawn.
-        uniform = randomness.uniform(randomness.make_key(seed, 2), (n,)).numpy()
-        return (uniform * self.num_classes).astype(np.int64)
+        return tf.cast(randomness.uniform(randomness.make_key(seed, 2), (n,)) * self.num_classes, tf.int64)
 
     def _labels(self, n, seed, labels):
         if self.num_classes is None:
@@ -215,14 +231,7 @@ class Inference:
 
     def _run(self, method, rows, row, settings, averaged=True, compiled=True):
         """A method of one batch, of which `row` is the number of the first."""
-
-        def run(rows, row, settings, averaged):
-            self._row, self._as_trained = row, not averaged
-            try:
-                return method(self, rows, **settings)
-            finally:
-                self._row, self._as_trained = None, False
-
+        run = functools.partial(self._of_rows, method)
         if not compiled or tf.config.functions_run_eagerly():
             return run(rows, row, settings, averaged)
         # Of any number of rows (and of steps) and any seed: one graph however many images are asked for.
@@ -235,6 +244,13 @@ class Inference:
         if "key" in settings:
             specs[2]["key"] = tf.TensorSpec([3], tf.int64)
         return self._graph(method.__name__, run).get_concrete_function(*specs)(*arguments)
+
+    def _of_rows(self, method, rows, row, settings, averaged):
+        self._row, self._as_trained = row, not averaged
+        try:
+            return method(self, rows, **settings)
+        finally:
+            self._row, self._as_trained = None, False
 
     def _graph(self, name, run):
         """`run` compiled, as it was before unless the model has got other weights since, as by `quantize`."""

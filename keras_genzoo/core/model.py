@@ -12,7 +12,9 @@ from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import extra, one_hot, unpack
 from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes, whole
 from keras_genzoo.core.doors import Doors
+from keras_genzoo.core.exporting import Exporting
 from keras_genzoo.core.fitting import Fitting
+from keras_genzoo.core.hub import Pretrained
 from keras_genzoo.core.inference import Inference
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 from keras_genzoo.core.stored import Stored
@@ -29,7 +31,7 @@ class _Default:
         return self if instance is None else self.compute(instance)
 
 
-class GenerativeModel(Inference, Fitting, Doors, Stored, Configured, keras.Model):
+class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,

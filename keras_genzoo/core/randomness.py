@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import shares
+from keras_genzoo.core.seed_sequence import key_of
 
 ALGORITHM = "philox"
 BLOCK = 64  # rows of a RowStream that are drawn together
@@ -141,7 +142,7 @@ class RowStream:
     Rows are drawn in aligned blocks, of which the wanted ones are cut out.
 
     Args:
-        seed: int.
+        seed: int, or inside a graph a scalar tensor.
         start: int. The number of the first row.
     """
 
@@ -151,11 +152,15 @@ class RowStream:
         self.draws = 0
 
     def _rows(self, draw, shape):
-        count, *row = (int(size) for size in shape)
+        count, *row = shape
         self.draws += 1
         first, last = self.start // BLOCK, (self.start + count - 1) // BLOCK
-        blocks = [draw(self._key(block), (BLOCK, *row)) for block in range(first, last + 1)]
         skip = self.start - first * BLOCK
+        if tf.is_tensor(self.seed) or tf.is_tensor(count):
+            keys = key_of(self.seed, self.draws, tf.cast(tf.range(first, last + 1), tf.int64))
+            blocks = tf.map_fn(lambda key: draw(key, (BLOCK, *row)), keys, fn_output_signature=tf.float32)
+            return tf.reshape(blocks, (-1, *row))[skip : skip + count]
+        blocks = [draw(self._key(block), (BLOCK, *row)) for block in range(first, last + 1)]
         return tf.concat(blocks, axis=0)[skip : skip + count]
 
     def _key(self, block):

@@ -6,11 +6,10 @@ import textwrap
 import zipfile
 import zlib
 from itertools import zip_longest
-from pathlib import Path
 
 import keras
 
-from keras_genzoo.core import averages, plugins
+from keras_genzoo.core import averages, hub, plugins
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import constructor_arguments, layers_of
 
@@ -21,7 +20,8 @@ def load(path, custom_objects=None):
     Variables that a file of an earlier version lacks keep the values of a fresh model.
 
     Args:
-        path: str or Path of a `.keras` file.
+        path: str or Path of a `.keras` file, or of the folder of a run or of `save_pretrained`; or "hf://user/name", a model on
+            the Hugging Face Hub, with "@revision" behind it where it is to be a certain one.
         custom_objects: dict of names to classes and functions of your own that are not registered, as of
             `keras.saving.load_model`. Defaults to None.
 
@@ -30,9 +30,11 @@ def load(path, custom_objects=None):
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: the Hub does not answer, or has no such model.
         ValueError: the file is no whole `.keras` file, holds no generative model, or one of a class that is not known here.
     """
-    if not Path(path).is_file():
+    path = hub.located(path)
+    if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; expected a .keras file that model.save wrote.")
     _check_whole(path)
     plugins.import_installed()

@@ -58,8 +58,10 @@ class Folder(Source):
         if left:
             warnings.warn(f"{path} holds {len(everything)} images; left out: {left}.", stacklevel=4)
         if all(len(file.parts) > 1 for file in everything):
-            self.class_names = tuple(sorted({file.parts[0] for file in everything}))
-            self._numbers = {name: number for number, name in enumerate(self.class_names)}
+            names = sorted({file.parts[0] for file in everything})
+            self._numbers = {name: number for number, name in enumerate(names)}
+            # As text that can be printed and stored: names of files may be any bytes.
+            self.class_names = tuple(os.fsencode(name).decode("utf-8", "backslashreplace") for name in names)
             self.labelled = True
 
     def counts(self):

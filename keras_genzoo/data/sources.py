@@ -1,6 +1,7 @@
 """What every kind of source has in common: splits, and bringing images to one size and number of channels."""
 
 import hashlib
+import os
 import re
 import warnings
 
@@ -55,7 +56,7 @@ def chosen(names, first, last, classes=None):
         return np.sort(np.concatenate(parts))
     n = len(names)
     tenth = max(1, round(n / 10)) if n > 2 else 0
-    order = sorted(range(n), key=lambda index: hashlib.sha256(names[index].encode()).digest())
+    order = sorted(range(n), key=lambda index: hashlib.sha256(os.fsencode(names[index])).digest())
     start = 0 if first == 0 else n - (10 - first) * tenth
     return np.sort(np.array(order[start : n - (10 - last) * tenth], int))
 

@@ -242,13 +242,19 @@ class EnergyModel(Chained):
         """
         steps = self.sample_steps if steps is None else steps
         steps = whole(steps=steps)
+        moves = self._moves
+        if tf.inside_function():  # which gives no warnings
+            counts, moves.counts = moves.counts, None
+            try:
+                return super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+            finally:
+                moves.counts = counts
         if self.sampler.rejects:
-            if self._moves.counts is None:
-                self._moves.counts = tf.Variable([0.0, 0.0], trainable=False)
-            self._moves.counts.assign([0.0, 0.0])
+            moves.counts = tf.Variable([0.0, 0.0], trainable=False) if moves.counts is None else moves.counts
+            moves.counts.assign([0.0, 0.0])
         found = super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
         if self.sampler.rejects:
-            accepted, proposed = self._moves.counts.numpy()
+            accepted, proposed = moves.counts.numpy()
             chains.warn_of_stuck(self.sampler, accepted / proposed, proposed)
         return found
 

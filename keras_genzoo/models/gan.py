@@ -27,7 +27,7 @@ class GAN(GenerativeModel):
     `real_score` and `fake_score` (probabilities where the objective has them), `diversity` (the mean absolute difference of
     two samples' pixels, in [0, 1], of one class where there are classes: it falls towards 0 in a collapse; `val_diversity` is
     always of the same noise), at the samples and at `val_fd` of `callbacks.FrechetDistanceMonitor`.
-    docs/reading-gan-curves.md shows what they look like.
+    docs/families/gans.md shows what they look like.
 
     Args:
         generator: keras.Model. Noise `(batch, latent_dim)` to images `(batch, height, width, channels)` in [-1, 1]; of a

@@ -13,6 +13,10 @@ from keras_genzoo.layers import SynchronizedBatchNormalization
 from keras_genzoo.models.autoencoder import Autoencoder
 
 
+class BatchNormalization(SynchronizedBatchNormalization):
+    """Of all replicas' codes. Keras stores it by its class's name, which in files of version 0.1.0 is this."""
+
+
 @keras.saving.register_keras_serializable("keras_genzoo")
 class LatentDiffusion(GenerativeModel):
     """A diffusion model of the codes of an autoencoder (Rombach et al. 2022, arXiv:2112.10752).
@@ -63,8 +67,7 @@ class LatentDiffusion(GenerativeModel):
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
-        settings = dict(center=False, scale=False)  # of all replicas' codes
-        self.normalize = SynchronizedBatchNormalization(**settings, dtype="float32", name="normalize")
+        self.normalize = BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
         self.normalize.build((None, codes))
         self.num_classes = diffusion.num_classes
 

@@ -1,5 +1,7 @@
 """Recipes of variational autoencoders."""
 
+import warnings
+
 from keras_genzoo import bijectors, likelihoods, networks, priors
 from keras_genzoo.models import VAE, VQVAE, Autoencoder, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
 from keras_genzoo.recipes.building import adam
@@ -54,7 +56,9 @@ def vae(
         importance_samples=Hyperparameter(1, Choice((1, 5, 20), when={"form": ("elbo",)})),
     ),
     warmup=Hyperparameter(
-        0.0, Choice((0.0, 0.1, 0.3)), "Share of the training in which the weight of the KL term grows from 0 to `beta`."
+        0.0,
+        Choice((0.0, 0.1, 0.3)),
+        "Share of the training, of `total_steps`, in which the weight of the KL term grows from 0 to `beta`.",
     ),
     flow=Hyperparameter(None, meaning='Flow that bends the posterior: "planar", "autoregressive" or None.'),
     flow_layers=Hyperparameter(4, Int(1, 12, when={"flow": ("planar", "autoregressive")}), "Layers of the posterior's flow."),
@@ -79,6 +83,10 @@ def vae(
     general=GENERAL,
 ):
     """Variational autoencoder with a Gaussian likelihood whose variance is the optimal one."""
+    if warmup and total_steps is None:
+        warnings.warn(
+            f"warmup is {warmup}, a share of a training whose length is not known: none; give total_steps=.", stacklevel=5
+        )
     latent_dim = pair["latent_dim"]
     density = likelihoods.NAMED[likelihood](scale) if likelihood in ("gaussian", "laplace") else likelihoods.get(likelihood)
     height, columns, channels = image_shape
