@@ -144,9 +144,11 @@ def translate(lines, module):
             out += ["", f":{line[:-1].lower()}: {first}", *(f"    {each}".rstrip() for each in others), ""]
         elif opens_formula(lines, position):
             end = block(lines, position, indent(line))
+            inner = lines[position:end]
             text.append(line)
             flush()
-            out += ["", f"{' ' * indent(line)}::", *lines[position:end], ""]
+            formula = ["", f"{' ' * indent(line)}::", *inner, ""]
+            out += translate(bullets(inner), module) if is_list(inner) else formula
         elif line.lstrip().startswith("- "):  # a list, which needs blank lines around it
             end = next((at for at in range(position, len(lines)) if not in_list(lines[at], indent(line))), len(lines))
             text += ["", line, *lines[position:end], ""]
