@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_click",
     "docstrings",
+    "mathematics",
     "sphinx_copybutton",
     "myst_nb",
     "recipes",
@@ -50,6 +51,7 @@ toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"keras_genzoo {release}"
 html_static_path = ["_static"]

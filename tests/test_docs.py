@@ -190,7 +190,7 @@ def test_every_recipe_has_its_paper_and_stands_on_a_page_of_its_family():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
-    needed = ("sphinx", "furo", "myst_nb", "sphinx_click", "sphinx_copybutton")
+    needed = ("sphinx", "furo", "latex2mathml", "myst_nb", "sphinx_click", "sphinx_copybutton")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed; pip install '.[docs]'")
