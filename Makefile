@@ -22,7 +22,7 @@ SHARES ?= 8
 SHARE ?= $(shell expr $$(date +%s) / 86400 % $(SHARES) + 1)
 MINUTES ?= 40
 
-.PHONY: install extras data test test-slow test-all lint wheel-check benchmark clean FORCE
+.PHONY: install extras data test test-slow test-all lint wheel-check benchmark docs clean FORCE
 
 # This file changes only when the choice of extras does; then the package is installed again.
 $(VENV)/.extras: FORCE
@@ -68,6 +68,15 @@ wheel-check: install
 benchmark: install
 	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --seeds $(SEEDS) --n $(N) --out $(OUT)
 	$(BIN)/python -m benchmarks report $(OUT)
+
+# Sphinx comes beside the chosen extras, so that the next `make test` finds nothing to install anew.
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+# The site, in build/docs/index.html. A dead link or a missing reference fails.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs build/docs
 
 clean:
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info

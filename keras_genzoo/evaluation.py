@@ -49,21 +49,21 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     Returns:
         dict of numbers and of what they depend on:
             `mse`, `psnr`, `ssim`, `rFD[features]` (the Frechet distance of the reconstructions), `PD[features]` (the mean
-            `metrics.perceptual_distance`) and `reconstruction_sharpness`: with `reconstruct`.
+                `metrics.perceptual_distance`) and `reconstruction_sharpness`: with `reconstruct`.
             `FD[features]`, `KD[features]`, `precision`, `recall`, `density`, `coverage`, `nearest_train[features]` and what
-            `metrics.SampleMetrics` says beside them, and `sharpness`: with `sample`. Sharpness is the mean
-            `metrics.sharpness` over that of the data. Of conditional models, and data with labels, also `intra_FD[features]`
-            and `intra_KD[features]`, means over the classes that have enough images, and `class_FD[features]` and
-            `class_KD[features]`, dicts by class.
+                `metrics.SampleMetrics` says beside them, and `sharpness`: with `sample`. Sharpness is the mean
+                `metrics.sharpness` over that of the data. Of conditional models, and data with labels, also `intra_FD[features]`
+                and `intra_KD[features]`, means over the classes that have enough images, and `class_FD[features]` and
+                `class_KD[features]`, dicts by class.
             `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`,
-            of models without classes.
+                of models without classes.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound has its name behind
-            the number's, as `bits_per_dim[iw64]`.
+                the number's, as `bits_per_dim[iw64]`.
             `log_prob_error`: the standard error of the estimated partition function, in nats, where `log_prob` has one; the
-            estimate's name, as `log_prob[ais]`, tells it from a bound.
+                estimate's name, as `log_prob[ais]`, tells it from a bound.
             `auroc[emoji32]`, `auroc[noise]`: how well the energy tells other images (`outsiders`) from the test images, the area
-            under the ROC curve; with `energy`, of models of gray or colour images. `chain_steps`, `chain_ess` and
-            `chain_acceptance`: of the chains that `sample` runs, see the model's `chain_report`.
+                under the ROC curve; with `energy`, of models of gray or colour images. `chain_steps`, `chain_ess` and
+                `chain_acceptance`: of the chains that `sample` runs, see the model's `chain_report`.
             `active_units`: latent units whose posterior mean varies over the data by more than 0.01; with `posterior`.
 
     Raises:

@@ -25,7 +25,7 @@ def level(models, seeds):
 
     Moderated variances assume that the models' variances are spread by an inverse chi-squared distribution. Where deviations
     differ twentyfold in other ways, a nominal 5 % becomes up to 9 % (3 seeds, 4 models). The factor (seeds - 2) / (seeds + 0.5)
-    brings the error back to 5 % in the worst case simulated: docs/benchmark.md shows the table, a slow test repeats it.
+    brings the error back to 5 % in the worst case simulated: docs/guides/benchmark.md shows the table, a slow test repeats it.
 
     Args:
         models, seeds: ints.

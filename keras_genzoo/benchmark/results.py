@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_genzoo.core.files import locked, read_json, replacing, to_json
 
-PROTOCOL = 1  # the version of docs/benchmark.md: what a row's numbers depend on beside its settings
+PROTOCOL = 1  # the version of docs/guides/benchmark.md: what a row's numbers depend on beside its settings
 ASKED = "asked.json"  # how many seeds of which rows are wanted
 
 

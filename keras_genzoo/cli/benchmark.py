@@ -13,6 +13,7 @@ from keras_genzoo.cli.recipes import list_recipes
 
 
 @click.group(
+    "benchmark",
     cls=OneSentence,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
 )

@@ -89,7 +89,7 @@ def use_device(name):
 strategy = click.option(
     "--strategy",
     type=click.Choice(["mirrored", "multiworker"]),
-    help="Train on all GPUs of this machine, or with other machines by TF_CONFIG (docs/scaling.md).",
+    help="Train on all GPUs of this machine, or with other machines by TF_CONFIG (docs/guides/scaling.md).",
 )
 
 

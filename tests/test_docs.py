@@ -1,0 +1,199 @@
+"""The code of README and of the pages in docs/ runs, its commands are commands, and the site builds without a warning.
+
+A block of Python runs after those before it on its page, and prints what a block of text right behind it shows; numbers with a
+point may differ. A block that cannot run says why in a comment above it: `<!-- not run: needs two GPUs -->`.
+"""
+
+import contextlib
+import doctest
+import importlib.util
+import io
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+
+import keras_genzoo as gz
+from keras_genzoo.cli import main
+
+# Few images are quick.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning", "ignore:.*FD_inf.*:UserWarning")
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
+ELSEWHERE = {*DOCS.glob("families/*.md"), DOCS / "coming_from.md"}  # their Python runs in tests/test_docs_families.py
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n\n?)?```(?P<language>\w*)\n(?P<code>.*?)^```\n"
+    r"(?:\n```text\n(?P<output>.*?)^```)?",
+    re.MULTILINE | re.DOTALL,
+)
+SHELL = ("shell", "bash", "console", "sh")
+PAGES = [
+    page
+    for page in sorted(DOCS.rglob("*.md"))
+    if page.name not in ELSEWHERE
+    and any(block["language"] in ("python", *SHELL) for block in BLOCK.finditer(page.read_text("utf-8")))
+]
+MANY = 5  # epochs, of a training that is cut
+QUICK = ("list", "show", "doctor")  # commands that run
+
+
+@pytest.fixture
+def short(monkeypatch, tmp_path):
+    """In a folder of its own; every training of many epochs ends after two steps, and prints no progress."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    fit = gz.GenerativeModel.fit
+
+    def fit_shortly(self, *arguments, epochs=1, **keywords):
+        if epochs >= MANY:
+            keywords |= {"epochs": 1, "steps_per_epoch": 2, "verbose": 0}
+            keywords |= {"validation_steps": 2} if "validation_data" in keywords else {}
+        else:
+            keywords["epochs"] = epochs
+        return fit(self, *arguments, **keywords)
+
+    monkeypatch.setattr(gz.GenerativeModel, "fit", fit_shortly)
+
+
+def given():
+    """What a page may take as given."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 28, 28, 1), "uint8")
+    return {"gz": gz, "keras": keras, "np": np, "tf": tf, "images": images, "__name__": "page"}
+
+
+def run(page):
+    """Run the blocks of a page, and return how many there were."""
+    names, blocks = given(), [block for block in BLOCK.finditer(page.read_text("utf-8")) if not block["reason"]]
+    for block in blocks:
+        if block["language"] == "python" and page not in ELSEWHERE:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block["code"], page.name, "exec"), names)
+            if block["output"]:
+                assert agree(block["output"], printed.getvalue()), f"{block['code']}\nprints\n{printed.getvalue()}"
+        elif block["language"] in SHELL:
+            for line in block["code"].replace("\\\n", " ").splitlines():
+                check_command(shlex.split(line, comments=True))
+    return len(blocks)
+
+
+def agree(want, got):
+    """Whether the outputs are equal but for numbers with a point."""
+    want, got = (re.sub(r"-?\d+\.\d+(e[+-]\d+)?", "0.0", text) for text in (want, got))
+    return doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+
+
+def check_command(words):
+    """Run a short command; of others, see that there are such a command and such options."""
+    if words[:1] == ["genzoo"]:
+        parse(words[1:])
+        if words[1] in QUICK:
+            result = CliRunner().invoke(main, words[1:])
+            assert result.exit_code == 0, result.output
+    elif words[:3] == ["python", "-m", "benchmarks"]:
+        parse(["benchmark", *words[3:]])
+    elif words[:1] == ["make"]:
+        targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+        assert {word for word in words[1:] if "=" not in word} <= targets
+    elif words[:2] == ["pip", "install"]:
+        extras = re.findall(
+            r"^(\w+) =$", (REPOSITORY / "setup.cfg").read_text("utf-8").partition("extras_require")[2], re.MULTILINE
+        )
+        assert set(re.findall(r"\w+", " ".join(re.findall(r"\[(.*?)\]", " ".join(words))))) <= set(extras)
+    else:
+        assert not words, f"{shlex.join(words)} is not run here; say why above the block: <!-- not run: REASON -->"
+
+
+def parse(words):
+    """Parse a command of `genzoo` without running it."""
+    command, context, words = main, click.Context(main, info_name="genzoo"), list(words)
+    while isinstance(command, click.Group):
+        name, command, words = command.resolve_command(context, words)
+        context = click.Context(command, info_name=name, parent=context)
+    values, rest, _ = command.make_parser(context).parse_args(words)
+    assert not rest, f"{context.command_path} takes no {rest}."
+    needed = [each.name for each in command.params if isinstance(each, click.Argument) and each.required]
+    assert all(isinstance(values[name], str) for name in needed), f"{context.command_path} needs {needed}."
+
+
+def test_the_code_of_readme_runs(short):
+    assert run(REPOSITORY / "README.md") >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(DOCS))) for page in PAGES])
+def test_the_code_of_the_page_runs(page, short, monkeypatch):
+    monkeypatch.setattr(gz.recipes.registry, "RECIPES", dict(gz.recipes.RECIPES))
+    run(page)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train", "vae", "--epoch-count", "3"], ["train"], ["evaluate", "a.keras", "b.keras"], ["trian", "vae"]],
+    ids=["unknown option", "no recipe", "an argument too many", "unknown command"],
+)
+def test_a_wrong_command_is_found(words):
+    with pytest.raises((click.UsageError, AssertionError)):
+        parse(words)
+
+
+def test_a_block_that_does_not_run_says_why():
+    with pytest.raises(AssertionError, match="say why above the block"):
+        check_command(["srun", "genzoo"])
+
+
+def test_the_links_of_readme_lead_to_files():
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (REPOSITORY / "README.md").read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (REPOSITORY / link).exists()] == []
+
+
+@pytest.mark.slow
+def test_the_table_of_readme_says_what_models_can_do():
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) > 10
+    likelihoods = {None: "exact", "iw64": "bound", "elbo": "bound", "ais": "estimate"}
+    for name, row in rows:
+        model = gz.build(name, (28, 28, 1))
+        can = {member: hasattr(model, member) for member in ("sample", "fit_prior", "reconstruct", "encode", "log_prob")}
+        expected = [
+            "yes" if can["sample"] else "prior" if can["fit_prior"] else "",
+            "yes" if can["reconstruct"] else "",
+            "yes" if can["encode"] else "",
+            likelihoods[model.log_prob_label] if can["log_prob"] else "",
+            "yes" if model.num_classes else "",
+        ]
+        assert [cell.strip() for cell in row.split("|")[1:]] == expected, name
+
+
+def test_every_public_module_has_a_page():
+    modules = {name for name in gz.__all__ if isinstance(getattr(gz, name), type(gz))} | set(gz.LAZY)
+    pages = {page.stem for page in (DOCS / "reference" / "api").glob("*.md")}
+    assert modules | {"keras_genzoo", "index", "recipes.sizes", "recipes.space"} == pages
+
+
+def test_every_recipe_has_its_paper_and_stands_on_a_page_of_its_family():
+    papers = tomllib.loads((DOCS / "_extensions" / "papers.toml").read_text("utf-8"))
+    names = {name for family in gz.recipes.names().values() for name in family}
+    assert names == set(papers["recipes"])
+    assert {key for keys in papers["recipes"].values() for key in keys} == set(papers["papers"])
+    assert set(gz.recipes.names()) <= {page.stem for page in (DOCS / "reference" / "recipes").glob("*.md")}
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    needed = ("sphinx", "furo", "latex2mathml", "myst_nb", "sphinx_click", "sphinx_copybutton")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed; pip install '.[docs]'")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(DOCS), str(tmp_path / "site")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode == 0, result.stderr
