@@ -19,6 +19,7 @@ from keras_genzoo.core import runs
 
 OVERHEAD = 25.0  # seconds beside training, until a finished run shows how many
 UNKNOWN = 60.0  # seconds of training where no budget says
+COMPARING = "comparing images"  # the stage of a run behind all that is timed
 
 
 class Refused(ValueError):
@@ -42,7 +43,7 @@ def run_all(folder, jobs, timeout=None, anyway=False):
         planning.Busy: seconds are to be planned, and other processes use the cores.
     """
     failed = []
-    with Progress(jobs, folder.settings["budget"] or UNKNOWN) as progress:
+    with Progress(jobs, folder.settings["budget"] or UNKNOWN) as progress, Processes(folder) as processes:
 
         def store(row):
             folder.add(row)
@@ -52,13 +53,67 @@ def run_all(folder, jobs, timeout=None, anyway=False):
                 failed.append(row)
                 progress.write(f"{label(row)}, seed {row['seed']}: failed: {row['reason']}", file=sys.stderr)
 
-        for job in jobs:
+        for job, following in zip(jobs, [*jobs[1:], None], strict=True):
             progress.begin(job)
             plan = planning.of(folder.plans().get(label(job[0])))
             if folder.settings["budget"] and job[0]["kind"] == "recipe" and not plan and not anyway:
                 planning.wait_for_rest(progress.show)
-            run_job(folder, [{**run, "plan": plan} for run in job], progress, store, timeout)
+            run_job(folder, [{**run, "plan": plan} for run in job], progress, store, timeout, processes, following)
     return failed
+
+
+class Processes:
+    """The processes of jobs. The next one is started while the models before it are compared, since it imports for seconds.
+
+    Args:
+        folder: `Folder`.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.ready = folder, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.ready is not None:
+            end(self.ready)
+
+    def prepare(self, job):
+        """Start the process of a job, or of none, that is not taken yet."""
+        if job is not None and self.ready is None:
+            self.ready = self._start(job)
+
+    def take(self, job):
+        """The process of the job at hand, which waits for its lines."""
+        process, self.ready = self.ready or self._start(job), None
+        return process
+
+    def _start(self, job):
+        log = log_of(self.folder, job)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "w") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "keras_genzoo.benchmark.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")},
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other
+            )
+
+
+def log_of(folder, job):
+    return folder.files(job[0]).resolve() / "log.txt"
+
+
+def end(process):
+    """Kill a process, unless it has ended, and wait for it."""
+    process.kill()
+    process.wait()
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 class Progress:
@@ -127,28 +182,22 @@ def summary(row):
     return " ".join(parts)
 
 
-def run_job(folder, job, progress, store, timeout):
-    """Run one process; hand a row for each of its runs to `store`, as soon as there is one."""
-    waiting = list(job)
+def run_job(folder, job, progress, store, timeout, processes, following=None):
+    """Let a process do a job; hand a row for each of its runs to `store`, as soon as there is one.
+
+    Args:
+        folder, progress, timeout: as in `run_all`.
+        job: list of runs, with their plans.
+        store: callable of a row.
+        processes: `Processes`.
+        following: the job after this one, or None.
+    """
+    process, waiting = processes.take(job), list(job)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    folders = [folder.files(run).resolve() for run in job]
-    log = folders[0] / "log.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    spec = {"settings": folder.settings, "runs": job, "folders": [str(path) for path in folders]}
+    spec = {"settings": folder.settings, "runs": job, "folders": [str(folder.files(run).resolve()) for run in job]}
     spec |= {"known": folder.data(), "command": runs.command_line()}
     spec["imports"] = list(dict.fromkeys(each for run in job for each in run.get("imports", ())))
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-    reasons = []
-    with open(log, "w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "keras_genzoo.benchmark.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other
-        )
+    log, reasons = log_of(folder, job), []
 
     def stop():
         reasons.append(f"stopped after {timeout:g} s, the --timeout")
@@ -168,6 +217,8 @@ def run_job(folder, job, progress, store, timeout):
             message = json.loads(line)
             if "row" in message:
                 store({**waiting.pop(0), "started": started, "status": "ok", **message["row"]})
+                if not waiting:
+                    processes.prepare(following)  # nothing is timed any more
             elif "plan" in message:
                 folder.add_plan(job[0], message["plan"])
             elif "refused" in message:
@@ -176,13 +227,12 @@ def run_job(folder, job, progress, store, timeout):
                 reasons.append(message["failed"])
             else:
                 progress.show(**message)
+                if message["stage"] == COMPARING:
+                    processes.prepare(following)
         process.wait()
     finally:
         alarm.cancel()
-        process.kill()
-        process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+        end(process)
     reason = (reasons or [ending(process.returncode, log)])[0] if process.returncode else None
     for run in waiting:
         store({**run, "started": started, "status": "failed", "reason": reason})

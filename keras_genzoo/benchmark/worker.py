@@ -25,6 +25,7 @@ import tensorflow as tf
 import keras_genzoo as gz
 from keras_genzoo.benchmark import controls, planning
 from keras_genzoo.benchmark.results import PROTOCOL
+from keras_genzoo.benchmark.running import COMPARING
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.budgets import Clock, segment_length
@@ -165,6 +166,7 @@ def run_recipe(run, settings, data, folder, record, say):
     row["plan"] = plan
     say(stage="scoring")
     row |= sampling_speed(model)
+    say(stage=COMPARING)
     test = with_labels(data.test, data.test_labels)
     scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
