@@ -109,7 +109,8 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         if hasattr(model, "decode") and model.num_classes is None and hasattr(features, "activations"):
             paths = min(PERCEIVED, len(images))
             codes = np.asarray(model.draw_latents(2 * paths, RowStream(seed, 0)))
-            decode = lambda latents: _in_batches(model.generate, latents, batch_size)  # noqa: E731
+            generate = tf.function(model.generate, autograph=False)  # as models trace
+            decode = lambda latents: _in_batches(generate, latents, batch_size)  # noqa: E731
             length = perceptual_path_length(decode, codes[:paths], codes[paths:], features, seed=seed)
             scores |= {score_name("path_length", features): length, "n_paths": paths}
     if hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images)):
@@ -314,9 +315,8 @@ def _is_binary(images):
     return bool(np.isin(images, (0, images.max())).all())
 
 
-def _in_batches(function, images, batch_size):
-    """The function of all images; compiled, the last batch filled up so that there is one graph."""
-    compiled = tf.function(function)
+def _in_batches(compiled, images, batch_size):
+    """The compiled function of all images; the last batch is filled up so that there is one graph."""
     size = min(batch_size, len(images))
     results = []
     for start in range(0, len(images), size):

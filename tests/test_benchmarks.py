@@ -774,14 +774,12 @@ def test_a_first_run_that_misses_its_budget_trains_again_by_its_own_seconds(sett
         worker.run_recipe(run, settings, data, tmp_path / str(seed), data.record_of(run, []), lambda **each: said.append(each))
         return next(each["row"] for each in said[::-1] if "row" in each)
 
-    planned = {"steps": 20, "seconds_per_step": 0.2, "prior_s": 4.0, "planned_s": 8.0, "step_flops": 7}
-    row = run(
-        0,
-        planned
-        | {
-            "device": data.record_of({"kind": "recipe", "recipe": "vae", "seed": 0, "overrides": {}}, [])["environment"]["device"]
-        },
-    )
+    device = data.record_of({"kind": "recipe", "recipe": "vae", "seed": 0, "overrides": {}}, [])["environment"]["device"]
+    planned = {"steps": 20, "seconds_per_step": 0.2, "prior_s": 4.0, "planned_s": 8.0, "step_flops": 7, "device": device}
+    checked, looks = worker.planning.checked, []
+    monkeypatch.setattr(worker.planning, "checked", lambda plan, budget, each, pace: looks.append((plan["steps"], budget, each)))
+    row = run(0, planned)
+    assert looks == [(20, 8.0, 1)]  # of the first training of the first run alone
     told = [each["plan"] for each in said if "plan" in each]
     assert told == [row["plan"]] and trainings == [20, 60]
     assert (row["steps"], row["planned_s"], row["actual_s"], row["off_budget"], row["prior_share"]) == (60, 8.0, 8.0, False, 0.25)
@@ -789,6 +787,28 @@ def test_a_first_run_that_misses_its_budget_trains_again_by_its_own_seconds(sett
     # Later seeds that miss it, on a machine that is busy by then, are marked.
     monkeypatch.setattr(worker.planning, "prior_seconds", lambda model, data: 9.0)
     assert run(2, row["plan"])["off_budget"] and trainings == [20, 60, 60, 60]
+    # A first run that begins too fast or too slowly is not trained to its end.
+    monkeypatch.setattr(worker.planning, "prior_seconds", lambda model, data: 2.0)
+    monkeypatch.setattr(worker.planning, "checked", lambda plan, budget, each, pace: checked(plan, budget, each, 0.1))
+    del trainings[:], said[:]
+    row = run(3, planned)
+    assert trainings == [20, 40] and row["plan"]["tried"] and (row["steps"], row["planned_s"]) == (40, 8.0)
+    assert [each["plan"]["steps"] for each in said if "plan" in each] == [40]
+
+
+def test_a_pace_beyond_the_tolerance_makes_a_plan_anew():
+    from keras_genzoo.benchmark import planning
+
+    plan = {"steps": 20, "seconds_per_step": 0.2, "prior_s": 4.0, "planned_s": 8.0, "step_flops": 7}
+    for pace in (0.165, 0.2, 0.235):
+        planning.checked(plan, 8.0, 1, pace)
+    for pace, steps in ((0.15, 24), (0.25, 16)):
+        with pytest.raises(planning.Missed) as missed:
+            planning.checked(plan, 8.0, 1, pace)
+        found = missed.value.plan
+        assert (
+            abs(found["steps"] - steps) <= 2 and found["seconds_per_step"] == pace and found["tried"] and found["step_flops"] == 7
+        )
 
 
 def test_seconds_are_planned_once_on_a_machine_at_rest(settings, tmp_path, monkeypatch):

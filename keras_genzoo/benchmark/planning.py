@@ -12,6 +12,21 @@ BUSY = 0.1  # share of the cores that other processes may use while a plan is ma
 PATIENCE = 60.0  # seconds of waiting for them
 
 
+EARLY = 2  # segments of a recipe's first run after which its pace is looked at
+
+
+class Missed(Exception):
+    """The first run of a recipe would miss its budget at the pace at which it began.
+
+    Attributes:
+        plan: dict. The plan made anew by that pace.
+    """
+
+    def __init__(self, plan):
+        super().__init__(f"a plan of {plan['planned_s']:.1f} s")
+        self.plan = plan
+
+
 class Busy(ValueError):
     """Other processes use the machine, in one sentence."""
 
@@ -79,6 +94,13 @@ def within(budget, seconds_per_step, prior_s, each):
     steps = _in_segments(max(1, int(left / (seconds_per_step * each))), each)
     planned_s = steps * seconds_per_step + prior_s
     return {"steps": steps, "seconds_per_step": seconds_per_step, "prior_s": prior_s, "planned_s": planned_s}
+
+
+def checked(plan, budget, each, seconds_per_step):
+    """Raise `Missed` if the first run of a plan would miss the budget by more than the tolerance at this pace."""
+    seconds = plan["steps"] * seconds_per_step + plan["prior_s"]
+    if abs(seconds / budget - 1) > TOLERANCE:
+        raise Missed(plan | within(budget, seconds_per_step, plan["prior_s"], each) | {"tried": True})
 
 
 def tried(plan, row, budget, each):

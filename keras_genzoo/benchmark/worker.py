@@ -156,7 +156,13 @@ def run_recipe(run, settings, data, folder, record, say):
     if not plan or plan["device"] != record["environment"]["device"]:
         plan = planning.make(lambda: build(total_steps=1000), settings, data, run["seed"], record["environment"], say)
         say(plan=plan)
-    model, row = trained(build, plan, run, settings, data, folder, record, say)
+    try:
+        model, row = trained(build, plan, run, settings, data, folder, record, say)
+    except planning.Missed as missed:  # known from how it began, which costs less than to train to the end
+        plan = missed.plan
+        say(plan=plan)
+        shutil.rmtree(folder / STATE, ignore_errors=True)
+        model, row = trained(build, plan, run, settings, data, folder, record, say)
     if settings["budget"] and not plan.get("tried"):
         plan = planning.tried(plan, row, settings["budget"], model.steps_per_execution)
         say(plan=plan)
@@ -206,7 +212,13 @@ def trained(build, plan, run, settings, data, folder, record, say):
     rare = math.ceil(APART / (length * each * plan.get("seconds_per_step", APART)))
     keeper = gz.callbacks.Checkpoint(folder / STATE, every_epochs=rare, keep=1, fresh=not goes_on)
     curve = Curve(model, data, settings["features"], segments)
-    clock = Clock(curve, lambda begun: say(stage="training"))
+
+    def look(segment, done, seconds, logs):
+        if segment + 1 == planning.EARLY and settings["budget"] and not plan.get("tried"):
+            planning.checked(plan, settings["budget"], each, seconds / (done - each))  # without the first, which compiles
+        return curve(segment, done, seconds, logs)
+
+    clock = Clock(look, lambda begun: say(stage="training"))
     reset_peak_memory()
     guard = gz.callbacks.StopOnDivergence()
     write = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: runs.write(folder, record))
