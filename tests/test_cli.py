@@ -621,12 +621,21 @@ def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "run", lambda **given: asked.append(given) or types.SimpleNamespace(failed=[], tried=[]))
     what = "--recipes vae,gan --image-size 9x7 --channels 3 --seeds 2 --batch-size 5 --n 8 --features inception --device cpu"
     how = "--steps 30 --set vae.width=4 --set vae.depth=2 --set gan.width=6 --steps-per-execution 3 --timeout 9 --no-jit --anyway"
-    how += " --no-splits --flip"
+    how += " --no-splits --flip --first-seed 5"
     genzoo("benchmark", "run", "--out", tmp_path, "--data", "some", *what.split(), *how.split())
     assert asked == [
         {
             **{"recipes": "vae,gan", "data": "some", "data_dir": None, "image_size": [9, 7], "channels": 3, "seeds": 2},
-            **{"batch_size": 5, "n": 8, "features": "inception", "device": "cpu", "budget": None, "epochs": None, "steps": 30},
+            **{
+                "first_seed": 5,
+                "batch_size": 5,
+                "n": 8,
+                "features": "inception",
+                "device": "cpu",
+                "budget": None,
+                "epochs": None,
+                "steps": 30,
+            },
             **{"overrides": {"vae": {"width": 4, "depth": 2}, "gan": {"width": 6}}, "steps_per_execution": 3, "timeout": 9.0},
             **{
                 "jit": False,

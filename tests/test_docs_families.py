@@ -24,6 +24,13 @@ ABILITIES = {"R": "reconstruct", "E": "encode", "L": "log_prob"}
 PARTS = ("The idea", "The recipes", "Train one", "What healthy training looks like", "The knobs that matter", "What goes wrong")
 
 
+def recipes_here():
+    """Names of the package's own recipes by family: another test of this process may have imported more."""
+    ours = lambda name: gz.recipes.get(name).make.__module__.startswith("keras_genzoo.")  # noqa: E731
+    found = {family: [name for name in names if ours(name)] for family, names in gz.recipes.names().items()}
+    return {family: names for family, names in found.items() if names}
+
+
 def text_of(family):
     return (FAMILIES / f"{PAGES[family]}.md").read_text(encoding="utf-8")
 
@@ -53,13 +60,13 @@ def knobs_of(text):
 
 
 def test_every_family_has_a_page():
-    assert set(gz.recipes.names()) == set(PAGES)
+    assert set(recipes_here()) == set(PAGES)
     assert {path.stem for path in FAMILIES.glob("*.md")} == set(PAGES.values())
 
 
 @pytest.mark.parametrize("family", PAGES)
 def test_the_table_of_a_page_names_the_recipes_of_its_family(family):
-    assert set(recipes_of(text_of(family))) == set(gz.recipes.names()[family])
+    assert set(recipes_of(text_of(family))) == set(recipes_here()[family])
 
 
 @pytest.mark.parametrize("family", PAGES)
