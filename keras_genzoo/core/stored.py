@@ -76,8 +76,7 @@ def _check_loadable(model):
         cls = type(layer)
         registered = keras.saving.get_registered_object(keras.saving.get_registered_name(cls))
         # What a script or a notebook defines is found by no other one.
-        module = None if cls.__module__ == "__main__" else importlib.import_module(cls.__module__)
-        if cls is not registered and getattr(module, cls.__name__, None) is not cls:
+        if cls is not registered and (cls.__module__ == "__main__" or cls is not getattr(_module(cls), cls.__name__, None)):
             raise ValueError(
                 f"{cls.__name__} is neither registered nor found in its module {cls.__module__}, so that the file could not be "
                 f'loaded again; write @keras.saving.register_keras_serializable("your_package") above the class.'
@@ -88,3 +87,11 @@ def _check_loadable(model):
                     f"{name} of {layer.name!r} is a lambda, so that the file could not be loaded again; write it as a function "
                     f"with @keras.saving.register_keras_serializable()."
                 )
+
+
+def _module(cls):
+    """The module of a class, None where there is none, as of code that a text held."""
+    try:
+        return importlib.import_module(cls.__module__)
+    except ImportError:
+        return None
