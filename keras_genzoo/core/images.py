@@ -129,8 +129,8 @@ def on_levels(images):
 
 def dequantise(images, uniform):
     """Images in [0, 1] to points of the unit cube, (k + u) / 256, with k the nearest level and u uniform on [0, 1) (Uria et al.
-    2013)."""
-    return (tf.round(images * (LEVELS - 1)) + uniform) / LEVELS
+    2013); never 0 or 1, of which a logit is infinite and to which float32 would round the ends of u."""
+    return tf.clip_by_value((tf.round(images * (LEVELS - 1)) + uniform) / LEVELS, 2.0**-33, 1.0 - 2.0**-24)
 
 
 def to_cube(images):
