@@ -59,7 +59,7 @@ def test_a_saved_model_computes_what_the_model_does_with_the_averages(name, tmp_
         assert hasattr(there, method) == hasattr(model, method)
     if hasattr(model, "log_prob"):
         np.testing.assert_allclose(there.log_prob(images, *labels), model.log_prob(images, **named), rtol=1e-4)
-    np.testing.assert_allclose(there.serve(images, *labels), model((images, *labels) if labels else images), atol=1e-4)
+    np.testing.assert_allclose(there.serve(images, *labels), model((images, *labels) if labels else images), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
