@@ -1,7 +1,7 @@
 """The pictures of docs/families, of real runs: `python scripts/family_pictures.py`, about ten minutes on two cores.
 
 Each family trains one recipe, and writes `<page>-curves.png`, what `fit` logged, and `<page>-samples.png`, real images with
-reconstructions and samples. `--steps 20 --out /tmp/pictures` tries it out.
+reconstructions and samples. `--steps 20 --out pictures` tries it out.
 """
 
 import argparse

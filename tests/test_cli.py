@@ -670,6 +670,11 @@ def test_a_run_is_reported_to_other_programs_and_its_pictures_are_joined(photos,
     assert list((out / "tensorboard" / "train").glob("events*")) and list((out / "tensorboard").glob("events*"))
     with Image.open(out / "progress" / "reconstructions.gif") as animation:
         assert animation.n_frames == 2
+    old = set((out / "tensorboard").rglob("events*"))
+    again = CliRunner().invoke(main, [*command, "--tensorboard", "--fresh"])
+    assert again.exit_code == 0, again.output
+    new = set((out / "tensorboard").rglob("events*"))
+    assert len(new) == len(old) == 3 and not new & old and all(path.stat().st_size > 500 for path in new)
     # The sheets that are there belong to it as far as the training has come.
     model, images = gz.load(out / "model.keras"), np.zeros((4, 20, 24, 3), np.uint8)
     again = gz.callbacks.SampleGrid(out / "progress", images=images, animate=True)

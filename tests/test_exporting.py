@@ -109,7 +109,7 @@ def test_onnx_and_litert_compute_what_the_model_does(case, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(tmp_path):
+def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     model, _ = trained("ebm")
     with pytest.raises(ValueError, match=r"ONNX lacks an operation of this endpoint of 'energy_model.*SavedModel"):
@@ -120,7 +120,17 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_no_file(tmp_path):
         model.export(tmp_path / "m.h5", format="h5")
     with pytest.raises(ValueError, match="takes no endpoint="):
         model.export(tmp_path / "m", endpoint="sample")
+    for format in ("tf_saved_model", "litert"):
+        with pytest.raises(ValueError, match="export takes no opset_version= for the format"):
+            model.export(tmp_path / "m", format=format, opset_version=18)
     assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", full)
+    with pytest.raises(OSError, match="No space left"):
+        build("vae").export(tmp_path / "m.tflite", format="litert")
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
 
 
 def test_an_export_takes_the_place_of_the_one_before_and_a_loaded_model_exports(tmp_path):
@@ -128,8 +138,14 @@ def test_an_export_takes_the_place_of_the_one_before_and_a_loaded_model_exports(
     model.save(tmp_path / "model.keras")
     served(model, tmp_path)
     (tmp_path / "saved" / "stale").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    for path in (tmp_path / "other", tmp_path / "model.keras"):
+        with pytest.raises(FileExistsError, match="is no earlier export"):
+            model.export(path)
+    assert (tmp_path / "other" / "thesis.tex").exists()
     there = served(gz.load(tmp_path / "model.keras"), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "saved"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "other", "saved"]
     assert not (tmp_path / "saved" / "stale").exists()
     np.testing.assert_allclose(there.sample(tf.constant(3), tf.constant(1, tf.int64)), model.sample(3, seed=1), atol=1e-5)
 

@@ -10,8 +10,6 @@ from keras_genzoo.core.budgets import seconds_per_execution, segment_length
 TOLERANCE = 0.1  # of the budget, by which the seconds of a run may differ
 BUSY = 0.1  # share of the cores that other processes may use while a plan is made
 PATIENCE = 60.0  # seconds of waiting for them
-
-
 EARLY = 2  # segments of a recipe's first run after which its pace is looked at
 
 

@@ -188,4 +188,4 @@ def push(run, repo, license, private, imports):
 
     file, model = _load(run, "auto", imports)
     with tempfile.TemporaryDirectory() as folder:
-        click.echo(hub.push(model, repo, runs.read(file.parent), license, private, folder=Path(folder)))
+        click.echo(hub.push(model, repo, Path(folder), runs.read(file.parent), license, private))

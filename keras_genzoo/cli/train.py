@@ -213,8 +213,7 @@ def train(
         if fresh:
             for name in (runs.NAME, runs.MODEL, BEST, HISTORY):
                 (out / name).unlink(missing_ok=True)
-            for name in (PROGRESS, watching.TENSORBOARD):
-                shutil.rmtree(out / name, ignore_errors=True)
+            shutil.rmtree(out / PROGRESS, ignore_errors=True)
             keeper.clear()
         elif keeper.begun != (0, 0) and not keeper.finished:
             click.echo(f"going on from {_where(keeper.begun)} of {epochs}")
@@ -223,6 +222,8 @@ def train(
     callbacks = [guard, keeper]
     if chief:
         every = math.ceil(epochs / SHEETS)
+        if fresh:  # now, as TensorBoard opens its files before `fit` begins
+            shutil.rmtree(out / watching.TENSORBOARD, ignore_errors=True)
         sheets = gz.callbacks.SampleGrid(
             out / PROGRESS,
             images=shown if hasattr(model, "reconstruct") else None,

@@ -36,9 +36,9 @@ class Exporting:
         ONNX and LiteRT files hold one of these, `endpoint`.
 
         Args:
-            filepath: str or Path. A folder, or a file for ONNX and LiteRT. What is there is replaced.
+            filepath: str or Path. A folder, or a file for ONNX and LiteRT. An earlier export there is replaced.
             format: "tf_saved_model", "onnx" (needs `pip install keras_genzoo[onnx]`) or "litert".
-            verbose: bool or None. Whether TensorFlow lists what it writes. Defaults to None, no.
+            verbose: bool or None. Whether TensorFlow lists what it writes into a SavedModel. Defaults to None, no.
             endpoint: str or None. The one endpoint of a file; None is "decode", or "generate" where the model has no codes.
                 Defaults to None.
             **kwargs: `opset_version` of ONNX (18 unless given).
@@ -46,6 +46,7 @@ class Exporting:
         Raises:
             ValueError: an unknown format or endpoint; an endpoint that the format has no operations for, as chains that need
                 gradients.
+            FileExistsError: a folder that holds something else than an earlier export.
             ImportError: a package is missing that the format needs.
 
         Example:
@@ -58,8 +59,11 @@ class Exporting:
         """
         if format not in FORMATS:
             raise ValueError(f"format is {format!r}, expected one of {', '.join(FORMATS)}.")
-        if format == SAVED_MODEL and (endpoint is not None or kwargs):
-            raise ValueError(f"a SavedModel holds every endpoint and takes no {[*kwargs, 'endpoint'][0]}=.")
+        if format == SAVED_MODEL and endpoint is not None:
+            raise ValueError("a SavedModel holds every endpoint and takes no endpoint=.")
+        unknown = [name for name in kwargs if (format, name) != (ONNX, "opset_version")]
+        if unknown:
+            raise ValueError(f"export takes no {unknown[0]}= for the format {format!r}; leave it out.")
         write = {SAVED_MODEL: _saved_model, ONNX: _onnx, LITERT: _litert}[format]
         kept = [(variable, tf.identity(variable._value)) for variable, _ in self._averages.all]
         averages.settle(self)
@@ -123,6 +127,10 @@ def _spec(rows, name):
 
 
 def _saved_model(model, folder, chosen, verbose):
+    if folder.exists() and not (folder / "saved_model.pb").exists() and (folder.is_file() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder} exists and is no earlier export, whose place a new one could take; choose another folder."
+        )
     archive = keras.export.ExportArchive()
     for name, (function, specs) in chosen.items():
         archive.add_endpoint(name, _traced(function, specs), specs)
@@ -160,7 +168,9 @@ def _converting(model, what):
     """Of what a converter raises one sentence."""
     try:
         yield
-    except Exception as error:
+    except (OSError, MemoryError):  # of the disk or the machine, not of the graph
+        raise
+    except Exception as error:  # converters and runtimes have many kinds of their own
         raise ValueError(
             f"{what} lacks an operation of this endpoint of {model.name!r} ({textwrap.shorten(str(error), 200)}); export another "
             f"endpoint, or a SavedModel."

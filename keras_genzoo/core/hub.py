@@ -76,15 +76,15 @@ def card(model, record, license=None, repo=None):
 VERSIONS = ("keras_genzoo", "keras", "tensorflow")
 
 
-def push(model, repo, record=None, license=None, private=False, folder=None):
+def push(model, repo, folder, record=None, license=None, private=False):
     """Upload a model with its card to the Hugging Face Hub.
 
     Args:
         model: `GenerativeModel`.
         repo: str, "user/name". Made if missing.
+        folder: Path of an empty folder, for the files.
         record, license: as in `save_pretrained`.
         private: bool. Whether a new repository is private. Defaults to False.
-        folder: Path of an empty folder, for the files.
 
     Returns:
         str, the address.

@@ -15,7 +15,7 @@ NOTE = re.compile(rb"I\d{4} .*|WARNING: All log messages before absl::Initialize
 def is_command():
     """Whether this process is one of our commands, and not a program of a user."""
     module = dict(zip(sys.orig_argv, sys.orig_argv[1:], strict=False)).get("-m")
-    return Path(sys.argv[0]).stem in COMMANDS or module in MODULES
+    return Path((sys.argv or [""])[0]).stem in COMMANDS or module in MODULES
 
 
 def begin():
