@@ -154,17 +154,31 @@ def samples(run, model):
 
 
 def write(figure, path):
-    """Write a figure as PNG of at most BYTES, with as many colours as fit."""
+    """Write a figure as PNG of at most BYTES."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=100, format="png")
-    image = Image.open(drawn).convert("RGB")
+    pack(Image.open(drawn).convert("RGB"), path)
+
+
+def pack(image, path, most=BYTES):
+    """Write an image of at most so many bytes: as PNG with as many colours as fit, or as WebP where the path says so."""
+    if path.suffix == ".webp":
+        for quality in (90, 80, 70, 60, 50, 40):
+            packed = io.BytesIO()
+            image.save(packed, format="webp", quality=quality)
+            if packed.tell() <= most:
+                break
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(packed.getvalue())
+        print(f"  {path.name}: {packed.tell():,} bytes, quality {quality}")
+        return
     for colours in (256, 128, 64, 32, 16, 8):
         packed = io.BytesIO()
         image.quantize(colours, dither=Image.Dither.NONE).save(packed, format="PNG", optimize=True)
-        if packed.tell() <= BYTES:
+        if packed.tell() <= most:
             break
     else:
-        raise SystemExit(f"{path.name} has {packed.tell():,} bytes with 8 colours, expected at most {BYTES:,}; make it smaller.")
+        raise SystemExit(f"{path.name} has {packed.tell():,} bytes with 8 colours, expected at most {most:,}; make it smaller.")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(packed.getvalue())
     print(f"  {path.name}: {packed.tell():,} bytes, {colours} colours")

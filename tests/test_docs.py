@@ -6,8 +6,10 @@ point may differ. A block that cannot run says why in a comment above it: `<!-- 
 
 import contextlib
 import doctest
+import importlib
 import importlib.util
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -30,6 +32,8 @@ from keras_genzoo.cli import main
 pytestmark = pytest.mark.filterwarnings("ignore:.*is biased upwards:UserWarning", "ignore:.*FD_inf.*:UserWarning")
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
+TUTORIALS = DOCS / "tutorials"  # pages whose commands run
+NOTEBOOK = REPOSITORY / "examples" / "first_hour.ipynb"
 ELSEWHERE = {*DOCS.glob("families/*.md"), DOCS / "coming_from.md"}  # their Python runs in tests/test_docs_families.py
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n\n?)?```(?P<language>\w*)\n(?P<code>.*?)^```\n"
@@ -83,7 +87,7 @@ def run(page):
                 assert agree(block["output"], printed.getvalue()), f"{block['code']}\nprints\n{printed.getvalue()}"
         elif block["language"] in SHELL:
             for line in block["code"].replace("\\\n", " ").splitlines():
-                check_command(shlex.split(line, comments=True))
+                check_command(shlex.split(line, comments=True), runs=page.parent == TUTORIALS)
     return len(blocks)
 
 
@@ -93,12 +97,12 @@ def agree(want, got):
     return doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
 
 
-def check_command(words):
-    """Run a short command; of others, see that there are such a command and such options."""
+def check_command(words, runs=False):
+    """Run a short command, or any of `genzoo`; of others, see that there are such a command and such options."""
     if words[:1] == ["genzoo"]:
         parse(words[1:])
-        if words[1] in QUICK:
-            result = CliRunner().invoke(main, words[1:])
+        if runs or words[1] in QUICK:
+            result = CliRunner().invoke(main, cut(words[1:]))
             assert result.exit_code == 0, result.output
     elif words[:3] == ["python", "-m", "benchmarks"]:
         parse(["benchmark", *words[3:]])
@@ -112,6 +116,17 @@ def check_command(words):
         assert set(re.findall(r"\w+", " ".join(re.findall(r"\[(.*?)\]", " ".join(words))))) <= set(extras)
     else:
         assert not words, f"{shlex.join(words)} is not run here; say why above the block: <!-- not run: REASON -->"
+
+
+def cut(words):
+    """A command that trains for two steps or an epoch where it trained for seconds, and makes two trials where it made many."""
+    length = ("--epochs", "1") if words[0] == "tune" else ("--steps", "2")
+    shorter = {"--budget": length, "--trials": ("--trials", "2")}
+    words = list(words)
+    for at, option in enumerate(words):
+        if option in shorter:
+            words[at : at + 2] = shorter[option]
+    return words
 
 
 def parse(words):
@@ -135,6 +150,29 @@ def test_the_code_of_readme_runs(short):
 def test_the_code_of_the_page_runs(page, short, monkeypatch):
     monkeypatch.setattr(gz.recipes.registry, "RECIPES", dict(gz.recipes.RECIPES))
     run(page)
+
+
+def pictures(notebook):
+    """How many pictures the cells of a notebook show."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_the_notebook_holds_what_its_cells_show():
+    notebook = json.loads(NOTEBOOK.read_text("utf-8"))
+    counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)) and pictures(notebook) > 5
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path):
+    nbclient = pytest.importorskip("nbclient", reason="pip install '.[docs]'")
+    notebook = importlib.import_module("nbformat").read(NOTEBOOK, 4)
+    stored = pictures(notebook)
+    first = next(cell for cell in notebook.cells if cell.source.startswith("EPOCHS = 20"))
+    first.source = first.source.replace("EPOCHS = 20", "EPOCHS = 1")
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
+    assert pictures(notebook) == stored
 
 
 @pytest.mark.parametrize(
