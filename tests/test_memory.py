@@ -22,11 +22,13 @@ def bare():
         x = keras.layers.LayerNormalization()(keras.layers.Dense(512, "relu")(x))
     image_again = keras.layers.Reshape((28, 28, 1))(keras.layers.Dense(784, "sigmoid")(x))
     model = keras.Model(image, image_again)
-    model.compile("adam", "mse", jit_compile=True, steps_per_execution=10)  # as the recipe vae
+    model.compile("adam", "mse", jit_compile=False)
     model.fit(images, images, batch_size=32, verbose=0)
 
 def ours():
-    gz.build("vae", (28, 28, 1), seed=0).fit(images, batch_size=32, verbose=0)
+    # What XLA compiles stays for ever, of every model of TensorFlow, so neither side has it.
+    model = gz.build("vae", (28, 28, 1), seed=0, jit_compile=False, steps_per_execution=1)
+    model.fit(images, batch_size=32, verbose=0)
 
 images = np.zeros((32, 28, 28, 1), np.float32)
 for number in range(COUNT):
@@ -75,7 +77,7 @@ def measured(code, *arguments):
 def test_models_that_are_dropped_leave_no_more_than_bare_keras_models():
     ours, bare = measured(DROPPED, "ours"), measured(DROPPED, "bare")
     print(f"MiB a model: {ours:.1f} of ours, {bare:.1f} of Keras alone")
-    assert ours <= 1.1 * bare  # what XLA has compiled stays, of both
+    assert ours <= bare
 
 
 @pytest.mark.slow
