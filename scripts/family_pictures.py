@@ -168,6 +168,8 @@ def pack(image, path, most=BYTES):
             image.save(packed, format="webp", quality=quality)
             if packed.tell() <= most:
                 break
+        else:
+            raise SystemExit(f"{path.name} has {packed.tell():,} bytes, expected at most {most:,}; make it smaller.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(packed.getvalue())
         print(f"  {path.name}: {packed.tell():,} bytes, quality {quality}")

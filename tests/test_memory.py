@@ -42,7 +42,7 @@ import threading, time
 from click.testing import CliRunner
 from keras_genzoo.cli import main
 
-model = gz.build("dense_autoencoder" if sys.argv[1] == "autoencoder" else "gan", (28, 28, 1), width=8, seed=0)
+model = gz.build("gan", (28, 28, 1), width=8, seed=0)
 model.save(sys.argv[2] + "/model.keras")
 model.sample(512, seed=0)
 command = ["sample", sys.argv[2] + "/model.keras", "-n", "512", "--out"]
