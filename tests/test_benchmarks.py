@@ -503,6 +503,7 @@ def settings(levels_file):
         "features": "fashion-cnn",
         "jit": True,
         "splits": True,
+        "split": "test",
         "flip": False,
     }
     others = ("data_dir", "image_size", "channels", "budget", "epochs", "mixed_precision", "steps_per_execution")
@@ -613,6 +614,23 @@ def test_a_folder_of_a_class_called_train_is_read_as_one_and_only_training_image
     assert 2 < mirrored.sum() < len(mirrored) - 2
     for images in (data.train, data.test, data.validation, data.validation_batches({})):
         assert max(levels(images)) < 100
+
+
+def test_recipes_are_chosen_by_validation_images(settings):
+    import keras_genzoo as gz
+    from keras_genzoo.benchmark import worker
+    from keras_genzoo.benchmark.ranking import terms
+
+    data = worker.Data(settings | {"split": "validation"})
+    assert sorted(levels(data.test)) == sorted(set(levels(data.validation)) & set(levels(data.test))) and len(data.test) == 12
+    chosen, tested = (terms({"scores": {}, "data": data.record}, settings | {"split": split}) for split in ("validation", "test"))
+    images = data.record["images"]
+    assert (chosen["validation images"], tested["test images"]) == tuple(
+        images[split]["sha256"][:12] for split in ("validation", "test")
+    )
+    assert "test images" not in chosen
+    with pytest.raises(ValueError, match="split is 'train', expected one of test, validation"):
+        gz.benchmark.run("vae", split="train", steps=1)
 
 
 @pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")  # the splits of this file share no class
@@ -925,7 +943,7 @@ def test_a_sweep_is_of_the_first_seed_by_its_own_noise_on_test_images(settings, 
 
 
 def test_a_folder_of_an_earlier_version_goes_on(settings, tmp_path):
-    earlier = {key: value for key, value in settings.items() if key not in ("splits", "flip")}
+    earlier = {key: value for key, value in settings.items() if key not in ("splits", "split", "flip")}
     folder = Folder.create(tmp_path / "out", earlier)
     folder.results.write_text("")
     assert Folder.create(tmp_path / "out", settings).settings == settings
@@ -939,7 +957,8 @@ def test_a_benchmark_stores_the_settings_that_it_was_given(settings, tmp_path, m
     jobs = []
     monkeypatch.setattr(benchmark.running, "run_all", lambda folder, *given: jobs.append(given) or [])
     how = {"batch_size": 5, "n": 8, "image_size": (6, 5), "channels": 3, "jit": False, "steps_per_execution": 3, "device": "cpu"}
-    how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn", "splits": False, "flip": True}
+    how |= {"mixed_precision": "mixed_bfloat16", "features": "fashion-cnn", "splits": False, "split": "validation"}
+    how |= {"flip": True}
     out = {"data": settings["data"], "out": tmp_path / "out", "timeout": 7, "anyway": True}
     folder = benchmark.run(["vae", "gan"], epochs=4, seeds=2, overrides={"gan": {"width": 6}}, **how, **out)
     expected = {

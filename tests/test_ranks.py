@@ -297,7 +297,15 @@ def test_every_row_has_the_command_that_repeats_it(tmp_path):
     rows = [row, row | {"seed": 1, "steps": 800}]
     found = repeat.commands(
         rows,
-        SETTINGS | {"image_size": [32, 24], "splits": False, "flip": True, "mixed_precision": "mixed_bfloat16", "batch_size": 7},
+        SETTINGS
+        | {
+            "image_size": [32, 24],
+            "splits": False,
+            "split": "validation",
+            "flip": True,
+            "mixed_precision": "mixed_bfloat16",
+            "batch_size": 7,
+        },
     )
     assert "--steps 900" in found[0] and found[0].endswith("--seeds 1 --out runs/again")
     assert "--steps 800" in found[1] and found[1].endswith("--seeds 1 --first-seed 1 --out runs/again")
@@ -305,7 +313,7 @@ def test_every_row_has_the_command_that_repeats_it(tmp_path):
     parsed = main.commands["run"].make_context("run", words[3:]).params
     assert parsed["overrides"] == (("vae", "latent_dim", 8), ("vae", "name", "3"), ("vae", "network", "a b"))
     assert (parsed["steps"], parsed["jit"], list(parsed["image_size"]), parsed["batch_size"]) == (900, False, [32, 24], 7)
-    assert parsed["splits"] is False and parsed["flip"] is True
+    assert parsed["splits"] is False and parsed["flip"] is True and parsed["split"] == "validation"
     page, text = page_of([row], tmp_path)
     assert "--steps 900" in page and "--steps 900" in text and "Protocol 1" in page and "Protocol 1" in text
 

@@ -16,6 +16,7 @@ from keras_genzoo.data.loading import absolute
 __all__ = ["PROTOCOL", "ArgumentError", "Folder", "FolderError", "choose_recipes", "run"]
 
 LEAST = 6  # images that can be compared
+SPLITS = ("test", "validation")
 
 
 class ArgumentError(ValueError):
@@ -46,6 +47,7 @@ def run(
     image_size=None,
     channels=None,
     splits=True,
+    split="test",
     flip=False,
     data_dir=None,
     device="auto",
@@ -70,13 +72,15 @@ def run(
         first_seed: int. Choose recipes by other seeds than those that are reported. Defaults to 0.
         out: str or Path. Folder of the results, new or of the same settings. Defaults to "runs/benchmark".
         batch_size: int. Defaults to 128.
-        n: int or None. Images compared, at least 6; None is all test images, 10,000 at most.
+        n: int or None. Images compared, at least 6; None is all of the split, 10,000 at most.
         features: str or None. What images are compared in, as "inception" for FID; None is chosen by the data.
         overrides: dict of recipes to dicts of hyperparameters, as `{"vae": {"latent_dim": 32}}`, or None. What is set otherwise
             than the recipe has it makes a row of its own.
         image_size: `(height, width)` or None. Crop and resize images.
         channels: 1, 3 or None. Convert images to gray or to colour.
         splits: bool. Whether subfolders train, validation and test of a folder are its splits. Defaults to True.
+        split: "test" or "validation". The images that are compared. Choose recipes by validation images and other seeds, and
+            report them by test images. Defaults to "test".
         flip: bool. Mirror training images left to right at random. Defaults to False.
         data_dir: str, Path or None. Where TFDS keeps its data sets.
         device: "auto", "cpu", "gpu" or "gpu:NUMBER". Defaults to "auto".
@@ -113,6 +117,8 @@ def run(
         raise ArgumentError("budget", "budget, epochs and steps exclude each other; give one.")
     if budget is not None and not budget > 0:
         raise ArgumentError("budget", f"budget is {budget!r}, expected seconds above 0.")
+    if split not in SPLITS:
+        raise ArgumentError("split", f"split is {split!r}, expected one of {', '.join(SPLITS)}.")
     devices.check(device)
     if budget is None and epochs is None and steps is None:
         budget = 60.0
@@ -125,6 +131,7 @@ def run(
         "image_size": image_size and list(image_size),
         "channels": channels,
         "splits": splits,
+        "split": split,
         "flip": flip,
         "batch_size": batch_size,
         "n": n,

@@ -84,17 +84,17 @@ def distance_against_time(entries, colours, name):
 
 
 def distance_against_speed(ranking, colours):
-    """Distance on the test split against images sampled a second; controls as lines."""
+    """Distance against images sampled a second; controls as lines."""
     return distance_against_cost(ranking, colours, "sample_images_per_s", "images sampled a second, 256 at a time")
 
 
 def distance_against_flops(ranking, colours):
-    """Distance on the test split against floating-point operations of training; controls as lines."""
+    """Distance against floating-point operations of training; controls as lines."""
     return distance_against_cost(ranking, colours, "train_flops", "floating-point operations of training")
 
 
 def distance_against_cost(ranking, colours, key, title):
-    """Distance on the test split against a cost, of rows that tell it; controls as lines."""
+    """Distance against a cost, of rows that tell it; controls as lines."""
     name = ranking.distance_name
 
     def draw(axes):
@@ -109,19 +109,19 @@ def distance_against_cost(ranking, colours, key, title):
                 )
             elif cost:
                 axes.plot(cost, distance, "o", color=colours.get(entry.label, "black"), label=entry.label)
-        axes.set(xlabel=title, ylabel=f"{name}, test split", xscale="log", yscale="log")
+        axes.set(xlabel=title, ylabel=name, xscale="log", yscale="log")
 
     return drawn(draw)
 
 
 def distance_against_evaluations(points, name):
-    """Distance on the test split against calls of the network for an image, a line a sampler."""
+    """Distance against calls of the network for an image, a line a sampler."""
 
     def draw(axes):
         for sampler in dict.fromkeys(point["sampler"] for point in points):
             line = [point for point in points if point["sampler"] == sampler and point["distance"]]
             axes.plot([p["evaluations"] for p in line], [p["distance"] for p in line], marker="o", markersize=3, label=sampler)
-        axes.set(xlabel="network calls an image", ylabel=f"{name}, test split", xscale="log", yscale="log")
+        axes.set(xlabel="network calls an image", ylabel=name, xscale="log", yscale="log")
 
     return drawn(draw, 4.2, 2.8)
 

@@ -21,7 +21,10 @@ def terms(row, settings):
     """What must be equal for the scores of two rows to be compared, a dict. Of images without a digest the name must do."""
     scores, images = row["scores"], (row.get("data") or {}).get("images") or {}
     compared = {key: scores.get(key) for key in ("features", "features_hash", "resize", "n_real", "n_generated")}
-    digests = {f"{split} images": ((images.get(split) or {}).get("sha256") or "")[:12] or None for split in ("test", "train")}
+    digests = {
+        f"{split} images": ((images.get(split) or {}).get("sha256") or "")[:12] or None
+        for split in (settings.get("split", "test"), "train")
+    }
     name = None if any(digests.values()) else settings.get("data")
     return {**compared, **digests, "data": name, "protocol": row.get("protocol", 0)}
 

@@ -52,6 +52,7 @@ def _command(row, seeds, settings, out):
     for name, value in options.items():
         parts += [] if value is None else [f"--{name}", str(value)]
     parts += ["--no-splits"] if settings.get("splits") is False else []
+    parts += ["--split", settings["split"]] if settings.get("split", "test") != "test" else []
     parts += ["--flip"] if settings.get("flip") else []
     parts += [] if jit is None else ["--jit" if jit else "--no-jit"]
     each = row.get("steps_per_execution", settings.get("steps_per_execution"))

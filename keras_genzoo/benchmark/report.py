@@ -92,6 +92,7 @@ def describe(folder, rows):
         part = {
             "terms": ranking.terms,
             "by": ranking.by,
+            "split": ranking.settings.get("split", "test"),
             "why": ranking.why,
             "notes": ranking.explained(),
             "tables": {title: table for title, table in shown.items() if table is not None},
@@ -186,9 +187,9 @@ def markdown_table(table):
 
 def reading(ranking):
     """Paragraphs that tell a reader what the numbers mean."""
-    terms, name = ranking.terms, ranking.distance_name
+    terms, name, split = ranking.terms, ranking.distance_name, ranking.settings.get("split", "test")
     paragraphs = [
-        f"{name} is the Frechet distance between {terms['n_generated']} generated and {terms['n_real']} test images, in the "
+        f"{name} is the Frechet distance between {terms['n_generated']} generated and {terms['n_real']} {split} images, in the "
         f"features {terms['features']}. It has no unit and no absolute meaning; few images inflate it. Read it between two "
         f"controls: real train images, below which nothing honest comes, and the pixel Gaussian, which has the mean and the "
         f"covariance of the training pixels and knows nothing else. Compare it with numbers of the same features, the same "

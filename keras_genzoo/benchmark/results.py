@@ -33,7 +33,9 @@ class Folder:
         self.failed, self.tried = [], []
         try:
             # Folders of earlier versions do not say these.
-            self.settings = {"splits": True, "flip": False} | json.loads((self.path / "settings.json").read_text())
+            self.settings = {"splits": True, "split": "test", "flip": False} | json.loads(
+                (self.path / "settings.json").read_text()
+            )
         except (OSError, ValueError):
             raise FolderError(f"{path} is no folder of a benchmark; expected one that `run --out {path}` has filled.") from None
 

@@ -56,6 +56,7 @@ def confirm(search, seeds, timeout=None, anyway=False):
         "image_size": [height, width],
         "channels": channels if channels in (1, 3) else None,
         "splits": search.hypermodel.splits,
+        "split": "test",
         "flip": search.hypermodel.flip,
         "n": None,
         "features": search.hypermodel.features or default_features(search.settings["data"], channels),

@@ -85,7 +85,7 @@ class Data:
 
     Attributes:
         n: int. How many images are compared with as many.
-        test: those n of the test split, drawn once and for all, because a split may be sorted.
+        test: those n of the split that is compared with, drawn once and for all, because a split may be sorted.
         test_labels, train_labels, validation_labels: int arrays, or None where there are none.
     """
 
@@ -95,7 +95,8 @@ class Data:
         splits = {split: self._load(split, shuffle=False, **labels) for split in ("train", "validation", "test")}
         found = (gz.data.as_array(split) for split in splits.values())
         pairs = [each if isinstance(each, tuple) else (each, None) for each in found]
-        (self.train, self.train_labels), (self.validation, self.validation_labels), (test, labels) = pairs
+        (self.train, self.train_labels), (self.validation, self.validation_labels), tested = pairs
+        test, labels = tested if settings["split"] == "test" else pairs[1]
         chosen = {key: settings[key] for key in CHOSEN}
         self.record = runs.data_record(settings["data"], splits, **chosen)
         others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
@@ -104,7 +105,9 @@ class Data:
         most = min(len(test), len(self.train))
         self.n = settings["n"] or min(most, MOST)
         if self.n > most:
-            raise ValueError(f"--n is {self.n}, but there are {len(test)} test and {len(self.train)} training images.")
+            raise ValueError(
+                f"--n is {self.n}, but there are {len(test)} {settings['split']} and {len(self.train)} training images."
+            )
         self.test = controls.real_images(test, self.n, seed=0)[0]
         self.test_labels = None if labels is None else controls.real_images(labels, self.n, seed=0)[0]
 

@@ -57,7 +57,8 @@ anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds t
 @click.option("--seeds", type=COUNT, default=1, help="Runs a recipe, with seeds 0, 1, ...")
 @click.option("--first-seed", type=click.IntRange(0), default=0, help="Begin with this seed, as to choose by other ones.")
 @click.option("--batch-size", type=COUNT, default=128)
-@click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all test images, 10,000 at most]")
+@click.option("--split", type=click.Choice(["test", "validation"]), default="test", help="Compare with these images.")
+@click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all of the split, 10,000 at most]")
 @click.option("--features", help="Features in which images are compared, as inception for FID.  [default: by the data]")
 @click.option("--set", "overrides", type=Override(), multiple=True, help="Hyperparameter of a recipe; makes a row of its own.")
 @options.device
