@@ -109,7 +109,7 @@ def divergence(model, density, seed):
 @click.command(context_settings={"show_default": True})
 @click.option("--steps", type=click.IntRange(1), default=5000)
 @click.option("--seed", type=int, default=0)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/densities.md"))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/densities.md"))
 def main(steps, seed, out):
     """Train flows on every density and write the table of divergences and a picture of samples."""
     import pandas as pd

@@ -33,7 +33,7 @@ def steps_per_second(model, data, seconds):
 @options.data
 @click.option("--batch-size", type=click.IntRange(1), default=128)
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=1.0, help="Of one timing.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/execution.md"))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/execution.md"))
 @options.imports
 def main(recipes, data, batch_size, seconds, out, imports):
     """Time every way of running each recipe and write the table."""

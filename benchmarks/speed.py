@@ -255,7 +255,7 @@ def main():
 
     @click.command(context_settings={"show_default": True})
     @click.option("--peer", "python", help="Python with the peers; without it what compares with them is left out.")
-    @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/speed.md"))
+    @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/speed.md"))
     def command(python, out):
         """Time training and scores beside the usual ways and write a table."""
         import pandas as pd

@@ -90,7 +90,7 @@ RUNS = [  # toy, recipe, steps, hyperparameters
 @click.command(context_settings={"show_default": True})
 @click.option("--seeds", type=click.IntRange(1), default=3)
 @click.option("--toys", default=",".join(TOYS), help="Names by comma.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/toys.md"))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/toys.md"))
 def main(seeds, toys, out):
     """Train on every toy over several seeds and write the table and a picture of the points."""
     import pandas as pd

@@ -236,3 +236,14 @@ def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(DOCS), str(tmp_path / "site")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert result.returncode == 0, result.stderr
+
+
+def test_pages_quote_what_the_results_say():
+    spec = importlib.util.spec_from_file_location("quote_results", REPOSITORY / "scripts" / "quote_results.py")
+    quote_results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quote_results)
+    pages = quote_results.pages()
+    assert DOCS / "guides" / "benchmark.md" in pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert quote_results.quoted(text) == text, f"python scripts/quote_results.py writes the tables of {page} anew"

@@ -23,7 +23,7 @@ class Recipe:
             `compile`.
         hyperparameters: dict of names to `Hyperparameter`s.
         execution: dict. Arguments of `compile` on a machine without an accelerator, where they measured fastest
-            (benchmarks/results/execution.md); elsewhere Keras decides.
+            (`python -m benchmarks.execution`); elsewhere Keras decides.
         summary: str. One line.
         description: str. What more there is to say, or "".
         parts: dict of arguments of `make` to names of hyperparameters: a name, or a dict of names that are passed on together.

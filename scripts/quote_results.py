@@ -1,0 +1,76 @@
+"""Write the tables that pages quote from benchmarks/results: `python scripts/quote_results.py`.
+
+A page names a folder in a comment, and holds its table between this comment and the next one:
+
+    <!-- results: fashion_mnist-120s -->
+    <!-- end of results -->
+
+A test holds that the tables are those of the folders.
+"""
+
+import re
+from pathlib import Path
+
+from keras_genzoo.benchmark.ranking import rankings
+from keras_genzoo.benchmark.results import Folder
+from keras_genzoo.benchmark.tables import NOTHING, Column
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+DATA = {"fashion_mnist": "Fashion-MNIST, 54,000 training images", "fashion_mnist_mini": "`fashion_mnist_mini`"}
+
+
+def pages():
+    """The pages that hold a table."""
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [page for page in found if BLOCK.search(page.read_text(encoding="utf-8"))]
+
+
+def quoted(text):
+    """The text of a page with its tables as the folders have them."""
+    return BLOCK.sub(lambda found: f"{found[1]}{table(Folder(RESULTS / found[2]))}\n{found[3]}", text)
+
+
+def table(folder):
+    """The sentence that says what a folder holds, and its first table, in Markdown."""
+    ranking = rankings(folder.rows(), folder.settings, folder.asked())[0]
+    rows = [row for entry in ranking.entries for row in entry.rows]
+    models = [row for row in rows if row["kind"] == "recipe"]
+    machine, seeds = models[0]["environment"], len({row["seed"] for row in models})
+    terms, given = ranking.terms, folder.settings
+    about = (
+        f"{DATA.get(given['data'], given['data'])}; {given['budget']:g} s of training each, batches of {given['batch_size']}; "
+        f"{seeds} seeds; {terms['n_generated']:,} samples against as many {given['split']} images; {machine['cpu']}, "
+        f"{machine['cores']} cores; revision {machine['revision']}. ± is half the 95 % interval over seeds."
+    )
+    columns = [
+        Column(ranking.by, (ranking.by,)),
+        Column("in % of pixel Gaussian", ("percent",)),
+        Column("coverage", ("coverage",)),
+        Column("authenticity", ("authenticity",)),
+        Column("MSE", ("mse",)),
+        Column("parameters", ("params",), whole=True),
+        Column("steps", ("steps",), whole=True),
+        Column("samples/s", ("sample_images_per_s",)),
+    ]
+    ranks = ranking.ranks()
+    lines = [
+        [entry.name, entry.family, ranks.get(entry.label, NOTHING), *(entry.cell(column, True) for column in columns)]
+        for entry in ranking.entries
+    ]
+    heads = ["model", "family", "rank", *(column.title for column in columns)]
+    body = [heads, ["---"] * len(heads), *lines]
+    notes = [note for note in ranking.notes if note.startswith("Not ranked")]
+    return "\n".join([about, "", *(f"| {' | '.join(line)} |" for line in body), *(["", *notes] if notes else [])])
+
+
+def main():
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(quoted(text), encoding="utf-8")
+        print(f"{page.relative_to(ROOT)}: {len(BLOCK.findall(text))} tables")
+
+
+if __name__ == "__main__":
+    main()
