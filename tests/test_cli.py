@@ -683,6 +683,8 @@ def test_a_run_is_reported_to_other_programs_and_its_pictures_are_joined(photos,
     model.fit(images, initial_epoch=2, epochs=3, verbose=0, callbacks=[again])
     with Image.open(out / "progress" / "reconstructions.gif") as animation:
         assert animation.n_frames == 3
+    model.fit(images, initial_epoch=9999, epochs=10001, verbose=0, callbacks=[again])
+    assert [path.stem for path in again._sheets("reconstructions")][-2:] == ["reconstructions-10000", "reconstructions-10001"]
     monkeypatch.setitem(sys.modules, "wandb", None)
     refused = CliRunner().invoke(main, [*command, "--fresh", "--wandb"])
     assert refused.exit_code == 2 and "pip install 'keras_genzoo[wandb]'" in refused.output
