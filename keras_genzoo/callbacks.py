@@ -70,20 +70,25 @@ class SampleGrid(keras.callbacks.Callback):
         if self.animate:
             for name, last in self.shown:
                 # Those of a training before this one, that it goes on from, too.
-                animate(self.folder / f"{name}.gif", [path for path in self._sheets(name) if path.name <= last])
+                animate(self.folder / f"{name}.gif", [path for path in self._sheets(name) if _epoch(path) <= last])
             self.shown = set()
 
     def _sheets(self, name):
-        return sorted(self.folder.glob(f"{name}-[0-9][0-9][0-9][0-9]*.png"))
+        return sorted(self.folder.glob(f"{name}-[0-9][0-9][0-9][0-9]*.png"), key=_epoch)
 
     def _show(self, name, epoch, images, columns):
         path = self.folder / f"{name}-{epoch + 1:04d}.png"
         write_png(path, images, columns)
-        self.shown = {(each, last) for each, last in self.shown if each != name} | {(name, path.name)}
+        self.shown = {(each, last) for each, last in self.shown if each != name} | {(name, epoch + 1)}
         if self.writer is not None:
             sheet = tile(images, columns)
             with self.writer.as_default():
                 tf.summary.image(name, sheet.reshape(1, *sheet.shape[:2], -1), step=epoch + 1)
+
+
+def _epoch(sheet):
+    """The epoch of a sheet, by its name: names of 10,000 epochs and more do not sort as text."""
+    return int(sheet.stem.rpartition("-")[2])
 
 
 class FrechetDistanceMonitor(keras.callbacks.Callback):

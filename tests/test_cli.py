@@ -683,6 +683,8 @@ def test_a_run_is_reported_to_other_programs_and_its_pictures_are_joined(photos,
     model.fit(images, initial_epoch=2, epochs=3, verbose=0, callbacks=[again])
     with Image.open(out / "progress" / "reconstructions.gif") as animation:
         assert animation.n_frames == 3
+    model.fit(images, initial_epoch=9999, epochs=10001, verbose=0, callbacks=[again])
+    assert [path.stem for path in again._sheets("reconstructions")][-2:] == ["reconstructions-10000", "reconstructions-10001"]
     monkeypatch.setitem(sys.modules, "wandb", None)
     refused = CliRunner().invoke(main, [*command, "--fresh", "--wandb"])
     assert refused.exit_code == 2 and "pip install 'keras_genzoo[wandb]'" in refused.output
@@ -719,3 +721,18 @@ def test_a_terminal_shows_validation_and_drawing_and_keeps_the_line(tmp_path):
     model.fit(images, validation_data=images, epochs=2, verbose=0, callbacks=[watching.Stages(2, 1, stream)])
     shown = stream.getvalue().split("\r\033[K")
     assert "validating: 1 of 1 batches" in shown and shown.count("drawing samples") == 1 and shown[-1] == ""
+
+
+def test_a_validation_loss_that_rises_is_told(tmp_path):
+    from keras_genzoo.cli.lengths import risen
+
+    history = tmp_path / "history.csv"
+
+    def of(values):
+        history.write_text("epoch,loss,val_loss\n" + "\n".join(f"{n},0,{value}" for n, value in enumerate(values)) + "\n")
+        return risen(history, "loss")
+
+    assert "val_loss was lowest, 2, in epoch 9 of 12 and is 4 now" in of([10, 9, 8, 7, 6, 5, 4, 3, 2, 3, 3, 4])
+    assert of([10, 9, 8, 7, 6, 5, 4, 3, 2.2, 2.4, 2, 2.5]) is None  # noise
+    assert of([10, 2, 10]) is None and of([2] * 12) is None and of(range(12)) is None
+    assert risen(history, None) is None and risen(tmp_path / "nothing.csv", "loss") is None

@@ -169,3 +169,8 @@ def test_cifar10_scores_equal_torch_fidelitys_golden_numbers():
     assert scores["IS"] == pytest.approx(10.75051, abs=1e-2)
     assert scores["KID"] == pytest.approx(-2.907863e-05, abs=1e-7)
     assert scores["precision"] == pytest.approx(0.6852, abs=1e-3) and scores["recall"] == pytest.approx(0.6908, abs=1e-3)
+
+
+def test_a_file_of_weights_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"there is no file .*nothere.tgz; expected {inception.ARCHIVE}"):
+        metrics.inception_features(weights=tmp_path / "nothere.tgz")

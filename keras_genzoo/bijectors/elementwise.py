@@ -125,6 +125,8 @@ class Spline(Elementwise):
         y = bottom + height * (steep * place**2 + slope * rest) / below  # eq. 4
         rise = steep**2 * (next_slope * place**2 + 2.0 * steep * rest + slope * (1.0 - place) ** 2)  # eq. 5
         log_slope = ops.log(rise) - 2.0 * ops.log(below)
+        # Rounded sums of heights may lead out of the bounds, beyond which what follows may have no density.
+        y = ops.clip(y, -self.bound, self.bound)
         return ops.where(inside, y, x), ops.where(inside, log_slope, ops.zeros_like(x))
 
     def inverse(self, y, parameters):
@@ -140,7 +142,7 @@ class Spline(Elementwise):
         c = -steep * up
         root = ops.sqrt(ops.maximum(b**2 - 4.0 * a * c, 0.0))
         x = left + width * ops.clip(2.0 * c / (-b - root), 0.0, 1.0)
-        return ops.where(inside, x, y)
+        return ops.where(inside, ops.clip(x, -self.bound, self.bound), y)
 
     def fit(self, x):
         """Parameters `(..., parameters)` that make each element of a batch `(batch, ...)` about standard normal."""

@@ -1,9 +1,11 @@
-"""How long `genzoo train` trains: batches that suit the number of images, and what is said of it before it begins."""
+"""How long `genzoo train` trains: batches that suit the number of images, and what is said of it before and after."""
 
+import csv
 import math
 
 BATCH, SMALLEST = 128, 16
 FEW, ENOUGH = 1000, 3000  # steps below which a hint is given, and those that it leads to
+LOOKS, SHARE = 10, 0.1  # epochs from which a rise counts, and the share of the fall before it that it must have
 
 
 def fitting_batch(count):
@@ -52,3 +54,25 @@ def told(images, shape, info, split_by_name, batch_size, steps, epochs):
     smaller = f"--batch-size {fitting} " if fitting < batch_size else ""
     an_epoch = max(1, images["train"] // fitting) if images["train"] else steps
     return f"{sentence}: few; try {smaller}--epochs {math.ceil(ENOUGH / an_epoch)}"
+
+
+def risen(history, monitor):
+    """A sentence where the validation loss fell and then rose, as it does when images are learned by heart; None elsewhere.
+
+    Args:
+        history: Path of `history.csv`.
+        monitor: str or None. The loss that tells how good the model is.
+    """
+    if monitor is None or not history.exists():
+        return None
+    with open(history, newline="", encoding="utf-8") as file:
+        values = [float(row[f"val_{monitor}"]) for row in csv.DictReader(file) if row.get(f"val_{monitor}")]
+    if len(values) < LOOKS:
+        return None
+    lowest = min(values)
+    if not values[-1] - lowest > SHARE * (values[0] - lowest) > 0:
+        return None
+    return (
+        f"val_{monitor} was lowest, {lowest:.4g}, in epoch {values.index(lowest) + 1} of {len(values)} and is {values[-1]:.4g} "
+        f"now: the model learns its images by heart; train for fewer epochs, or --flip, or --keep-best val_{monitor}."
+    )

@@ -187,5 +187,6 @@ def push(run, repo, license, private, imports):
     import tempfile
 
     file, model = _load(run, "auto", imports)
+    click.echo(f"uploading {file} to {repo}", err=True)
     with tempfile.TemporaryDirectory() as folder:
         click.echo(hub.push(model, repo, Path(folder), runs.read(file.parent), license, private))

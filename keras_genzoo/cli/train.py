@@ -265,6 +265,8 @@ def train(
         gz.images.write_png(out / "samples.png", model.sample(64, seed=seed))
     if hasattr(model, "reconstruct"):
         gz.images.write_png(out / "reconstructions.png", *gz.callbacks.pairs(model, shown))
+    if not quiet and (sentence := lengths.risen(out / HISTORY, model.monitor)):
+        click.echo(sentence, err=True)
     click.echo(f"{'stopped early; ' if ended else ''}the model is {out / runs.MODEL}")
     sys.exit(ended)
 

@@ -226,6 +226,8 @@ def fetch():
 def read_graph(path):
     """The bytes of the frozen graph, of the archive (.tgz) or of the graph's own file (.pb)."""
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; expected {ARCHIVE} of {URL}, or {MEMBER} out of it.")
     if tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
             if MEMBER not in archive.getnames():
