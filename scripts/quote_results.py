@@ -2,7 +2,7 @@
 
 A page names a folder in a comment, and holds its table between this comment and the next one:
 
-    <!-- results: fashion_mnist-100s -->
+    <!-- results: fashion_mnist-60s -->
     <!-- end of results -->
 
 A test holds that the tables are those of the folders.
