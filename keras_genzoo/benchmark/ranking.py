@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import statistics
 
 import numpy as np
 import pandas as pd
@@ -39,14 +40,21 @@ def terms_of_budget(row, settings):
     return {"budget": seconds, "device": machine.get("device"), "processor": machine.get("cpu"), "code": code and code[:12]}
 
 
-def off_budget(row, settings):
-    """By which factor a training missed its budget, None where it is within the tolerance or has no budget of seconds."""
+def off_budget(rows, settings):
+    """By which factor trainings of a recipe missed their budget, the median over seeds; None where that is within the tolerance
+    or there is no budget of seconds.
+
+    All seeds make the same steps, so that what differs between them is how busy the machine was, and no model is another one.
+    """
+    shares = [share for row in rows if row["kind"] == "recipe" and (share := _share_of_budget(row, settings))]
+    median = statistics.median(shares) if shares else 1.0
+    return median if abs(median - 1) > TOLERANCE else None
+
+
+def _share_of_budget(row, settings):
     budget = row.get("budget", settings.get("budget"))
     actual = row.get("actual_s") or row.get("train_s")  # of earlier versions without the fit of a prior
-    share = actual / budget if budget and actual else None
-    if "off_budget" in row:
-        return (share or math.nan) if row["off_budget"] else None
-    return share if row["kind"] == "recipe" and share and abs(share - 1) > TOLERANCE else None
+    return actual / budget if budget and actual else None
 
 
 @dataclasses.dataclass
@@ -96,16 +104,14 @@ class Ranking:
 
     def why_unranked(self, entry):
         """Why a model's entry has no rank of its own: a reason and its details, texts; None where it may have one."""
-        off = [each for row in entry.rows if (each := off_budget(row, self.settings))]
+        off = off_budget(entry.rows, self.settings)
         features = self.terms.get("features")
         if entry.kind == "external" and self.settings.get("budget"):
             return "samples from elsewhere had no budget of ours", ""
         if entry.failed:
             return "the mean over surviving seeds is not the recipe's", f"{entry.failures()} seeds failed"
         if off:
-            most = max(off, key=lambda share: abs(share - 1))
-            known = f"{most:.2f} of it" if math.isfinite(most) else ""
-            return f"training missed its budget of seconds by more than {100 * TOLERANCE:.0f} %", known
+            return f"training missed its budget of seconds by more than {100 * TOLERANCE:.0f} %", f"{off:.2f} of it"
         given = [str(value) for row in entry.rows for value in (row.get("hyperparameters") or {}).values()]
         if features and any(re.search(rf"(?<![\w-]){re.escape(features)}(?![\w-])", text) for text in given):
             return f"a model that was trained on the features {features} has an advantage in them", ""
@@ -121,6 +127,15 @@ class Ranking:
             names = [f"{name} ({more})" if more else name for name, (why, more) in apart.items() if why == reason]
             self.notes.append(f"Not ranked, because {reason}: {', '.join(names)}.")
         models = [entry for entry in models if entry.label not in apart]
+        marked = [
+            f"{entry.label} seed {row['seed']} ({share:.2f} of it)"
+            for entry in models
+            for row in entry.rows
+            if (share := off_budget([row], self.settings))
+        ]
+        if marked:
+            more = f"Off the budget of seconds by more than {100 * TOLERANCE:.0f} %, at the planned steps"
+            self.notes.append(f"{more}: {', '.join(marked)}.")
         counts = {entry.label: len(entry.values(self.by)) for entry in models}
         reason = ranks.why_none(counts)
         self.power = None

@@ -212,8 +212,8 @@ def reading(ranking):
         "other images (emoji, in gray where the data are; noise) from test images: 1 is always, 0.5 not at all, less that others "
         "are taken for likelier. Effective draws are what the energies along a chain amount to in independent draws.",
         "A budget is seconds of training; compilation, validation and scoring are not in it. The number of steps is planned "
-        "beforehand from timed steps. A training that comes out more than a tenth off its seconds is shown and not ranked. "
-        "Speeds are of warm calls, a median of several.",
+        "beforehand from timed steps. A recipe that comes out more than a tenth off its seconds, in the median over seeds, is "
+        "shown and not ranked. Speeds are of warm calls, a median of several.",
         "± is half the 95 % t interval of the mean over seeds; where it is not symmetric both ends are shown. Scores that are "
         "positive are taken on the log scale, so their means are geometric. The deviation over seeds is that of a training; the "
         "deviation over images is that of the score of one trained model, by bootstrap over test and generated images. Models "
