@@ -32,8 +32,6 @@ highlight_language = "none"
 # Every reference to something of ours must be found. Keras, NumPy and Python have sites of their own.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!keras_genzoo\b).*")]
-# scripts/family_pictures.py makes the pictures of the families.
-suppress_warnings = ["image.not_readable"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

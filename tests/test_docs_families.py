@@ -112,8 +112,7 @@ def test_the_links_of_a_page_lead_somewhere(page):
     path = FAMILIES.parent / f"{page}.md"
     for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
         file = path.parent / target if target else path
-        # scripts/family_pictures.py makes the pictures.
-        assert file.exists() or file.parent.name == "images", target
+        assert file.exists(), target
         assert not anchor or anchor in anchors_of(file.read_text(encoding="utf-8")), anchor
 
 
