@@ -1085,7 +1085,7 @@ def test_report_of_a_run_shows_every_row_and_needs_no_other_file(finished, tmp_p
     for name in (*controls.CONTROLS, "dense_autoencoder", "vae (learning_rate=1e+30)", "FD[fashion-cnn]"):
         assert name in page
     assert "FloatingPointError: the training loss became" in page
-    # The strip of real images and the model; samples and neighbours of four controls, pairs of one, and five pictures of the model.
+    # The strip of real images and the model; samples and neighbours of four controls, pairs of one; five pictures of the model.
     assert page.count('src="data:image/webp') == 2 + 9 + 5
     assert page.count("data-plot=") == 5  # four of distances, and a curve
     table = page[page.index("<h2>Reconstruction and likelihood") : page.index("<h2>Cost")]

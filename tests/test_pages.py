@@ -124,7 +124,6 @@ def test_distances_stand_against_costs_with_their_intervals_and_the_front(key, r
     assert [row["control"] for row in rows if "control" in row] == ["pixel Gaussian"]
     drawn = plots.svg(spec)
     assert drawn.startswith("<svg") and "slow" in drawn and "<script" not in drawn and "pixel Gaussian" in drawn
-    assert plots.distance_against_cost(ranking, ["fast"], "sample_flops") is None if "sample_flops" in plots.COSTS else True
 
 
 def test_every_plot_is_drawn():
@@ -325,12 +324,6 @@ def opened(browser):
     assert not said
 
 
-def column(page, index):
-    return page.eval_on_selector_all(
-        "table >> nth=0 >> tbody tr", "(rows, at) => rows.map(row => row.cells[at].innerText)", index
-    )
-
-
 def names_of(page):
     rows = page.locator("table").first.locator("tbody tr:visible > th")
     return [text.strip() for text in rows.all_inner_texts()]
@@ -397,9 +390,10 @@ def test_pictures_are_enlarged_and_texts_copied(opened, report):
 
 
 def size_of_names(page):
-    """The widths of the names of the first table: what they take and what they are given."""
-    script = "rows => rows.map(row => [row.cells[0].scrollWidth, row.cells[0].clientWidth, row.cells[0].getBoundingClientRect().right])"
-    return page.eval_on_selector_all("table >> nth=0 >> tr", script)
+    """The widths that the names of the first table take and are given, and where they end."""
+    sizes = "({scrollWidth, clientWidth}, right) => [scrollWidth, clientWidth, right]"
+    rows = f"rows => rows.map(row => ({sizes})(row.cells[0], row.cells[0].getBoundingClientRect().right))"
+    return page.eval_on_selector_all("table >> nth=0 >> tr", rows)
 
 
 VIEWS = {

@@ -13,7 +13,7 @@ import numpy as np
 from keras_genzoo.benchmark import rounding, scores
 
 # Each has a contrast of at least 3 to white and to the dark page.
-COLOURS = "#3b7dd8", "#d9731a", "#2e9e4f", "#d63d3d", "#8f5fd0", "#96653c", "#d65ba5", "#7d7d7d", "#8c8c1c", "#1a96a8"
+COLOURS = "#3b7dd8", "#d9731a", "#2e9e4f", "#d63d3d", "#8f5fd0", "#96653c", "#d65ba5", "#7d7d7d", "#7f961c", "#1a96a8"
 SHAPES = "circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = [1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 4], [4, 2, 1, 2, 1, 2]
 INK = "currentColor"
