@@ -199,11 +199,10 @@ def _checked_features(features, data, data_dir, channels, splits):
     # By name alone: loading the network here would take the GPU from the processes of the runs.
     if features not in metrics.names():
         raise ArgumentError("features", f"unknown features {features!r}; there are {', '.join(metrics.names())}.")
-    if features.startswith("inception"):
-        try:
-            metrics.fetch_inception()
-        except (ValueError, OSError) as error:
-            raise ArgumentError("features", str(error)) from None
+    try:
+        metrics.fetch_features(features)
+    except (ValueError, OSError, ImportError) as error:
+        raise ArgumentError("features", str(error)) from None
     return features
 
 

@@ -8,7 +8,7 @@ import numpy as np
 POSITIVE = "positive"  # intervals on the log scale
 SHARE = "share"  # in [0, 1]
 COUNT = "count"  # at least 0
-POSITIVES = {"FD", "FID", "FD_inf", "FID_inf", "rFD", "rFID", "intra_FD", "intra_FID", "PD", "IS", "path_length", "mse"}
+POSITIVES = {"FD", "FID", "sFID", "FD_inf", "FID_inf", "rFD", "rFID", "intra_FD", "intra_FID", "PD", "IS", "path_length", "mse"}
 POSITIVES |= {"sharpness", "reconstruction_sharpness", "percent", "density", "train_ratio", "nearest_train", "chain_ess"}
 SHARES = {"precision", "recall", "coverage", "authenticity", "rarest_mode", "auroc", "chain_acceptance", "ssim"}
 COUNTS = {"modes", "modes_real", "active_units", "latent_units", "chain_steps"}

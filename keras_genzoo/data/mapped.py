@@ -103,9 +103,10 @@ def kept(source, split, image_size, channels):
     name = re.sub(r"\W+", "_", str(source.name).rsplit(os.sep, 1)[-1])[:40]
     folder = home() / f"{name}-{split}-{key}"
     try:
-        with alone(home() / f".{folder.name}.lock"):
-            if not (folder / ABOUT).exists():
-                _write(folder, source, split, image_size, channels)
+        if not (folder / ABOUT).exists():
+            with alone(home() / f".{folder.name}.lock"):
+                if not (folder / ABOUT).exists():  # made by another process in the meantime
+                    _write(folder, source, split, image_size, channels)
     except OSError as error:
         raise OSError(
             f"the decoded images of {source.name} cannot be kept in {home()} ({error.strerror or error}); make room there, let "
