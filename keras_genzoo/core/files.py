@@ -153,7 +153,7 @@ def alone(path):
     return FileLock(path)
 
 
-def locked(folder, error, reason, timeout=0):
+def locked(folder, error, reason, timeout=0, name=LOCK):
     """Keep other processes from a folder: a context whose end lets them in again.
 
     Args:
@@ -161,8 +161,9 @@ def locked(folder, error, reason, timeout=0):
         error: class of the exception that is raised where another process has it.
         reason: str. What that process does, as "another process searches in runs/tune".
         timeout: float. Seconds to wait for it. Defaults to 0.
+        name: str. The file that says so. Defaults to ".lock".
     """
     try:
-        return FileLock(folder / LOCK).acquire(timeout=timeout)
+        return alone(folder / name).acquire(timeout=timeout)
     except Timeout:
         raise error(f"{reason}; wait for it or choose another folder.") from None

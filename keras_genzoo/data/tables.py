@@ -1,6 +1,6 @@
 """Encoded images in tables and archives: data sets of Hugging Face, parquet files, and tars of WebDataset.
 
-Each is read by the library made for it; where that is not installed, one sentence says what to install.
+Each is read by the library made for it. Where that is not installed, one sentence says what to install.
 """
 
 import concurrent.futures
@@ -27,7 +27,6 @@ HUB = re.compile("hf:/+")  # `Path` makes one stroke of two
 BATCH = 256  # cells that are read together
 SHARDS = (".parquet", ".tar")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of the numbers of shards, as in train-{000..099}.tar
-EXTRA = "pip install 'keras_genzoo[datasets]'"
 
 
 class Table(Encoded):
@@ -203,7 +202,9 @@ def _datasets(what):
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(f"to read {what} the package datasets is needed; {EXTRA} installs it.") from error
+        raise ImportError(
+            f"to read {what} the package datasets is needed; `pip install 'keras_genzoo[datasets]'` installs it."
+        ) from error
     return datasets
 
 
@@ -286,11 +287,8 @@ def _no_column(name, columns, images):
 
 
 def _of_parquet(files, name):
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError(f"to read {name} the package pyarrow is needed; {EXTRA} installs it.") from error
-    import pyarrow as pa
+    import pyarrow as pa  # which TFDS needs too
+    import pyarrow.parquet as pq
 
     try:
         image, label, class_names = _columns_of(pq.read_schema(next(iter(files.values()))[0]), name)
