@@ -293,7 +293,7 @@ def _of_parquet(files, name):
     try:
         image, label, class_names = _columns_of(pq.read_schema(next(iter(files.values()))[0]), name)
         parts = {split: Parquet(each, image, label) for split, each in files.items()}
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} cannot be read as parquet ({error}); write it again, or remove it.") from error
     return Table(name, parts, class_names)
 

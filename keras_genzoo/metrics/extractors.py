@@ -113,13 +113,14 @@ def vit_features(name="dinov2", weights=None):
     if name not in vit.NETWORKS:
         raise ValueError(f"name is {name!r}, expected one of {', '.join(vit.NETWORKS)}.")
     network = vit.NETWORKS[name]
+    quarter = max(1, network.depth // 4)
     extractor = FeatureExtractor(
         vit.load(name, weights),
         layer="features",
         preprocess=lambda images: vit.preprocess(images, network.family),
         name=name,
         resize=vit.RESIZES[network.family],
-        maps=[f"block{index}_add2" for index in range(network.depth // 4 - 1, network.depth, network.depth // 4)],
+        maps=[f"block{index}_add2" for index in range(quarter - 1, network.depth, quarter)],
         batch_size=32,
     )
     extractor.kept = True

@@ -175,7 +175,7 @@ def _block(x, network, name, norm):
 def preprocess(images, family):
     """Images in [0, 1] of the 256 levels, gray or RGB, of any size, to the input of a network, `(batch, 224, 224, 3)`.
 
-    Both are resized by PIL's bicubic filter on levels, antialiased and rounded. For DINOv2 an image is stretched to the square,
+    Both are resized as PIL's bicubic filter resizes 8-bit images. For DINOv2 an image is stretched to the square,
     as Stein et al. (2023, arXiv:2306.04675) do, whose Frechet distances these are. For CLIP its shorter side becomes 224 and the
     square in the middle is taken, as CLIP's own preprocessing does.
 
@@ -190,8 +190,10 @@ def preprocess(images, family):
     if family == "clip":
         shorter = min(height, width)
         size = SIZE * height // shorter, SIZE * width // shorter
-    levels = tf.image.resize(255.0 * images, size, "bicubic", antialias=True)
-    levels = tf.round(tf.clip_by_value(levels, 0.0, 255.0))
+    levels = 255.0 * images
+    for part in ((height, size[1]), size):  # PIL goes along the rows first, and rounds and clips each time
+        levels = tf.image.resize(levels, part, "bicubic", antialias=True)
+        levels = tf.round(tf.clip_by_value(levels, 0.0, 255.0))
     top, left = (round((side - SIZE) / 2) for side in size)
     levels = levels[:, top : top + SIZE, left : left + SIZE]
     levels = tf.repeat(levels, 3, axis=-1) if channels == 1 else levels
@@ -340,6 +342,6 @@ def load(name, weights=None):
     """The trained network of a name of `NETWORKS`; its weights are fetched where no path is given."""
     network = NETWORKS[name]
     arrays = read_arrays(fetch(name) if weights is None else weights)
-    model = build(network)
+    model = build(network, SIZE)
     set_arrays(model, network, arrays)
     return model
