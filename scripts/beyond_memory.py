@@ -9,8 +9,9 @@ and JPEG files of 256x256, decoded in every epoch on two cores:
 
     python scripts/beyond_memory.py --source jpeg --images 5000 --size 256
 
-Images are made once in --folder. The training runs in a process of its own, whose anonymous memory (RssAnon) is watched: too much of
-it fails. Where control groups can be made (as root), the process is in one of --limit-gb too, which counts pages of files as well.
+Images are made once in --folder. The training runs in a process of its own, whose anonymous memory (RssAnon) is watched: too much
+of it fails. Where control groups can be made (as root), the process is in one of --limit-gb too, which counts pages of files as
+well.
 """
 
 import argparse
