@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 import runpy
 from pathlib import Path
 
@@ -220,9 +219,14 @@ def test_files_of_other_networks_get_one_sentence(file, tmp_path):
         metrics.vit_features("dinov3")
 
 
-def test_weights_are_asked_of_the_hub_by_name_and_revision(file, monkeypatch):
+def test_weights_are_taken_from_the_cache_or_asked_of_the_hub_by_name_and_revision(file, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(hub, "fetched", lambda *given: asked.append(given) or file)
+    with monkeypatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(tmp_path))
+        vit.cache_path("clip").parent.mkdir()
+        vit.cache_path("clip").touch()
+        assert vit.fetch("clip") == tmp_path / "genzoo" / "clip.safetensors" and not asked
     vit.fetch("clip")
     metrics.fetch_features("dinov2")
     metrics.fetch_features("efficientnet-lite0")
@@ -241,7 +245,8 @@ def test_offline_one_sentence_says_what_to_do(monkeypatch):
     monkeypatch.setattr(hub, "fetched", refuse)
     with pytest.raises(OSError) as caught:
         metrics.get("clip-vitl14")
-    assert re.search(r"weights=PATH of model.safetensors of openai/clip-vit-large-patch14; until then use", str(caught.value))
+    message = f"put model.safetensors of openai/clip-vit-large-patch14 at {vit.cache_path('clip-vitl14')}, or give weights=PATH"
+    assert message in str(caught.value)
 
 
 def test_the_networks_are_float32_under_any_policy():

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import hub
+from keras_genzoo.core.files import keras_home
 
 SIZE, FILE = 224, "model.safetensors"
 # Mean and deviation of each colour: those of ImageNet, and those of CLIP's own images.
@@ -300,20 +301,27 @@ def _cubic(distance, a=-0.75):
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
 
 
+def cache_path(name):
+    """Where the weights of a network are looked for first: Keras's cache, `~/.keras` unless KERAS_HOME says otherwise."""
+    return keras_home() / "genzoo" / f"{name}.safetensors"
+
+
 def fetch(name):
-    """Fetch the weights of a network into the cache of the Hugging Face Hub unless they are there, and return their path.
+    """The path of the weights of a network: in Keras's cache, or in that of the Hugging Face Hub, into which they are fetched.
 
     Raises:
         ImportError: huggingface_hub is missing.
         OSError: they cannot be fetched.
     """
     network = NETWORKS[name]
+    if cache_path(name).exists():
+        return cache_path(name)
     try:
         return hub.fetched(network.repo, FILE, network.revision)
     except OSError as error:
         raise OSError(
-            f"the weights of {name} are not here ({error}): give weights=PATH of {FILE} of {network.repo}; until then use "
-            f"features='efficientnet-lite0'."
+            f"the weights of {name} are not here ({error}): put {FILE} of {network.repo} at {cache_path(name)}, or give "
+            f"weights=PATH of it; until then use features='efficientnet-lite0'."
         ) from error
 
 
