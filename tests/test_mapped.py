@@ -184,6 +184,15 @@ def test_a_small_disk_and_what_has_no_files_get_one_sentence(photos, monkeypatch
         gz.data.load(photos, cache="file", neighbours=2)
 
 
+def test_labels_that_a_source_lacks_are_asked_for_in_vain(photos, tmp_path):
+    (tmp_path / "flat").mkdir()
+    for path in photos.rglob("*.png"):
+        path.rename(tmp_path / "flat" / path.name)
+    assert len(gz.data.as_array(gz.data.load(tmp_path / "flat", cache="file", batch_size=4))) == 16
+    with pytest.raises(ValueError, match="There are no labels in .*flat"):
+        gz.data.load(tmp_path / "flat", cache="file", labels=True)
+
+
 # Arrays on disk
 
 

@@ -65,6 +65,9 @@ class Arrays(Source):
     def marks(self, split):
         return marks_of([self.file])
 
+    def has_labels(self, split):
+        return self._chosen(split)[3] is not None
+
     def ready(self, image_size, channels):
         images = self._part("train")[0]
         return images.ready and images.dtype == np.uint8 and _as_asked(images, image_size, channels)

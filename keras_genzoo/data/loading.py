@@ -133,6 +133,8 @@ def load(
         found = nearest_neighbours(images, neighbours) if neighbours else None
         batches = _from_rows(len(images), column(images), classes, settings, found)
     elif place == "file":
+        if labels and not source.has_labels(split):
+            raise source.no_labels()
         images, classes, known = mapped.kept(source, split, image_size, channels)
         batches = _from_rows(len(images), column(images), classes if labels else None, settings, parallel=READERS)
         batches.digest = lambda: known

@@ -130,12 +130,13 @@ def _write(folder, source, split, image_size, channels):
     needed, free = count * math.prod(shape), shutil.disk_usage(folder.parent).free
     if needed > free:
         raise OSError(f"they take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free")
+    labelled = source.has_labels(split)
     with replacing_folder(folder) as temporary:
         classes, digest = [], hashlib.sha256()
         with open(temporary / IMAGES, "wb") as file:
             _begin(file, count, shape)
             with tqdm(total=count, desc=f"decoding {source.name}", unit="image", delay=1) as progress:
-                for images, labels in source.pieces(split, image_size, channels, source.labelled):
+                for images, labels in source.pieces(split, image_size, channels, labelled):
                     flat = np.ascontiguousarray(images).reshape(-1)
                     file.write(flat)
                     digest.update(flat)
@@ -145,7 +146,7 @@ def _write(folder, source, split, image_size, channels):
             file.seek(0)
             _begin(file, read, shape)
         sync(temporary / IMAGES)
-        if source.labelled:
+        if labelled:
             np.save(temporary / LABELS, np.concatenate(classes))
         about = {"source": str(source.name), "split": split, "shape": [read, *shape], "sha256": digest.hexdigest()}
         (temporary / ABOUT).write_text(to_json(about, indent=2) + "\n")

@@ -144,6 +144,10 @@ class Source:
         """Texts by which the images of a split are told from others, and from what they were before a file changed."""
         raise NotImplementedError
 
+    def has_labels(self, split):
+        """Whether the images of a split have labels."""
+        return self.labelled
+
     def ready(self, image_size, channels):
         """Whether the images lie on disk as they are asked for, so that nothing is gained by keeping them decoded."""
         return False
