@@ -189,7 +189,7 @@ def test_labels_that_a_source_lacks_are_asked_for_in_vain(photos, tmp_path):
     for path in photos.rglob("*.png"):
         path.rename(tmp_path / "flat" / path.name)
     assert len(gz.data.as_array(gz.data.load(tmp_path / "flat", cache="file", batch_size=4))) == 16
-    with pytest.raises(ValueError, match="There are no labels in .*flat"):
+    with pytest.raises(ValueError, match=r"There are no labels in .*flat"):
         gz.data.load(tmp_path / "flat", cache="file", labels=True)
 
 
