@@ -1,7 +1,8 @@
 """Samplers of diffusion models from noise to images, step by step, each a pure function of its state.
 
 `state = init(x, steps)`, then `state = step(state, denoise, schedule, t, t_next, key)` from time to time; `state[0]` is x_t.
-`denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t. t is a scalar.
+`denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t, and `denoise(x_t, t, share=True)` of a model
+that learned variances also the share of the larger one. t is a scalar.
 """
 
 import math
@@ -25,10 +26,12 @@ class Sampler(Part):
     Class attributes:
         stochastic: whether noise is added on the way, so that more than the first noise decides on the image.
         needs_edm: what about it needs the schedule `EDM`, where the image keeps its size and time is the noise; "" if nothing.
+        needs_variance: whether it needs a model that learned variances.
     """
 
     stochastic = False
     needs_edm = ""
+    needs_variance = False
 
     def spacing(self, schedule):
         """The name of its own spacing of the times of a schedule, of `spacings.SPACINGS`."""
@@ -98,23 +101,36 @@ class Ancestral(Sampler):
     """DDPM's (Ho et al. 2020, arXiv:2006.11239, algorithm 2): a draw from q(x_next | x_t, image), with the image that is seen.
 
     Args:
-        variance: "small", the variance of q(x_next | x_t, image), or "large", that of q(x_t | x_next). Defaults to "small".
+        variance: "small", the variance of q(x_next | x_t, image), "large", that of q(x_t | x_next), or "learned", one between
+            them that the network tells, see `between`. Defaults to "small".
     """
 
     stochastic = True
 
     def __init__(self, variance="small", **kwargs):
         super().__init__(**kwargs)
-        if variance not in ("small", "large"):
-            raise ValueError(f"variance is {variance!r}, expected 'small' or 'large'.")
+        if variance not in ("small", "large", "learned"):
+            raise ValueError(f"variance is {variance!r}, expected 'small', 'large' or 'learned'.")
         self.variance = variance
+
+    @property
+    def needs_variance(self):
+        return self.variance == "learned"
 
     def step(self, state, denoise, schedule, t, t_next, key):
         x = state[0]
-        image, _ = denoise(x, t)
+        image, _, *share = denoise(x, t, share=True) if self.needs_variance else denoise(x, t)
         mean, small, large = posterior(schedule, x, image, t, t_next)
-        variance = small if self.variance == "small" else ops.where(schedule.noise(t_next) > 0, large, 0.0)
+        variance = small if self.variance == "small" else between(small, large, *share) if share else large
+        variance = ops.where(schedule.noise(t_next) > 0, variance, 0.0)
         return (mean + ops.sqrt(variance) * randomness.normal(key, tf.shape(x)),)
+
+
+def between(small, large, share):
+    """The variance whose logarithm lies at a share of the way from that of the small to that of the large one (Nichol and
+    Dhariwal 2021, arXiv:2102.09672, eq. 15)."""
+    small, large = (ops.log(ops.maximum(each, 1e-20)) for each in (small, large))
+    return ops.exp(small + share * (large - small))
 
 
 def posterior(schedule, x, image, t, t_next):
@@ -334,6 +350,7 @@ def solve(sampler, denoise, schedule, x, times, key, after=None):
 SAMPLERS = {
     "ddpm": Ancestral,
     "ddpm_large": lambda: Ancestral("large"),
+    "ddpm_learned": lambda: Ancestral("learned"),
     "ddim": DDIM,
     "euler": Euler,
     "heun": Heun,

@@ -34,6 +34,7 @@ TINY = {
     **dict.fromkeys(("wae_mmd", "gaussian_wae_mmd", "rbf_wae_mmd", "swae", "cwae", "wae_gan", "aae"), GAME),
     **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "r3gan", "conditional_gan"), CONVOLUTIONAL),
     **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion", "ncsn"), UNET),
+    "dit": {"width": 16, "depth": 1, "heads": 2, "steps": 2},
     "planar_vae": {**DENSE, "flow_layers": 2},
     "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},
     **dict.fromkeys(("glow", "realnvp", "spline_flow"), FLOW),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_genzoo import conditioning, networks
 from keras_genzoo import layers as own_layers
-from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
 from keras_genzoo.networks.adversarial import KINDS
@@ -138,6 +138,7 @@ WITH_INPUTS = {
     "unet": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3),
     "unet without classes": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,)),
     "unet of DDPM++": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3, kind="ddpm++", patch=2),
+    "dit": lambda: networks.dit((4, 4, 1), 8, 1, 2, num_classes=3),
     "dense_denoiser": lambda: networks.dense_denoiser((1, 1, 4), 8, 2, num_classes=3),
     "dense_denoiser without classes": lambda: networks.dense_denoiser((1, 1, 4), 8, 2),
     **{f"generator, {kind}": lambda kind=kind: networks.generator(3, (4, 4, 1), 3, kind, width=4) for kind in KINDS},
@@ -207,6 +208,7 @@ NUMPY = np.int64(2)
         lambda: networks.generator(NUMPY, (8, 8, 1), num_classes=NUMPY),
         lambda: networks.critic((8, 8, 1), NUMPY, num_classes=NUMPY),
         lambda: networks.unet((8, 8, 1), np.int64(8), (1,), np.int64(1), num_classes=NUMPY, patch=NUMPY),
+        lambda: networks.dit((8, 8, 1), np.int64(8), NUMPY, NUMPY, NUMPY, NUMPY, num_classes=NUMPY),
         lambda: networks.dense_denoiser((1, 1, 4), NUMPY, NUMPY),
         lambda: networks.made(NUMPY, NUMPY, NUMPY, depth=NUMPY),
     ],
@@ -218,7 +220,7 @@ def test_sizes_may_be_integers_of_numpy(make, tmp_path):
 # Layers as Keras knows them
 
 PIXELS, SOME = (None, None, None, 4), (2, 6, 6, 4)
-LAYERS = {  # how it is made, the shape it is built for, and the shape of an input
+LAYERS = {  # how it is made, the shape it is built for, and the shape of an input; or lists of these
     "SoftBound": (lambda: SoftBound(3.0), PIXELS, SOME),
     "SynchronizedBatchNormalization": (own_layers.SynchronizedBatchNormalization, PIXELS, SOME),
     "GroupNormalization": (lambda: own_layers.GroupNormalization(2), PIXELS, SOME),
@@ -231,21 +233,24 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "SpectralDense": (lambda: own_layers.SpectralDense(5), (None, 4), (2, 4)),
     "TimeEmbedding": (lambda: own_layers.TimeEmbedding(5), (None,), (2,)),
     "MaskedDense": (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (None, 2), (2, 2)),
+    "ScaleShift": (conditioning.ScaleShift, [PIXELS, (None, 8)], [SOME, (2, 8)]),
+    "PositionEmbedding": (conditioning.PositionEmbedding, (None, 6, 6, 4), SOME),
+    "ClassEmbedding": (lambda: conditioning.ClassEmbedding(5), (None, 4), (2, 4)),
     "Bias": (Bias, (None, 4), (2, 4)),
 }
 
 
 def test_every_layer_is_tested_as_keras_knows_it():
-    assert set(LAYERS) - {"Bias"} == {
-        name for name, each in vars(own_layers).items() if isinstance(each, type) and not name.startswith("_")
-    }
+    own = {**vars(own_layers), **vars(conditioning)}
+    assert set(LAYERS) - {"Bias"} == {name for name, each in own.items() if isinstance(each, type) and not name.startswith("_")}
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_says_its_shape_takes_symbols_and_is_made_anew_from_its_config(name):
     make, symbolic, shape = LAYERS[name]
-    layer, x = make(), np.random.default_rng(0).random(shape).astype("float32")
-    inputs = keras.Input(batch_shape=symbolic)
+    of_each = lambda make, shapes: [make(each) for each in shapes] if isinstance(shapes, list) else make(shapes)  # noqa: E731
+    layer, x = make(), of_each(lambda each: np.random.default_rng(0).random(each).astype("float32"), shape)
+    inputs = of_each(lambda each: keras.Input(batch_shape=each), symbolic)
     network = keras.Model(inputs, layer(inputs))
     y = network(x)
     assert layer.compute_output_shape(shape) == y.shape == tf.function(network)(x).shape

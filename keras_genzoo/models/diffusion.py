@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import samplers, schedules, weightings
-from keras_genzoo.core.checks import check_output, input_shapes, whole, whole_or_none
+from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
@@ -28,7 +28,9 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
-            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet`.
+            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet` and `networks.dit`. One that puts
+            out twice the channels also learns the variances of the steps of its `timesteps`, by the bound on the likelihood
+            (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 15 and 16).
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".
         loss_weight: name or `weightings.LossWeight`. Defaults to "simple".
@@ -47,7 +49,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
-            sampling of which the schedule has no times.
+            sampling of which the schedule has no times; a network that tells variances, and no `timesteps`.
 
     Example:
 
@@ -94,7 +96,11 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         self.spacing = samplers.check_spacing(spacing)
         self.prediction.check(self.schedule)
         self.time_sampling.check(self.schedule)
-        check_output(network, "network", self.image_shape)
+        twice = (*self.image_shape[:2], 2 * self.image_shape[2])
+        self.learned_variance = output_shapes(network, "network") == [twice]
+        check_output(network, "network", twice if self.learned_variance else self.image_shape)
+        if self.learned_variance and self.timesteps is None:
+            raise ValueError("the network puts out variances of steps, and timesteps is None, expected a number, as 1000.")
         inputs = input_shapes(network, "network")
         self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
@@ -115,10 +121,15 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     # What the network sees
 
     def outputs(self, x_t, t, labels, training=False):
-        """The network's output for noisy images at times t, `(batch,)`."""
+        """The network's output for noisy images at times t, `(batch,)`, and the share of the larger variance that it tells, None
+        where it tells none."""
         scale = self.prediction.scale(self.schedule, t)
         inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t)]
-        return self.network(inputs if labels is None else [*inputs, labels], training=training)
+        output = self.network(inputs if labels is None else [*inputs, labels], training=training)
+        if not self.learned_variance:
+            return output, None
+        output, share = ops.split(output, 2, axis=-1)
+        return output, 0.5 * (share + 1.0)
 
     def labels_or_none(self, labels, n):
         """One-hot labels `(n, num_classes)` of those that an inference method was given, zeros for none; None of a model without
@@ -160,19 +171,20 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             clip: bool. Whether to clip the image, and to make the noise fit.
         """
 
-        def denoise(x, t):
+        def guided(x, times):
+            both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
+            output, told = self.outputs(*both)
+            with_labels, without = tf.split(output, 2)
+            return without + guidance * (with_labels - without), None if told is None else tf.split(told, 2)[0]
+
+        def denoise(x, t, share=False):
             times = tf.fill((tf.shape(x)[0],), t)
-            if guidance is None:
-                output = self.outputs(x, times, labels)
-            else:
-                both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
-                with_labels, without = tf.split(self.outputs(*both), 2)
-                output = without + guidance * (with_labels - without)
+            output, told = self.outputs(x, times, labels) if guidance is None else guided(x, times)
             image, noise = self.prediction.image_and_noise(self.schedule, x, output, t)
             if clip:
                 image = ops.clip(image, -1.0, 1.0)
                 noise = (x - self.schedule.signal(t) * image) / self.schedule.noise(t)
-            return image, noise
+            return (image, noise, told) if share else (image, noise)
 
         return denoise
 
@@ -192,28 +204,32 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     # Training
 
     def draw_times(self, n, random):
-        """n times, the same before they became one of `timesteps`, and the factors of their losses; even over the batch, which
-        makes losses vary less than draws one by one (Kingma et al. 2021, arXiv:2107.00630, appendix I.1)."""
+        """n times, the same before they became one of `timesteps`, the factors of their losses, and the indices of the times, or
+        None; even over the batch, which makes losses vary less than draws one by one (Kingma et al. 2021, arXiv:2107.00630,
+        appendix I.1)."""
         uniform = (random.uniform(()) + places(n)) % 1.0
         drawn, factor = self.time_sampling.draw(uniform, self.schedule)
         if self.timesteps is None:
-            return drawn, drawn, factor
+            return drawn, drawn, factor, None
         # Of each time as many positions: quantiles of the times stay.
         index = ops.clip(ops.floor(self.schedule.position(drawn) * self.timesteps) + 1.0, 1, self.timesteps)
-        return self.schedule.time(index, self.timesteps), drawn, factor
+        return self.schedule.time(index, self.timesteps), drawn, factor, index
 
     def errors(self, x, labels, random, training):
         """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
         n = ops.shape(x)[0]
-        t, drawn, factor = self.draw_times(n, random)
+        t, drawn, factor, index = self.draw_times(n, random)
         epsilon = random.normal(ops.shape(x))
         if labels is not None and training:
             labels *= ops.cast(random.uniform((n, 1)) >= self.label_dropout, labels.dtype)
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * epsilon
         target = self.prediction.target(self.schedule, x, epsilon, wide)
-        error = ops.mean(ops.square(target - self.outputs(x_t, t, labels, training)), axis=(1, 2, 3))
-        return self.weight(t, drawn) * error, factor, t
+        output, share = self.outputs(x_t, t, labels, training)
+        error = self.weight(t, drawn) * ops.mean(ops.square(target - output), axis=(1, 2, 3))
+        if share is not None:
+            error += self.variance_error(x, x_t, output, index, share)
+        return error, factor, t
 
     def weight(self, t, drawn=None):
         """What the squared error of the network's output at times t counts.

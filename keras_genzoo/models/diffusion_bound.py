@@ -17,14 +17,15 @@ from keras_genzoo.likelihoods import gaussian_level_log_prob
 class VariationalBound:
     """The part of `Diffusion` that bounds the likelihood of images by its chain of `timesteps` steps."""
 
-    def bound_terms(self, x, index, key, variance="large", levels=True, labels=None):
+    def bound_terms(self, x, index, key, variance=None, levels=True, labels=None):
         """One of the terms of the variational bound (Ho et al. 2020, eq. 5), in nats an image.
 
         Args:
             x: float32 images in [-1, 1], `(batch, height, width, channels)`.
             index: int32 `(batch,)`, 1 to `timesteps`: the step from the time of this index, `Schedule.time`, to the one before.
             key: of the noise.
-            variance: "large" or "small", of the steps, as in `samplers.Ancestral`.
+            variance: "large", "small" or "learned", of the steps, as in `samplers.Ancestral`; None is "learned" where the network
+                tells variances, and else "large". Defaults to None.
             levels: bool. Whether the last step ends in the 256 levels (eq. 13), or in a density.
             labels: one-hot `(batch, classes)`, or None. Defaults to None.
 
@@ -32,15 +33,39 @@ class VariationalBound:
             KL(q(x_s | x_t, x) || p(x_s | x_t)), and for index 1 -log p(x | x_1), `(batch,)`.
         """
         index = ops.cast(index, "float32")
-        time = lambda index: self.schedule.time(index, self.timesteps)  # noqa: E731
-        t, first = time(index), index < 1.5
-        before = ops.where(first, 0.0, time(ops.maximum(index - 1.0, 1.0)))
-        wide, before, first = (each[:, None, None, None] for each in (t, before, first))
+        t = self.schedule.time(index, self.timesteps)
+        wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * randomness.normal(key, ops.shape(x))
-        image, _ = self.prediction.image_and_noise(self.schedule, x_t, self.outputs(x_t, t, labels), wide)
+        output, share = self.outputs(x_t, t, labels)
+        image, _ = self.prediction.image_and_noise(self.schedule, x_t, output, wide)
+        return self.step_terms(x, x_t, image, index, self._checked_variance(variance), share, levels)
+
+    def _checked_variance(self, variance):
+        if variance == "learned" and not self.learned_variance:
+            raise ValueError("variance is 'learned', but the network tells none; take 'large' or 'small'.")
+        return variance or ("learned" if self.learned_variance else "large")
+
+    def variance_error(self, x, x_t, output, index, share):
+        """What the variances that the network tells cost, `(batch,)`: lambda L_vlb of Nichol and Dhariwal 2021
+        (arXiv:2102.09672, eq. 16), of a step drawn, in bits a dimension; means get no gradient of it."""
+        wide = self.schedule.time(index, self.timesteps)[:, None, None, None]
+        image, _ = self.prediction.image_and_noise(self.schedule, x_t, ops.stop_gradient(output), wide)
+        nats = self.step_terms(x, x_t, image, index, "learned", share)
+        return 0.001 * self.timesteps * nats / (math.prod(self.image_shape) * math.log(2))
+
+    def step_terms(self, x, x_t, image, index, variance, share=None, levels=True):
+        """`bound_terms` of noisy images x_t in which `image` is seen; index float32 `(batch,)`, `share` as `outputs` gives it."""
+        time = lambda index: self.schedule.time(index, self.timesteps)[:, None, None, None]  # noqa: E731
+        wide, first = time(index), (index < 1.5)[:, None, None, None]
+        before = ops.where(first, 0.0, time(ops.maximum(index - 1.0, 1.0)))
         _, small, large = samplers.posterior(self.schedule, x_t, image, wide, before)
         mean_factor = self.schedule.signal(before) * large / ops.square(self.schedule.noise(wide))
-        chosen = ops.where(first, large, large if variance == "large" else small)
+        if variance == "learned":
+            # The first step's small variance is 0: that of the second stands in for it, as in the authors' code.
+            second = samplers.posterior(self.schedule, x_t, image, *(time(ops.maximum(index, 2.0) - back) for back in (0.0, 1.0)))
+            chosen = samplers.between(ops.where(first, second[1], small), large, share)
+        else:
+            chosen = ops.where(first, large, large if variance == "large" else small)
         square = ops.square(mean_factor * (x - image)) / chosen
         ratio = ops.where(first, 1.0, small / chosen)
         kl = 0.5 * (square + ratio - 1.0 - ops.log(ratio))
@@ -60,7 +85,7 @@ class VariationalBound:
 
     @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
     @batched
-    def variational_bound(self, x, samples=64, seed=0, variance="large", levels=True, labels=None):
+    def variational_bound(self, x, samples=64, seed=0, variance=None, levels=True, labels=None):
         """The lower bound on log p(x) that the chain of `timesteps` steps gives (Ho et al. 2020, eq. 5).
 
         Args:
@@ -68,7 +93,8 @@ class VariationalBound:
             samples: int or None. Number of steps of the chain that are drawn for an image, evenly, beside the last; the sum over
                 all steps is estimated from these without bias. None takes every step once.
             seed: int. Of the draws and the noise. Defaults to 0.
-            variance: "large" or "small", as in `samplers.Ancestral`. Defaults to "large".
+            variance: "large", "small" or "learned", as in `samplers.Ancestral`; None is "learned" where the network tells
+                variances, and else "large". Defaults to None.
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
             labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
 

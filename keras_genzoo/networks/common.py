@@ -74,6 +74,14 @@ def channels_of(width, level):
     return width * 2 ** min(level, 3)
 
 
+def pad(x, multiple):
+    """Images with rows and columns of zeros around them, so that a number divides their sides; `crop` cuts these off again."""
+    over = [-size % multiple for size in x.shape[1:3]]
+    if not any(over):
+        return x
+    return layers.ZeroPadding2D(tuple((each // 2, each - each // 2) for each in over), name="pad")(x)
+
+
 def crop(x, height, width):
     """Cut the surplus rows and columns that sizes off the grid of strides leave, as evenly as can be."""
     rows, columns = x.shape[1] - height, x.shape[2] - width

@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
 from keras_genzoo.layers import DepthToSpace, GroupNormalization, SelfAttention, SpaceToDepth, TimeEmbedding
-from keras_genzoo.networks.common import crop
+from keras_genzoo.networks.common import crop, pad
 from keras_genzoo.networks.residual import residual_block
 
 
@@ -121,11 +121,7 @@ def unet(
         x = block(x, width * multipliers[level], name)
         return _attention(x, heads, groups, kind, f"{name}_attention") if attend and level in attention else x
 
-    x = inputs[0]
-    rows_over, columns_over = (-size % (patch * 2 ** (levels - 1)) for size in (height, columns))
-    if rows_over or columns_over:
-        padding = ((rows_over // 2, rows_over - rows_over // 2), (columns_over // 2, columns_over - columns_over // 2))
-        x = layers.ZeroPadding2D(padding, name="pad")(x)
+    x = pad(inputs[0], patch * 2 ** (levels - 1))
     if patch > 1:
         x = SpaceToDepth(patch, name="patches")(x)
     x = _convolution(width, 3, "first")(x)
