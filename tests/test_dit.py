@@ -46,7 +46,7 @@ def test_outputs_and_gradients_equal_those_of_diffusers_with_the_same_weights():
     side, channels = SCRIPT["SIDE"], SCRIPT["CHANNELS"]
     sizes = {"width": SCRIPT["WIDTH"], "depth": SCRIPT["DEPTH"], "heads": SCRIPT["HEADS"], "patch": SCRIPT["PATCH"]}
     network = gz.networks.dit(
-        (side, side, channels), **sizes, learned_variance=True, num_classes=SCRIPT["CLASSES"], time_offset=-1.0
+        (side, side, channels), **sizes, learned_variance=True, num_classes=SCRIPT["CLASSES"], time_embedding={"offset": -1.0}
     )
     pairs = found_by(network, SCRIPT["arrays"]())
     assert {id(variable) for variable, _ in pairs} == {id(variable) for variable in network.trainable_variables}

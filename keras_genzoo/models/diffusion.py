@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo import augmentation, samplers, schedules, weightings
 from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
@@ -45,11 +45,15 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         label_dropout: float. Share of the training images whose label is kept from the network, so that guidance knows what
             images without one look like; of conditional models. With 0 there is no guidance, and codes and likelihoods need
             labels. Defaults to 0.1.
+        augment: None, "mirror" or "told". What training does to images: it exchanges left and right in half of them, as DDPM's of
+            CIFAR-10; or it changes them as `augmentation.told` does, for EDM, and tells the network by its last input
+            (`networks.unet(augmented=True)`), which is zeros when images are drawn. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
-            sampling of which the schedule has no times; a network that tells variances, and no `timesteps`.
+            sampling of which the schedule has no times; a network that tells variances, and no `timesteps`; a network that
+            cannot be told of augmentation, and `augment="told"`.
 
     Example:
 
@@ -78,6 +82,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         clip=False,
         label_dropout=0.1,
         spacing=None,
+        augment=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -101,9 +106,24 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         check_output(network, "network", twice if self.learned_variance else self.image_shape)
         if self.learned_variance and self.timesteps is None:
             raise ValueError("the network puts out variances of steps, and timesteps is None, expected a number, as 1000.")
-        inputs = input_shapes(network, "network")
+        self.augment = augment
+        inputs = self._inputs_without_augmentation()
         self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
+
+    def _inputs_without_augmentation(self):
+        """The shapes of the network's inputs but for the one that is told of augmentation."""
+        inputs, known = input_shapes(self.network, "network"), (None, "mirror", "told")
+        if self.augment not in known:
+            raise ValueError(f"augment is {self.augment!r}, expected None, 'mirror' or 'told'.")
+        if self.augment != "told":
+            return inputs
+        if inputs[-1] != (augmentation.TOLD,) or len(inputs) < 3:
+            raise ValueError(
+                f"augment is 'told', and the last input of the network has shape {inputs[-1]}, expected ({augmentation.TOLD},) "
+                f"behind images and times; build it with augmented=True."
+            )
+        return inputs[:-1]
 
     @property
     def image_shape(self):
@@ -120,12 +140,14 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     # What the network sees
 
-    def outputs(self, x_t, t, labels, training=False):
+    def outputs(self, x_t, t, labels, training=False, how=None):
         """The network's output for noisy images at times t, `(batch,)`, and the share of the larger variance that it tells, None
-        where it tells none."""
+        where it tells none. `how` says how images were augmented, `(batch, 9)`; None is not."""
         scale = self.prediction.scale(self.schedule, t)
-        inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t)]
-        output = self.network(inputs if labels is None else [*inputs, labels], training=training)
+        inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t), *([] if labels is None else [labels])]
+        if self.augment == "told":
+            inputs.append(ops.zeros((ops.shape(x_t)[0], augmentation.TOLD)) if how is None else how)
+        output = self.network(inputs, training=training)
         if not self.learned_variance:
             return output, None
         output, share = ops.split(output, 2, axis=-1)
@@ -217,7 +239,9 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     def errors(self, x, labels, random, training):
         """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
-        n = ops.shape(x)[0]
+        n, how = ops.shape(x)[0], None
+        if training and self.augment is not None:
+            x, how = augmentation.told(x, random) if self.augment == "told" else (augmentation.mirror(x, random), None)
         t, drawn, factor, index = self.draw_times(n, random)
         epsilon = random.normal(ops.shape(x))
         if labels is not None and training:
@@ -225,7 +249,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * epsilon
         target = self.prediction.target(self.schedule, x, epsilon, wide)
-        output, share = self.outputs(x_t, t, labels, training)
+        output, share = self.outputs(x_t, t, labels, training, how)
         error = self.weight(t, drawn) * ops.mean(ops.square(target - output), axis=(1, 2, 3))
         if share is not None:
             error += self.variance_error(x, x_t, output, index, share)

@@ -49,7 +49,7 @@ def dit(
     ratio=4,
     learned_variance=False,
     num_classes=None,
-    time_offset=0.0,
+    time_embedding=None,
     name="dit",
 ):
     """Noisy images, or codes with height and width, and times to outputs of the images' shape, by a transformer of patches.
@@ -68,7 +68,8 @@ def dit(
         learned_variance: bool. Whether to put out twice the channels, of which the second half tells variances, see `Diffusion`.
             Defaults to False.
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
-        time_offset: float. What is added to 1,000 times the time. Defaults to 0; the published code counts steps from 0, with -1.
+        time_embedding: dict or None. Arguments of `layers.TimeEmbedding`, as `{"offset": -1.0}` where steps are counted from 0.
+            Defaults to None: cosines first, and frequencies that do not reach 1 / 10000.
         name: str. Defaults to "dit".
 
     Returns:
@@ -88,7 +89,8 @@ def dit(
     if width % heads or width % 4:
         raise ValueError(f"width is {width} and heads {heads}, expected a width that is a multiple of 4 and of the heads.")
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
-    told = TimeEmbedding(256, offset=time_offset, shift=0.0, cosines_first=True, name="time_embedding")(inputs[1])
+    settings = {"shift": 0.0, "cosines_first": True} | (time_embedding or {})
+    told = TimeEmbedding(256, **settings, name="time_embedding")(inputs[1])
     told = _small(width, name="time_2")(_small(width, activation="silu", name="time_1")(told))
     if num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))

@@ -8,7 +8,18 @@ from keras_genzoo.networks.common import channels_of, coarse_grid, code_heads, c
 
 
 def residual_block(
-    x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None, pool=None, conv=None
+    x,
+    filters,
+    activate,
+    name,
+    spectral=False,
+    resize=None,
+    between=None,
+    dropout=0.0,
+    initializer=None,
+    pool=None,
+    conv=None,
+    project=True,
 ):
     """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
 
@@ -24,6 +35,7 @@ def residual_block(
         initializer: Keras initializer of the last convolution's kernel; None is the layer's own. Defaults to None.
         pool: layer or None. Changes the sides, after the last convolution. Defaults to None.
         conv: class of convolutions, or a function that makes them; None is by `spectral`. Defaults to None.
+        project: bool. Whether a shortcut that changes sides alone has a convolution too. Defaults to True.
 
     Returns:
         The pair of shortcut and change, to be added.
@@ -40,7 +52,7 @@ def residual_block(
     x = conv(filters, 3, padding="same", name=f"{name}_conv2", **settings)(x)
     if pool is not None:  # a 1x1 convolution may as well come behind it
         x, shortcut = pool(x), pool(shortcut)
-    if shortcut.shape[-1] != filters or resize is not None or pool is not None:
+    if shortcut.shape[-1] != filters or (project and (resize is not None or pool is not None)):
         shortcut = conv(filters, 1, padding="same", name=f"{name}_shortcut")(shortcut)
     return shortcut, x
 
