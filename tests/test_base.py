@@ -382,7 +382,7 @@ LAYERS = [  # imports run from later to earlier lines alone
     {"samplers", "chains", "replay"},
     {"networks"},
     {"models"},
-    {"recipes"},
+    {"recipes", "exchange"},
     {"evaluation"},
     {"callbacks", "testing"},
     {"tuning"},
