@@ -238,7 +238,9 @@ class Inference:
         run = functools.partial(self._of_rows, method)
         if not compiled or tf.config.functions_run_eagerly():
             return run(rows, row, settings, averaged)
-        # Of any number of rows (and of steps) and any seed: one graph however many images are asked for.
+        # Of any number of rows (and of steps) and any seed: one graph however many images are asked for. Numbers of NumPy would
+        # become tensors.
+        settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
         if "seed" in settings:
             settings = {**settings, "seed": tf.constant(settings["seed"], tf.int64)}
         arguments = tf.nest.map_structure(tf.convert_to_tensor, rows), tf.constant(row, tf.int64), settings, averaged
