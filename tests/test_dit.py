@@ -1,19 +1,14 @@
-"""The diffusion transformer against diffusers', its published sizes, and the variances that a network learns."""
+"""The diffusion transformer against diffusers', and its published sizes."""
 
 import runpy
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_diffusion import Optimal, numbers
 
 import keras_genzoo as gz
-from keras_genzoo import samplers, schedules
 from keras_genzoo.conditioning import sines_of_places
-from keras_genzoo.core import randomness
-from keras_genzoo.models import Diffusion
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = runpy.run_path(ROOT / "scripts/reference_dit.py")
@@ -106,95 +101,12 @@ def test_places_are_told_by_sines_and_cosines_of_columns_and_rows():
         np.testing.assert_allclose(table[row, column], np.concatenate(expected), atol=1e-12)
 
 
-# Variances that the network tells
-
-
-@keras.saving.register_keras_serializable("tests")
-class Telling(keras.layers.Layer):
-    """Beside what `Optimal` sees, shares of the larger variance, the same everywhere: its one weight."""
-
-    def __init__(self, optimal, share, **kwargs):
-        super().__init__(**kwargs)
-        self.optimal = optimal
-        self.share = self.add_weight(shape=(), initializer=keras.initializers.Constant(2.0 * share - 1.0), name="share")
-
-    def call(self, x, told):
-        seen = self.optimal(x, told)
-        return tf.concat([seen, self.share * tf.ones_like(seen)], axis=-1)
-
-
-def telling(share, std=1.0, steps=20, shape=(1, 1, 1), **settings):
-    schedule, prediction = schedules.Linear(1e-3, 0.3, steps), schedules.Epsilon()
-    inputs = keras.Input(shape), keras.Input(())
-    network = keras.Model(inputs, Telling(Optimal(schedule, prediction, std), share)(*inputs))
-    return Diffusion(network, schedule, prediction, timesteps=steps, seed=0, **settings)
-
-
-def test_a_share_of_one_is_the_larger_variance_and_of_zero_the_smaller():
-    """In samples and in all terms of the bound but the last, whose smaller variance is that of the step before."""
-    x = tf.constant(np.random.default_rng(0).uniform(-1, 1, (50, 1, 1, 1)), tf.float32)
-    for share, name in ((1.0, "large"), (0.0, "small")):
-        model, times = telling(share), tf.constant(samplers.Ancestral().times(schedules.Linear(1e-3, 0.3, 20), 20), tf.float32)
-        walks = [
-            samplers.solve(samplers.Ancestral(variance), model.denoiser(), model.schedule, x, times, randomness.make_key(3))
-            for variance in ("learned", name)
-        ]
-        np.testing.assert_allclose(*walks, atol=1e-4)
-        for index in (2, 11, 20):
-            terms = [model.bound_terms(x, tf.fill((50,), index), randomness.make_key(4), variance) for variance in (None, name)]
-            np.testing.assert_allclose(*terms, rtol=1e-3, atol=1e-4)
-    assert model.learned_variance and model.image_shape == (1, 1, 1)
-
-
-def test_between_the_variances_logarithms_are_even():
-    small, large = tf.constant([1e-4, 0.01]), tf.constant([1e-2, 0.04])
-    np.testing.assert_allclose(samplers.between(small, large, 0.5), [1e-3, 0.02], rtol=1e-4)
-    np.testing.assert_allclose(samplers.between(small, large, 1.5), [1e-1, 0.08], rtol=1e-4)  # it has no bounds
-
-
-def test_variances_learn_the_one_that_is_the_likeliest_and_means_do_not_change():
-    """Of data N(0, std^2), of which the reverse step's variance is known in closed form."""
-    std, steps = 0.5, 20
-    model = telling(0.5, std, steps)
-    i = np.arange(2, steps + 1)
-    (signal, noise), (signal_before, noise_before) = (numbers(model.schedule, each / steps) for each in (i, i - 1))
-    ratio = signal / signal_before
-    excess = noise**2 - (ratio * noise_before) ** 2
-    exact = 1 / (1 / (signal_before**2 * std**2 + noise_before**2) + ratio**2 / excess)
-    small = excess * noise_before**2 / noise**2
-    shares = np.log(exact / small) / np.log(excess / small)
-    x = std * np.random.default_rng(0).normal(size=(200_000, 1, 1, 1)).astype("float32")
-    for index in (2, 5, 10):
-        told = {share: telling(share, std, steps) for share in shares[index - 2] + np.array([-0.2, 0.0, 0.2])}
-        at = tf.fill((len(x),), index)
-        costs = [float(tf.reduce_mean(each.bound_terms(x, at, randomness.make_key(1)))) for each in told.values()]
-        assert costs[1] < min(costs[0], costs[2]), (index, costs)
-    with tf.GradientTape() as tape:
-        output = tf.Variable(tf.random.stateless_normal((8, 1, 1, 1), (0, 1)))
-        share = tf.Variable(tf.fill((8, 1, 1, 1), 0.5))
-        index = tf.range(1.0, 9.0)
-        cost = model.variance_error(tf.constant(x[:8]), 0.7 * tf.constant(x[8:16]), output, index, share)
-    of_output, of_share = tape.gradient(cost, [output, share])
-    assert of_output is None and np.isfinite(of_share).all() and np.all(of_share.numpy() != 0)
-
-
-def test_variances_need_timesteps_and_a_sampler_that_takes_them_a_network_that_tells_them():
-    network = gz.networks.dit((8, 8, 1), 8, 1, 2, learned_variance=True)
-    with pytest.raises(ValueError, match="the network puts out variances of steps, and timesteps is None, expected a number"):
-        Diffusion(network)
-    model = gz.build("ddpm", (8, 8, 1), width=8, multipliers=(1,))
-    with pytest.raises(ValueError, match="variances that the network tells, and it tells none; use 'ddpm' or 'ddpm_large'"):
-        model.sample(1, sampler="ddpm_learned")
-    with pytest.raises(ValueError, match="variance is 'learned', but the network tells none"):
-        model.variational_bound(np.zeros((1, 8, 8, 1), "uint8"), variance="learned")
-
-
-def test_guidance_leaves_the_variances_of_the_labels():
+def test_guidance_leaves_the_variances_of_the_labels_and_samples_take_them():
     model = gz.build("dit", (4, 4, 1), width=8, depth=1, heads=2, seed=0)
     for index, variable in enumerate(model.network.trainable_variables):
         variable.assign(variable + np.random.default_rng(index).normal(0, 0.3, variable.shape))
     x, t, labels = tf.random.stateless_normal((3, 4, 4, 1), (0, 1)), tf.constant(0.5), tf.one_hot([1, 2, 3], 10)
-    plain, guided = (model.denoiser(labels, guidance)(x, t, share=True) for guidance in (None, 3.0))
+    plain, guided = (model.denoiser(labels, guidance)(x, t, variance=True) for guidance in (None, 3.0))
     np.testing.assert_allclose(plain[2], guided[2], atol=1e-5)
     assert np.abs(plain[1] - guided[1]).max() > 1e-3
-    assert model.sample(2, seed=0, steps=2, sampler="ddpm_learned", guidance=2.0).shape == (2, 4, 4, 1)
+    assert model.sample(2, seed=0, steps=2, sampler="ddpm", guidance=2.0).shape == (2, 4, 4, 1)

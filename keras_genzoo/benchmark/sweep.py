@@ -18,11 +18,10 @@ def trials(model, evaluations):
         model: `Diffusion` or `LatentDiffusion`.
         evaluations: ints.
     """
-    model = getattr(model, "diffusion", model)
+    schedule = getattr(model, "diffusion", model).schedule
     for name, make in samplers.SAMPLERS.items():
         sampler = make()
-        fits = not sampler.needs_variance or model.learned_variance
-        if fits and (not sampler.needs_edm or isinstance(model.schedule, schedules.EDM)):
+        if not sampler.needs_edm or isinstance(schedule, schedules.EDM):
             steps = dict.fromkeys(sampler.steps(most) for most in evaluations)
             yield from ((name, count, sampler.evaluations(count)) for count in steps if count)
 

@@ -46,9 +46,9 @@ def from_diffusers(path, image_shape=None):
     network = settings.network(_json(inner / UNET), image_shape, schedule["timesteps"])
     weights.take(network, _safetensors().load_file(_found(inner / WEIGHTS)))
     model = Diffusion(network, **schedule)
-    if model.sampler.needs_variance and not model.learned_variance:
+    if getattr(model.sampler, "variance", "") is None and not model.learns_variance:
         raise ValueError(
-            f"variance_type of the scheduler is 'learned_range', and the network puts out {network.output_shape[-1]} channels."
+            "variance_type of the scheduler is 'learned_range', and out_channels of the network are not twice in_channels."
         )
     model.compile()
     return model

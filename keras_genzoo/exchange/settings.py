@@ -74,7 +74,7 @@ SCHEDULER_UNDERSTOOD = {
 }
 UNUSED = "dynamic_thresholding_ratio", "sample_max_value"  # of thresholding, which is not understood
 PREDICTIONS = {"epsilon": predictions.Epsilon, "sample": predictions.Image, "v_prediction": predictions.V}
-VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "learned_range": "learned"}
+VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "learned_range": None}
 
 
 def _told(config, read, understood, what):
@@ -260,7 +260,8 @@ def of_schedule(model):
             f"{type(model.prediction).__name__} and timesteps={model.timesteps}; expected Linear with its own timesteps, and "
             f"Epsilon, Image or V."
         )
-    variance = getattr(model.sampler, "variance", "learned" if model.learned_variance else "small")
+    variance = getattr(model.sampler, "variance", None)
+    variance = variance if model.learns_variance else variance or "small"
     return {
         "num_train_timesteps": schedule.timesteps,
         "beta_start": schedule.beta_start,

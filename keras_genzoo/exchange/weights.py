@@ -50,20 +50,28 @@ class Weight:
         name: str.
         axes: tuple. Which of our axes stand there.
         swapped: bool. Whether its outputs are shifts and then scales, which stand the other way round there.
+        shares: int. Last outputs that are shares in [0, 1] of the larger variance, where theirs are numbers in [-1, 1].
     """
 
     variable: keras.Variable
     name: str
     axes: tuple
     swapped: bool = False
+    shares: int = 0
 
     def theirs(self, array):
         array = np.transpose(array, self.axes)
-        return np.roll(array, len(array) // 2, axis=0) if self.swapped else array
+        array = np.roll(array, len(array) // 2, axis=0) if self.swapped else array
+        return self._with_shares(array, lambda share: 2.0 * share - (share.ndim == 1))
 
     def ours(self, array):
+        array = self._with_shares(array, lambda share: 0.5 * (share + (share.ndim == 1)))
         array = np.roll(array, len(array) // 2, axis=0) if self.swapped else array
         return np.transpose(array, np.argsort(self.axes))
+
+    def _with_shares(self, array, change):
+        rest = len(array) - self.shares
+        return np.concatenate([array[:rest], change(array[rest:])]) if self.shares else array
 
 
 def _their_name(name, levels):
@@ -89,17 +97,19 @@ def of_network(network):
             ]
         block = layer.name.removesuffix("_time")
         swapped = block != layer.name and layer.units == 2 * network.get_layer(f"{block}_conv1").filters
-        found += [weight for own, part in parts for weight in _of_layer(own, part, swapped)]
+        shares = layer.filters - network.input_shape[0][-1] if name == "conv_out" else 0
+        found += [weight for own, part in parts for weight in _of_layer(own, part, swapped, shares)]
     return found
 
 
-def _of_layer(name, layer, swapped):
+def _of_layer(name, layer, swapped, shares):
     if isinstance(layer, keras.layers.GroupNormalization):
         return [Weight(layer.gamma, f"{name}.weight", (0,)), Weight(layer.beta, f"{name}.bias", (0,))]
     if name == "class_embedding":  # a table of classes
         return [Weight(layer.kernel, f"{name}.weight", (0, 1))]
     axes = (3, 2, 0, 1) if isinstance(layer, keras.layers.Conv2D) else (1, 0)
-    return [Weight(layer.kernel, f"{name}.weight", axes, swapped), Weight(layer.bias, f"{name}.bias", (0,), swapped)]
+    pair = (layer.kernel, "weight", axes), (layer.bias, "bias", (0,))
+    return [Weight(variable, f"{name}.{ending}", axes, swapped, shares) for variable, ending, axes in pair]
 
 
 def take(network, arrays):

@@ -6,16 +6,18 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import augmentation, samplers, schedules, weightings
-from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, whole, whole_or_none
+from keras_genzoo.core import images
+from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, real, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
 from keras_genzoo.models.diffusion_bound import VariationalBound
+from keras_genzoo.models.diffusion_likelihood import SPAN, ProbabilityFlow
 from keras_genzoo.models.diffusion_sampling import Sampling
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Diffusion(Sampling, VariationalBound, GenerativeModel):
+class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
     """A network learns to see the image in a noisy one, and a sampler walks from noise to an image by what it sees.
 
     Of an image x in [-1, 1], a time t and noise epsilon the schedule makes x_t = signal(t) x + noise(t) epsilon, and
@@ -29,14 +31,15 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
             labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet` and `networks.dit`. One that puts
-            out twice the channels also learns the variances of the steps of its `timesteps`, by the bound on the likelihood
-            (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 15 and 16).
+            out twice the channels learns the variance of the chain's steps too: behind the prediction stands v, see
+            `samplers.learned_variance`.
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".
         loss_weight: name or `weightings.LossWeight`. Defaults to "simple".
         time_sampling: name or `weightings.TimeSampling`. Defaults to "uniform".
         timesteps: int or None. Number of times that the model is trained at, those of the schedule's chain of so many steps
-            (`Schedule.time`); None is every time from `t_min` to `t_max`. With it there is a `log_prob`. Defaults to None.
+            (`Schedule.time`); None is every time from `t_min` to `t_max`. With it `log_prob` is the chain's bound. Defaults to
+            None.
         sampler: name or `samplers.Sampler`, of `sample` unless told otherwise. Defaults to "heun".
         steps: int. Steps of `sample`, `encode` and `decode` unless told otherwise. Defaults to 15.
         spacing: name of `spacings.SPACINGS`, of the times of these steps unless told otherwise; None is each sampler's own, see
@@ -48,12 +51,17 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         augment: None, "mirror" or "told". What training does to images: it exchanges left and right in half of them, as DDPM's of
             CIFAR-10; or it changes them as `augmentation.told` does, for EDM, and tells the network by its last input
             (`networks.unet(augmented=True)`), which is zeros when images are drawn. Defaults to None.
+        dequantise: bool. Whether training draws noise within the 256 levels, as a likelihood by the probability-flow equation
+            supposes: else the best network puts all density on the levels themselves. Defaults to False.
+        variance_weight: float of at least 0. Where the variance is learned, what the bound on the likelihood counts in the loss,
+            in bits a dimension; no gradient of it reaches the prediction (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 16).
+            Defaults to 0.001.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
-            sampling of which the schedule has no times; a network that tells variances, and no `timesteps`; a network that
-            cannot be told of augmentation, and `augment="told"`.
+            sampling of which the schedule has no times; a learned variance without `timesteps`; a network that cannot be told
+            of augmentation, and `augment="told"`.
 
     Example:
 
@@ -66,8 +74,6 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
     keyed = True
-    support = "levels"
-    log_prob_label = "elbo"
 
     def __init__(
         self,
@@ -83,6 +89,8 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         label_dropout=0.1,
         spacing=None,
         augment=None,
+        dequantise=False,
+        variance_weight=0.001,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -99,17 +107,28 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         self.clip = clip
         self.label_dropout = label_dropout
         self.spacing = samplers.check_spacing(spacing)
+        self.dequantise = dequantise
+        self.variance_weight = real(at_least=0, variance_weight=variance_weight)
         self.prediction.check(self.schedule)
         self.time_sampling.check(self.schedule)
-        twice = (*self.image_shape[:2], 2 * self.image_shape[2])
-        self.learned_variance = output_shapes(network, "network") == [twice]
-        check_output(network, "network", twice if self.learned_variance else self.image_shape)
-        if self.learned_variance and self.timesteps is None:
-            raise ValueError("the network puts out variances of steps, and timesteps is None, expected a number, as 1000.")
+        self.learns_variance = self._checked_outputs()
         self.augment = augment
         inputs = self._inputs_without_augmentation()
         self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
+
+    def _checked_outputs(self):
+        """Whether the network puts out a variance behind its prediction."""
+        *sides, channels = self.image_shape
+        if output_shapes(self.network, "network") != [(*sides, 2 * channels)]:
+            check_output(self.network, "network", self.image_shape)
+            return False
+        if self.timesteps is None:
+            raise ValueError(
+                f"the network puts out {2 * channels} channels for images of {channels}, as one that learns the variance of a "
+                f"chain's steps, and timesteps is None; give it timesteps=1000, or a network of {channels} channels."
+            )
+        return True
 
     def _inputs_without_augmentation(self):
         """The shapes of the network's inputs but for the one that is told of augmentation."""
@@ -140,18 +159,19 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     # What the network sees
 
-    def outputs(self, x_t, t, labels, training=False, how=None):
-        """The network's output for noisy images at times t, `(batch,)`, and the share of the larger variance that it tells, None
-        where it tells none. `how` says how images were augmented, `(batch, 9)`; None is not."""
+    def heads(self, x_t, t, labels, training=False, how=None):
+        """What the network puts out for noisy images at times t, `(batch,)`: the prediction, and the v of a learned variance or
+        None. `how` tells how images were augmented, `(batch, 9)`; None is not."""
         scale = self.prediction.scale(self.schedule, t)
         inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t), *([] if labels is None else [labels])]
         if self.augment == "told":
             inputs.append(ops.zeros((ops.shape(x_t)[0], augmentation.TOLD)) if how is None else how)
         output = self.network(inputs, training=training)
-        if not self.learned_variance:
-            return output, None
-        output, share = ops.split(output, 2, axis=-1)
-        return output, 0.5 * (share + 1.0)
+        return tuple(ops.split(output, 2, axis=-1)) if self.learns_variance else (output, None)
+
+    def outputs(self, x_t, t, labels, training=False):
+        """The network's prediction for noisy images at times t, `(batch,)`."""
+        return self.heads(x_t, t, labels, training)[0]
 
     def labels_or_none(self, labels, n):
         """One-hot labels `(n, num_classes)` of those that an inference method was given, zeros for none; None of a model without
@@ -184,7 +204,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             )
 
     def denoiser(self, labels=None, guidance=None, clip=False):
-        """The pair of image and noise in x_t at a scalar time, for samplers.
+        """The pair of image and noise in x_t at a scalar time, for samplers, and the v of a learned variance if asked.
 
         Args:
             labels: one-hot `(batch, classes)` or None.
@@ -193,21 +213,22 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             clip: bool. Whether to clip the image, and to make the noise fit.
         """
 
-        def guided(x, times):
-            both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
-            output, told = self.outputs(*both)
-            with_labels, without = tf.split(output, 2)
-            return without + guidance * (with_labels - without), None if told is None else tf.split(told, 2)[0]
-
-        def denoise(x, t, share=False):
+        def denoise(x, t, variance=False):
             times = tf.fill((tf.shape(x)[0],), t)
-            output, told = self.outputs(x, times, labels) if guidance is None else guided(x, times)
+            if guidance is None:
+                output, v = self.heads(x, times, labels)
+            else:
+                both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
+                output, v = self.heads(*both)
+                with_labels, without = tf.split(output, 2)
+                output, v = without + guidance * (with_labels - without), v if v is None else tf.split(v, 2)[0]
             image, noise = self.prediction.image_and_noise(self.schedule, x, output, t)
             if clip:
                 image = ops.clip(image, -1.0, 1.0)
                 noise = (x - self.schedule.signal(t) * image) / self.schedule.noise(t)
-            return (image, noise, told) if share else (image, noise)
+            return (image, noise, v) if variance else (image, noise)
 
+        denoise.learns_variance = self.learns_variance
         return denoise
 
     def call(self, x):
@@ -232,27 +253,29 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         uniform = (random.uniform(()) + places(n)) % 1.0
         drawn, factor = self.time_sampling.draw(uniform, self.schedule)
         if self.timesteps is None:
-            return drawn, drawn, factor, None
-        # Of each time as many positions: quantiles of the times stay.
-        index = ops.clip(ops.floor(self.schedule.position(drawn) * self.timesteps) + 1.0, 1, self.timesteps)
-        return self.schedule.time(index, self.timesteps), drawn, factor, index
+            return drawn, drawn, factor
+        return self.schedule.time(self._index(drawn), self.timesteps), drawn, factor
+
+    def _index(self, drawn):
+        """The numbers, from 1, of the `timesteps` that drawn times become, as many positions for each: their quantiles stay."""
+        return ops.clip(ops.floor(self.schedule.position(drawn) * self.timesteps) + 1.0, 1, self.timesteps)
 
     def errors(self, x, labels, random, training):
         """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
         n, how = ops.shape(x)[0], None
         if training and self.augment is not None:
             x, how = augmentation.told(x, random) if self.augment == "told" else (augmentation.mirror(x, random), None)
-        t, drawn, factor, index = self.draw_times(n, random)
+        t, drawn, factor = self.draw_times(n, random)
         epsilon = random.normal(ops.shape(x))
         if labels is not None and training:
             labels *= ops.cast(random.uniform((n, 1)) >= self.label_dropout, labels.dtype)
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * epsilon
         target = self.prediction.target(self.schedule, x, epsilon, wide)
-        output, share = self.outputs(x_t, t, labels, training, how)
+        output, v = self.heads(x_t, t, labels, training, how)
         error = self.weight(t, drawn) * ops.mean(ops.square(target - output), axis=(1, 2, 3))
-        if share is not None:
-            error += self.variance_error(x, x_t, output, index, share)
+        if v is not None:
+            error += self.variance_weight * self.variance_loss(x, x_t, ops.stop_gradient(output), v, self._index(drawn))
         return error, factor, t
 
     def weight(self, t, drawn=None):
@@ -272,8 +295,13 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             weight *= ops.abs(self.schedule.log_snr_slope(drawn)) / self.time_sampling.density(drawn, self.schedule)
         return weight
 
+    def _pixels(self, data, random):
+        """The images of a batch in [-1, 1]; with `dequantise`, points of the levels' intervals."""
+        x = self.images_of(data)
+        return SPAN * (images.dequantise(x, random.uniform(ops.shape(x))) - 0.5) if self.dequantise else 2.0 * x - 1.0
+
     def train_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = self._pixels(data, self.random), self.one_hot_labels_of(data)
 
         def terms_of():
             error, factor, t = self.errors(x, labels, self.random, training=True)
@@ -283,7 +311,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         return self.track(self.minimize(terms_of, ("network",), self.optimizer))
 
     def test_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = self._pixels(data, self.random_test), self.one_hot_labels_of(data)
 
         def terms_of():
             error, factor, _ = self.errors(x, labels, self.random_test, training=False)

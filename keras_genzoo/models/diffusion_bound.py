@@ -24,8 +24,7 @@ class VariationalBound:
             x: float32 images in [-1, 1], `(batch, height, width, channels)`.
             index: int32 `(batch,)`, 1 to `timesteps`: the step from the time of this index, `Schedule.time`, to the one before.
             key: of the noise.
-            variance: "large", "small" or "learned", of the steps, as in `samplers.Ancestral`; None is "learned" where the network
-                tells variances, and else "large". Defaults to None.
+            variance: of the steps, as in `variational_bound`.
             levels: bool. Whether the last step ends in the 256 levels (eq. 13), or in a density.
             labels: one-hot `(batch, classes)`, or None. Defaults to None.
 
@@ -36,34 +35,23 @@ class VariationalBound:
         t = self.schedule.time(index, self.timesteps)
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * randomness.normal(key, ops.shape(x))
-        output, share = self.outputs(x_t, t, labels)
+        output, v = self.heads(x_t, t, labels)
+        return self.bound_of(x, x_t, output, v, index, variance, levels)
+
+    def bound_of(self, x, x_t, output, v, index, variance=None, levels=True):
+        """What `bound_terms` returns, of noisy images x_t and what the network puts out for them (`heads`); index is float32."""
+        variance = ("large" if v is None else "learned") if variance is None else variance
+        if variance not in ("large", "small", *([] if v is None else ["learned"])):
+            raise ValueError(f"variance is {variance!r}, expected 'large', 'small', or 'learned' by a network that learns it.")
+        time = lambda index: self.schedule.time(index, self.timesteps)  # noqa: E731
+        before = ops.where(index < 1.5, 0.0, time(ops.maximum(index - 1.0, 1.0)))
+        wide, before, first = (each[:, None, None, None] for each in (time(index), before, index < 1.5))
         image, _ = self.prediction.image_and_noise(self.schedule, x_t, output, wide)
-        return self.step_terms(x, x_t, image, index, self._checked_variance(variance), share, levels)
-
-    def _checked_variance(self, variance):
-        if variance == "learned" and not self.learned_variance:
-            raise ValueError("variance is 'learned', but the network tells none; take 'large' or 'small'.")
-        return variance or ("learned" if self.learned_variance else "large")
-
-    def variance_error(self, x, x_t, output, index, share):
-        """What the variances that the network tells cost, `(batch,)`: lambda L_vlb of Nichol and Dhariwal 2021
-        (arXiv:2102.09672, eq. 16), of a step drawn, in bits a dimension; means get no gradient of it."""
-        wide = self.schedule.time(index, self.timesteps)[:, None, None, None]
-        image, _ = self.prediction.image_and_noise(self.schedule, x_t, ops.stop_gradient(output), wide)
-        nats = self.step_terms(x, x_t, image, index, "learned", share)
-        return 0.001 * self.timesteps * nats / (math.prod(self.image_shape) * math.log(2))
-
-    def step_terms(self, x, x_t, image, index, variance, share=None, levels=True):
-        """`bound_terms` of noisy images x_t in which `image` is seen; index float32 `(batch,)`, `share` as `outputs` gives it."""
-        time = lambda index: self.schedule.time(index, self.timesteps)[:, None, None, None]  # noqa: E731
-        wide, first = time(index), (index < 1.5)[:, None, None, None]
-        before = ops.where(first, 0.0, time(ops.maximum(index - 1.0, 1.0)))
         _, small, large = samplers.posterior(self.schedule, x_t, image, wide, before)
         mean_factor = self.schedule.signal(before) * large / ops.square(self.schedule.noise(wide))
-        if variance == "learned":
-            # The first step's small variance is 0: that of the second stands in for it, as in the authors' code.
-            second = samplers.posterior(self.schedule, x_t, image, *(time(ops.maximum(index, 2.0) - back) for back in (0.0, 1.0)))
-            chosen = samplers.between(ops.where(first, second[1], small), large, share)
+        if variance == "learned":  # the first step has no small variance, and takes that of the second
+            second = samplers.posterior(self.schedule, x_t, image, *(time(ops.full_like(wide, each)) for each in (2.0, 1.0)))[1]
+            chosen = samplers.learned_variance(v, ops.where(first, second, small), large)
         else:
             chosen = ops.where(first, large, large if variance == "large" else small)
         square = ops.square(mean_factor * (x - image)) / chosen
@@ -74,6 +62,12 @@ class VariationalBound:
         else:
             last = 0.5 * (square + ops.log(2 * math.pi * chosen))
         return ops.sum(ops.where(first, last, kl), axis=(1, 2, 3))
+
+    def variance_loss(self, x, x_t, output, v, index):
+        """The bound that trains a learned variance, in bits a dimension, `(batch,)`: of one step for each image, the mean over
+        steps is that of all; arguments as in `bound_of`."""
+        scale = self.timesteps / (math.prod(self.image_shape) * math.log(2))
+        return scale * self.bound_of(x, x_t, output, v, index)
 
     def prior_term(self, x):
         """KL(q(x_T | x) || p(x_T)) in nats, `(batch,)`."""
@@ -93,8 +87,8 @@ class VariationalBound:
             samples: int or None. Number of steps of the chain that are drawn for an image, evenly, beside the last; the sum over
                 all steps is estimated from these without bias. None takes every step once.
             seed: int. Of the draws and the noise. Defaults to 0.
-            variance: "large", "small" or "learned", as in `samplers.Ancestral`; None is "learned" where the network tells
-                variances, and else "large". Defaults to None.
+            variance: "large" or "small", as in `samplers.Ancestral`, "learned", or None: "learned" where the network learns it,
+                and else "large". Defaults to None.
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
             labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
 
@@ -130,19 +124,3 @@ class VariationalBound:
         # The last step weighs by far the most, and is always counted.
         last = term_of(tf.ones((n,), tf.int32), self.noise_key(seed, 2))
         return -(mean + last + self.prior_term(x)), error
-
-    @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
-    @batched
-    def log_prob(self, x, samples=64, seed=0, labels=None):
-        """An unbiased estimate of the variational lower bound on log P(x) of the 256 levels, see `variational_bound`.
-
-        Args:
-            x: images.
-            samples: int or None. Steps of the chain that are drawn for an image; None is all. Defaults to 64.
-            seed: int. Defaults to 0.
-            labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
-
-        Returns:
-            Nats per image, float32 `(batch,)`.
-        """
-        return self.variational_bound(x, samples, seed, labels=labels)[0]

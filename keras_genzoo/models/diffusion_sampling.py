@@ -19,8 +19,6 @@ class Sampling:
         if sampler is None:
             return self.sampler
         sampler = named(sampler, samplers.SAMPLERS, samplers.Sampler, "sampler")
-        if sampler.needs_variance and not self.learned_variance:
-            raise ValueError("the sampler takes variances that the network tells, and it tells none; use 'ddpm' or 'ddpm_large'.")
         settings = {**sampler.get_config(), "name": None}  # which is another for each
         # Always the same object for the same settings, so that its graph is found again.
         return self._samplers.setdefault(repr((type(sampler), settings)), sampler)

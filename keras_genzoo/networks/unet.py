@@ -155,8 +155,8 @@ def unet(
             one behind. Of the kind "ddpm". Defaults to False.
         augmented: bool. Whether a last input takes nine numbers that tell how training changed an image, see `Diffusion`.
             Defaults to False.
-        learned_variance: bool. Whether to put out twice the channels, of which the second half tells variances, see `Diffusion`.
-            Defaults to False.
+        learned_variance: bool. Whether it puts out the variance of each number behind the prediction, as twice the channels, of
+            models with `timesteps`. Defaults to False.
         name: str. Defaults to "unet".
 
     Returns:

@@ -168,7 +168,7 @@ for size, (width, depth, heads, millions) in DIT.items():
         heads=heads,
         num_classes=1000,
         clip=False,
-        sampler="ddpm_learned",
+        sampler="ddpm",
         steps=250,
         augment="mirror",
         learning_rate=1e-4,
