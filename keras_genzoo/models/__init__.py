@@ -6,6 +6,7 @@ from keras_genzoo.models.energy import EnergyModel
 from keras_genzoo.models.flow import Flow
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.latent_diffusion import LatentDiffusion
+from keras_genzoo.models.mean_flow import MeanFlow
 from keras_genzoo.models.rbm import RBM
 from keras_genzoo.models.two_stage_vae import TwoStageVAE
 from keras_genzoo.models.vae import VAE, BetaTCVAE, InfoVAE
@@ -26,6 +27,7 @@ __all__ = [
     "Flow",
     "InfoVAE",
     "LatentDiffusion",
+    "MeanFlow",
     "SmoothAutoencoder",
     "TwoStageVAE",
 ]

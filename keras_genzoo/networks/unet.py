@@ -81,18 +81,22 @@ def _halving(x, centred, name):
     return layers.Conv2D(x.shape[-1], 3, strides=2, padding="valid" if centred else "same", name=name)(x)
 
 
-def _embedding(width, time_embedding, num_classes, augmented):
+def _embedding(width, time_embedding, num_classes, augmented, spans):
     """The inputs beside the image, and what blocks are told of them."""
-    inputs = [keras.Input((), name="time")]
+    inputs = [keras.Input((), name="time"), *([keras.Input((), name="span")] if spans else [])]
     told = TimeEmbedding(width, **(time_embedding or {}), name="time_embedding")(inputs[0])
     how = keras.Input((TOLD,), name="augmented") if augmented else None
     if augmented:
         told = layers.Add(name="time_and_how")([told, layers.Dense(width, use_bias=False, name="how")(how)])
     embedded = layers.Dense(4 * width, "silu", name="time_1")(told)
     embedded = layers.Dense(4 * width, name="time_2")(embedded)
+    if spans:
+        of_span = TimeEmbedding(width, **(time_embedding or {}), name="span_embedding")(inputs[1])
+        of_span = layers.Dense(4 * width, name="span_2")(layers.Dense(4 * width, "silu", name="span_1")(of_span))
+        embedded = layers.Add(name="time_and_span")([embedded, of_span])
     if num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))
-        of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[1])
+        of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[-1])
         embedded = layers.Add(name="time_and_class")([embedded, of_class])
     return [*inputs, *([how] if augmented else [])], layers.Activation("silu", name="condition")(embedded)
 
@@ -118,6 +122,7 @@ def unet(
     epsilon=1e-6,
     centred=False,
     augmented=False,
+    spans=False,
     learned_variance=False,
     name="unet",
 ):
@@ -155,6 +160,7 @@ def unet(
             one behind. Of the kind "ddpm". Defaults to False.
         augmented: bool. Whether a last input takes nine numbers that tell how training changed an image, see `Diffusion`.
             Defaults to False.
+        spans: bool. Whether a third input takes the spans of time that `MeanFlow` goes at once, before labels. Defaults to False.
         learned_variance: bool. Whether it puts out the variance of each number behind the prediction, as twice the channels, of
             models with `timesteps`. Defaults to False.
         name: str. Defaults to "unet".
@@ -179,7 +185,7 @@ def unet(
     if not levels or not set(attention) <= set(range(levels)):
         raise ValueError(f"attention is {attention} and multipliers {multipliers}, expected levels from 0 to {levels - 1}.")
     style = _Style(kind, groups, whole(group_width=group_width), epsilon, heads, head_width, dropout, bool(scale_shift))
-    told, embedded = _embedding(width, time_embedding, num_classes, augmented)
+    told, embedded = _embedding(width, time_embedding, num_classes, augmented, spans)
     inputs = [keras.Input((height, columns, channels), name="image"), *told]
 
     def attends(x, level):
