@@ -34,6 +34,8 @@ _call = _Call()
 
 def _padded(layer, x, above, left=0, right=0):
     """x with rows above it, which are zeros unless earlier rows of an image have come, and with columns of zeros."""
+    if not (above or left or right):
+        return x
     if _call.before is None or not above:
         return tf.pad(x, ((0, 0), (above, 0), (left, right), (0, 0)))
     if id(layer) in _call.after:
