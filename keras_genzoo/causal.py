@@ -349,7 +349,7 @@ PIXELWISE = *(getattr(keras.layers, name) for name in JOINED), Gate, ConcatELU, 
 
 def _by_rows(step):
     """Whether a step of a network computes a row of its own row and of rows that it remembers, or is no map of pixels at all."""
-    shape = tuple(step.output.shape)
+    shape = tuple(getattr(step.output, "shape", (None,) * 4))
     return isinstance(step, (_Causal, Shift, *PIXELWISE)) or len(shape) < 4 or shape[1:3] == (1, 1)
 
 
