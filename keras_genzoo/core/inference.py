@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from keras_genzoo.core import averages, codes, memory, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import pieces
+from keras_genzoo.core.batches import TOLD, pieces, rows_of
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.serialization import constructor_arguments
+
+DTYPES = dict(zip(TOLD, (tf.int64, tf.float32), strict=True))
 
 
 def available_if(condition, reason):
@@ -56,7 +58,7 @@ def batched(method):
 
     Args:
         method: of a tensor, called `x` where it is images and `z` where it is codes, and of settings; its results have a row
-            for each of the tensor's. Among the settings may be `labels`, which go by row.
+            for each of the tensor's. Among the settings may be `labels` and `conditions`, which go by row.
     """
     body, signature = inference(method), inspect.signature(method)
     first = list(signature.parameters)[1]
@@ -70,11 +72,15 @@ def batched(method):
         rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         settings |= settings.pop(rest, {})
         del settings["self"]
-        rows, given, results = settings.pop(first), settings.pop("labels", None), []
-        for row, piece, labels, more in pieces(rows, batch_size, first == "x", given):
+        rows, results = settings.pop(first), []
+        given = {name: settings.pop(name, None) for name in TOLD}
+        given = {name: value for name, value in given.items() if value is not None}
+        for row, piece, known, more in pieces(rows, batch_size, first == "x", given):
             self._check_rows(piece, first == "x", method.__name__)
-            if labels is not None and "labels" in signature.parameters and (self.conditional or given is not None):
-                settings["labels"] = tf.constant(self._labels(len(labels), None, labels), tf.int64)
+            # A data set may have labels for which the model has no use.
+            used = [name for name in known if name in signature.parameters and (name in given or self._takes(name))]
+            checked = self.checked_rows(len(tf.nest.flatten(piece)[0]), {name: known[name] for name in used})
+            settings |= {name: tf.constant(value, DTYPES[name]) for name, value in checked.items()}
             compiled = more and not self.run_eagerly
             with _enough_memory(method.__name__, len(piece)):
                 results.append(self._run(body, piece, row, settings, compiled=compiled))
@@ -106,7 +112,7 @@ class Inference:
     sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
 
     @available_if(lambda self: hasattr(self, "draw_latents"), lambda self: self.sample_needs)
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
+    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, conditions=None, **settings):
         """Draw images.
 
         Args:
@@ -118,6 +124,8 @@ class Inference:
                 (`draw_labels` says which). Defaults to None.
             averaged: bool. Whether to use the averages of the weights, where the model keeps any, or the weights as trained.
                 Defaults to True.
+            conditions: float array `(n, condition_dim)`, for models that are told vectors alone; None draws vectors of training
+                images, by the seed too (`draw_conditions` says which). Defaults to None.
             **settings: of the family's `generate`.
 
         Returns:
@@ -125,50 +133,56 @@ class Inference:
             tensors and `seed` has to be given, a tensor of all images at once.
 
         Raises:
-            ValueError: labels of another number, beyond the classes, or for a model that takes none.
+            ValueError: labels or vectors of another number or shape, beyond the classes, or for a model that takes none.
         """
         if tf.inside_function():
-            return self._sample_in_graph(n, seed, labels, averaged, settings)
+            return self._sample_in_graph(n, seed, {"labels": labels, "conditions": conditions}, averaged, settings)
         n, batch_size = whole(n=n, batch_size=batch_size)
         parameters = list(inspect.signature(type(self).generate).parameters.values())[2:]
         known = [each.name for each in parameters]
         any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)  # of a family whose own `sample` has checked them
         if not any_name and (unknown := sorted(set(settings) - set(known))):
-            taken = ", ".join(name for name in ("n", "seed", "batch_size", "labels", "averaged", *known) if name != "key")
+            own = ("n", "seed", "batch_size", "labels", "averaged", "conditions")
+            taken = ", ".join(name for name in (*own, *known) if name != "key")
             raise TypeError(f"sample of {type(self).__name__} {self.name!r} takes no {unknown[0]!r}; it takes {taken}.")
         seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
-        labels = self._labels(n, seed, labels)
+        told = self.rows_to_sample(n, seed, labels, conditions)
         with _enough_memory("sample", batch_size):
             images = np.empty((n, *self.image_shape), np.float32)
         for start in range(0, n, batch_size):
-            row = self._first + start
-            own = None if labels is None else labels[start : start + batch_size]
+            row, own = self._first + start, rows_of(told, slice(start, start + batch_size))
             latents, settings = self._drawn(min(batch_size, n - start), randomness.RowStream(seed, row), own, settings)
             with _enough_memory("sample", batch_size):
                 images[start : start + batch_size] = self._run(type(self).generate, latents, row, settings, averaged)
         return images
 
-    def _sample_in_graph(self, n, seed, labels, averaged, settings):
+    def _sample_in_graph(self, n, seed, told, averaged, settings):
         if seed is None:
             raise ValueError("sample got no seed inside a tf.function, where it would be the same in every call; give it one.")
-        if labels is None and self.num_classes is not None:
-            labels = self._draw_labels(n, seed)
-        latents, settings = self._drawn(n, randomness.RowStream(seed, 0), labels, settings)
+        for name, draw in (("labels", self._draw_labels), ("conditions", self._draw_conditions)):
+            if told[name] is None and self._takes(name):
+                told[name] = draw(n, seed)
+        latents, settings = self._drawn(n, randomness.RowStream(seed, 0), told, settings)
         return self._of_rows(type(self).generate, latents, 0, settings, averaged)
 
-    def _drawn(self, n, random, labels, settings):
-        """What `generate` takes: latents of a stream's rows, with their labels where there are any, and settings."""
-        latents = self.draw_latents(n, random)
-        if labels is not None:
-            latents = (latents, tf.one_hot(labels, self.num_classes))
+    def _drawn(self, n, random, told, settings):
+        """What `generate` takes: latents of a stream's rows, with their condition where there is one, and settings."""
+        latents = self.latents_for(n, random, self.told(n, **told))
         return latents, {**settings, "key": random.key()} if self.keyed else settings
 
+    def latents_for(self, n, random, condition=None):
+        """What `generate` takes: what `draw_latents` draws, and in a pair with it the condition `(n, condition_units)` if any."""
+        if condition is None:
+            return self.draw_latents(n, random)
+        by = {"condition": condition} if "condition" in inspect.signature(self.draw_latents).parameters else {}
+        return self.draw_latents(n, random, **by), condition
+
     @available_if(lambda self: hasattr(self, "sample"), lambda self: self.sample_needs)
-    def sample_batches(self, n, seed=None, batch_size=256, labels=None, **settings):
+    def sample_batches(self, n, seed=None, batch_size=256, labels=None, conditions=None, **settings):
         """The images of `sample`, one batch after the other, for more of them than memory holds.
 
         Args:
-            n, seed, batch_size, labels: as in `sample`.
+            n, seed, batch_size, labels, conditions: as in `sample`.
             **settings: others of `sample`.
 
         Yields:
@@ -181,38 +195,15 @@ class Inference:
         """
         n, batch_size = whole(n=n, batch_size=batch_size)
         seed = randomness.random_seed() if seed is None else seed
-        labels = self._labels(n, seed, labels)
+        told = self.rows_to_sample(n, seed, labels, conditions)
         for start in range(0, n, batch_size):
             cut = slice(start, min(start + batch_size, n))
             self._first = start
             try:
-                own = None if labels is None else labels[cut]
-                images = self.sample(cut.stop - start, seed, batch_size, labels=own, **settings)
+                images = self.sample(cut.stop - start, seed, batch_size, **rows_of(told, cut), **settings)
             finally:
                 self._first = 0
             yield images
-
-    @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
-    def draw_labels(self, n, seed):
-        """The classes of `sample(n, seed)`, int64 `(n,)`, uniform."""
-        return self._draw_labels(n, seed).numpy()
-
-    def _draw_labels(self, n, seed):
-        # Of a stream of its own: the noise of an image does not depend on whether its label was drawn.
-        return tf.cast(randomness.uniform(randomness.make_key(seed, 2), (n,)) * self.num_classes, tf.int64)
-
-    def _labels(self, n, seed, labels):
-        if self.num_classes is None:
-            if labels is not None:
-                raise ValueError(f"labels were given, but {type(self).__name__} {self.name!r} has no classes.")
-            return None
-        labels = self.draw_labels(n, seed) if labels is None else np.asarray(labels)
-        if labels.shape != (n,) or not np.isin(labels, np.arange(self.num_classes)).all():
-            raise ValueError(
-                f"labels have shape {labels.shape} and lie between {labels.min(initial=0)} and {labels.max(initial=0)}, expected "
-                f"({n},) and classes between 0 and {self.num_classes - 1}."
-            )
-        return labels
 
     def noise_key(self, *numbers):
         """The key of a method's noise, of integers such as its seed: of the rows at hand, see `randomness.row_key`."""
@@ -271,21 +262,28 @@ class Inference:
 
     @inference
     def generate(self, latents):
-        """Images from what `draw_latents` drew; the compiled part of `sample`. Defaults to `decode`."""
+        """Images from what `draw_latents` drew, of conditional models from the pair of it and the condition; the compiled part of
+        `sample`. Defaults to `decode`."""
         return self.decode(latents)
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
     @batched
-    def reconstruct(self, x, labels=None, **settings):
+    def reconstruct(self, x, labels=None, conditions=None, **settings):
         """Images through the code and back: float32 in [0, 1], shape as `x`.
 
         Args:
             x: images.
             labels: int array `(batch,)`, of conditional models alone. Defaults to None.
+            conditions: float array `(batch, condition_dim)`, of models that are told vectors alone. Defaults to None.
             **settings: of both `encode` and `decode`.
         """
-        settings |= {} if labels is None else {"labels": labels}
-        return self.decode(self.encode(x, **settings), **settings)
+        told = {name: value for name, value in (("labels", labels), ("conditions", conditions)) if value is not None}
+        # Of a family one of the two may know nothing of them.
+        own = [
+            {name: told[name] for name in told if name in inspect.signature(each).parameters}
+            for each in (self.encode, self.decode)
+        ]
+        return self.decode(self.encode(x, **settings, **own[0]), **settings, **own[1])
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
     def interpolate(self, x0, x1, steps=8, **settings):
@@ -295,7 +293,8 @@ class Inference:
         Args:
             x0, x1: images `(batch, height, width, channels)`.
             steps: int. Images a line, both ends included. Defaults to 8.
-            **settings: of both `encode` and `decode`, as `batch_size` or the `labels` of conditional models.
+            **settings: of both `encode` and `decode`, as `batch_size`, or `labels` and `conditions` of conditional models, a row
+                for each line.
 
         Returns:
             float32 array `(batch, steps, height, width, channels)` in [0, 1].

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from keras_genzoo.core import averages, optimizers, progress, randomness, shares
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import extra, one_hot, unpack
+from keras_genzoo.core.batches import unpack
 from keras_genzoo.core.checks import check_network, check_precision, check_unshared, input_shapes, whole
+from keras_genzoo.core.conditions import SEEN, Conditions
 from keras_genzoo.core.doors import Doors
 from keras_genzoo.core.exporting import Exporting
 from keras_genzoo.core.fitting import Fitting
@@ -31,7 +32,7 @@ class _Default:
         return self if instance is None else self.compute(instance)
 
 
-class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, Configured, keras.Model):
+class GenerativeModel(Conditions, Inference, Fitting, Doors, Stored, Pretrained, Exporting, Configured, keras.Model):
     """Base of all families: images at the border, one gradient step, metrics, averages of weights, sampling, saving.
 
     A family takes its networks, built, as constructor arguments, keeps every argument as an attribute of the same name,
@@ -43,11 +44,13 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         `__init__`: passes `**kwargs` on to this one, and checks its arguments (`core.checks`). Networks come built.
         `image_shape`: `(height, width, channels)`, an attribute or a property. Only a family with an `encoder` has it from here.
         `call(x)`: the natural forward map of images as `images_of` gives them, in float32.
-        `train_step(data)`: takes images by `images_of(data)` (labels by `labels_of`), draws noise from `self.random`, a row or
-            several an image (`shared=True` where rows are not of images), makes a step by `minimize`, and returns `track(terms)`.
+        `train_step(data)`: takes images by `images_of(data)` (labels by `labels_of`, or as one tensor with vectors by
+            `condition_of`), draws noise from `self.random`, a row or several an image (`shared=True` where rows are not of
+            images), makes a step by `minimize`, and returns `track(terms)`.
         `test_step(data)`: the same terms by `measure`, with noise from `self.random_test`.
     It may write, and what it does not write is absent, so that `hasattr` says what a model can do:
         `draw_latents(n, random)`: noise for n images by `random.normal` and `random.uniform`, one row an image; gives `sample`.
+            With an argument `condition=None` it is told the condition, too.
         `generate(latents)`: these to images in [0, 1]; `decode` unless it says otherwise. With `keyed`, it takes a `key` too.
         `encode(x)` and `decode(z)`: to codes and back; give `reconstruct` and `interpolate`.
         `log_prob(x)`: nats per image, with `support`: "continuous", "levels" or "binary"; gives `bits_per_dim`.
@@ -81,8 +84,8 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         conditional: whether the model needs labels.
         data_spared: names among `data_needs` that a batch may lack.
         keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
-        num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
-            `draw_latents` drew and one-hot labels `(batch, num_classes)`.
+        num_classes, condition_dim: number of classes and length of the vectors that `sample` can be asked for, or None;
+            `generate` then takes the pair of what `draw_latents` drew and the condition, float32 `(batch, condition_units)`.
         log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64".
     """
 
@@ -94,10 +97,8 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
     limits = types.MappingProxyType({})
     optimizers = {"optimizer": ()}
     averaged = ()
-    conditional = False
     data_spared = ()
     keyed = False
-    num_classes = None
     log_prob_label = None
 
     def __init__(self, seed=None, ema=None, name=None, dtype=None):
@@ -191,36 +192,6 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
             expected = ", ".join(map(str, self.image_shape))
             raise ValueError(f"images have shape {tuple(images.shape)}, expected (batch, {expected}); {fix}.")
         return images
-
-    def labels_of(self, data):
-        """The labels of a batch `(images, labels)`; raises where a conditional model is given none."""
-        labels = unpack(data)[1]
-        if labels is None:
-            raise ValueError(
-                f"{type(self).__name__} is conditional and was given images alone, expected batches (images, labels); "
-                f"load the data with labels=True."
-            )
-        return shares.share(labels)
-
-    def extra_of(self, data, name):
-        """A named extra of a batch `(images, extras)`; raises where there is none."""
-        value = extra(data, name)
-        if value is None:
-            needs = ", ".join(f"{key}={value!r}" for key, value in self.data_needs.items())
-            raise ValueError(
-                f"{type(self).__name__} needs batches (images, extras) with {name!r} among the extras, and was given none; "
-                f"load the data with gz.data.load(..., {needs})."
-            )
-        return shares.share(value)
-
-    @property
-    def data_needs(self):
-        """Arguments of `gz.data.load` that give what the model trains on beside images."""
-        return {"labels": True} if self.conditional else {}
-
-    def one_hot_labels_of(self, data):
-        """The labels of a batch as float32 `(batch, num_classes)`; None where the model is not conditional."""
-        return one_hot(self.labels_of(data), self.num_classes) if self.conditional else None
 
     # Training
 
@@ -373,6 +344,6 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         return averages.in_place(self)
 
     def count_params(self):
-        """Number of parameters of the networks; averages and counters are not counted."""
+        """Number of parameters of the networks; averages, counters and vectors of training images are not counted."""
         weights = self._variables_of(constructor_arguments(type(self)), "weights")
-        return sum(math.prod(v.shape) for v in weights if "int" not in v.dtype)
+        return sum(math.prod(v.shape) for v in weights if "int" not in v.dtype and v.name != SEEN)

@@ -10,7 +10,8 @@ from keras_genzoo.core.model import GenerativeModel
 class Chained(GenerativeModel):
     """What models of energies share: the report of the chains that `sample` runs.
 
-    A family defines `sampler`, a chain of `samplers`, `sample_steps`, `chain_energy`, and `start`, the beginning of chains.
+    A family defines `sampler`, a chain of `samplers`, `sample_steps`, `chain_energy(n, seed)`, the energy of n chains, and
+    `start`, the beginning of chains.
     """
 
     keyed = True
@@ -31,12 +32,11 @@ class Chained(GenerativeModel):
             dict: `chain_steps`, those of `sample`; `chain_ess`, to how many independent draws the energies of one chain amount
             in as many further steps (`chains.effective_sample_size`); `chain_acceptance` where the chain refuses steps.
         """
-        x = self.start(self.draw_latents(n, randomness.RowStream(seed, 0)))
+        x, watch = self.start(self.draw_latents(n, randomness.RowStream(seed, 0))), self.chain_energy(n, seed)
 
         @tf.function
         def run(x, key):
             with self.averaged_weights():
-                watch = self.chain_energy
                 x, _, _ = chains.loop(self.sampler, watch, x, self.sample_steps, randomness.fold(key, 0))
                 return chains.loop(self._settled, watch, x, max(self.sample_steps, 4), randomness.fold(key, 1), watch)[1:]
 

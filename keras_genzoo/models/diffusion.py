@@ -1,12 +1,12 @@
 """Diffusion models: denoising diffusion, score matching and flow matching as one model."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import samplers, schedules, weightings
-from keras_genzoo.core.checks import check_output, input_shapes, whole, whole_or_none
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, whole, whole_or_none
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
@@ -15,7 +15,7 @@ from keras_genzoo.models.diffusion_sampling import Sampling
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Diffusion(Sampling, VariationalBound, GenerativeModel):
+class Diffusion(Sampling, VariationalBound, Conditional, GenerativeModel):
     """A network learns to see the image in a noisy one, and a sampler walks from noise to an image by what it sees.
 
     Of an image x in [-1, 1], a time t and noise epsilon the schedule makes x_t = signal(t) x + noise(t) epsilon, and
@@ -28,7 +28,8 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
-            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet`.
+            labels `(batch, classes)` too, or a vector with a 1 behind it, or one behind the other, to outputs of the images'
+            shape; see `networks.unet`.
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".
         loss_weight: name or `weightings.LossWeight`. Defaults to "simple".
@@ -40,10 +41,11 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         spacing: name of `spacings.SPACINGS`, of the times of these steps unless told otherwise; None is each sampler's own, see
             `Sampler.spacing`. Defaults to None.
         clip: bool. Whether the images seen on the way of sampling are clipped to [-1, 1]. Defaults to False.
-        label_dropout: float. Share of the training images whose label is kept from the network, so that guidance knows what
-            images without one look like; of conditional models. With 0 there is no guidance, and codes and likelihoods need
-            labels. Defaults to 0.1.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        label_dropout: float. Share of the training images whose label and vector are kept from the network, so that guidance
+            knows what images without one look like; of conditional models. With 0 there is no guidance, and codes and
+            likelihoods need labels. Defaults to 0.1.
+        **kwargs: `num_classes`, `condition_dim`, what the network is told (without both, a third input is for one-hot labels);
+            `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
@@ -60,6 +62,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
     keyed = True
+    flagged = True
     support = "levels"
     log_prob_label = "elbo"
 
@@ -96,16 +99,14 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         self.time_sampling.check(self.schedule)
         check_output(network, "network", self.image_shape)
         inputs = input_shapes(network, "network")
-        self.num_classes = inputs[2][0] if len(inputs) == 3 else None
+        if len(inputs) == 3 and not self.condition_units:
+            self.num_classes = inputs[2][0]
+        check_told(network, "network", self.condition_units, place=2)
         self._samplers = {}
 
     @property
     def image_shape(self):
         return input_shapes(self.network, "network")[0]
-
-    @property
-    def conditional(self):
-        return self.num_classes is not None
 
     @property
     def evaluations_per_sample(self):
@@ -115,46 +116,35 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     # What the network sees
 
     def outputs(self, x_t, t, labels, training=False):
-        """The network's output for noisy images at times t, `(batch,)`."""
+        """The network's output for noisy images at times t, `(batch,)`, by a condition, or None."""
         scale = self.prediction.scale(self.schedule, t)
         inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t)]
         return self.network(inputs if labels is None else [*inputs, labels], training=training)
 
-    def labels_or_none(self, labels, n):
-        """One-hot labels `(n, num_classes)` of those that an inference method was given, zeros for none; None of a model without
-        classes.
+    def told(self, n, labels=None, conditions=None):
+        """The condition of n images by their labels and vectors, zeros where none are given; None of a model without conditions.
 
         Raises:
             ValueError: labels of a model without classes; none, of one that was never trained without.
         """
-        if not self.conditional:
-            if labels is not None:
-                raise ValueError(f"labels were given, but {type(self).__name__} {self.name!r} has no classes.")
-            return None
-        if labels is None:
-            self.check_label_free("no labels were given")
-            return tf.zeros((n, self.num_classes))
-        labels = tf.cast(tf.convert_to_tensor(labels), tf.int32)
-        if labels.shape.rank != 1 or (isinstance(n, int) and labels.shape[0] not in (None, n)):
-            raise ValueError(f"labels have shape {labels.shape}, expected one class an image, ({n},).")
-        known = tf.get_static_value(labels)
-        if known is not None and not np.isin(known, np.arange(self.num_classes)).all():
-            raise ValueError(f"labels lie between {known.min()} and {known.max()}, expected 0 to {self.num_classes - 1}.")
-        return tf.one_hot(labels, self.num_classes)
+        if not self.condition_units or labels is not None or conditions is not None:
+            return super().told(n, labels, conditions)
+        self.check_label_free(f"no {'labels' if self.conditional else 'conditions'} were given")
+        return tf.zeros((n, self.condition_units))
 
     def check_label_free(self, asked):
         """Raise a ValueError, which begins with what was asked, if the network was never trained without labels."""
         if not self.label_dropout:
             raise ValueError(
-                f"{asked}, and with label_dropout=0 the network never learned of images without labels; give labels, or train a "
-                f"model with label_dropout=0.1."
+                f"{asked}, and with label_dropout=0 the network never learned of images without labels; give "
+                f"{'labels' if self.conditional else 'conditions'}, or train a model with label_dropout=0.1."
             )
 
     def denoiser(self, labels=None, guidance=None, clip=False):
         """The pair of image and noise in x_t at a scalar time, for samplers.
 
         Args:
-            labels: one-hot `(batch, classes)` or None.
+            labels: the condition, `(batch, condition_units)`, or None.
             guidance: scalar or None. Outputs are moved from those without labels towards those with them, by this factor (Ho
                 and Salimans 2022, arXiv:2207.12598, eq. 6, where it is 1 + w).
             clip: bool. Whether to clip the image, and to make the noise fit.
@@ -177,9 +167,9 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         return denoise
 
     def call(self, x):
-        """What the network sees of images without noise at `t_min`: the images again, if it is trained. Conditional models take
-        `(images, labels)`."""
-        labels = self.one_hot_labels_of(x)
+        """What the network sees of images without noise at `t_min`: the images again, if it is trained. Conditional models take a
+        batch, as `(images, labels)`."""
+        labels = self.condition_of(x)
         x = 2.0 * self.images_of(x) - 1.0
         with self.averaged_weights():
             image, _ = self.denoiser(labels)(x, tf.constant(max(self.schedule.t_min, 1e-3)))
@@ -233,7 +223,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         return weight
 
     def train_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.condition_of(data)
 
         def terms_of():
             error, factor, t = self.errors(x, labels, self.random, training=True)
@@ -243,7 +233,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         return self.track(self.minimize(terms_of, ("network",), self.optimizer))
 
     def test_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.condition_of(data)
 
         def terms_of():
             error, factor, _ = self.errors(x, labels, self.random_test, training=False)

@@ -26,7 +26,7 @@ class VariationalBound:
             key: of the noise.
             variance: "large" or "small", of the steps, as in `samplers.Ancestral`.
             levels: bool. Whether the last step ends in the 256 levels (eq. 13), or in a density.
-            labels: one-hot `(batch, classes)`, or None. Defaults to None.
+            labels: the condition, `(batch, condition_units)`, or None. Defaults to None.
 
         Returns:
             KL(q(x_s | x_t, x) || p(x_s | x_t)), and for index 1 -log p(x | x_1), `(batch,)`.
@@ -60,7 +60,7 @@ class VariationalBound:
 
     @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
     @batched
-    def variational_bound(self, x, samples=64, seed=0, variance="large", levels=True, labels=None):
+    def variational_bound(self, x, samples=64, seed=0, variance="large", levels=True, labels=None, conditions=None):
         """The lower bound on log p(x) that the chain of `timesteps` steps gives (Ho et al. 2020, eq. 5).
 
         Args:
@@ -70,7 +70,8 @@ class VariationalBound:
             seed: int. Of the draws and the noise. Defaults to 0.
             variance: "large" or "small", as in `samplers.Ancestral`. Defaults to "large".
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
-            labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
+            labels, conditions: int `(batch,)`, float `(batch, condition_dim)`, for conditional models alone; None is the bound
+                without. Default to None.
 
         Returns:
             Nats an image, and the standard error that the choice of steps gives it (as if they were drawn one by one, so rather
@@ -83,7 +84,8 @@ class VariationalBound:
         samples = None if samples is None else whole(samples=samples)
         x = 2.0 * self.images_of(x) - 1.0
         n, rest = ops.shape(x)[0], self.timesteps - 1
-        term_of = functools.partial(self.bound_terms, x, variance=variance, levels=levels, labels=self.labels_or_none(labels, n))
+        told = self.told(n, labels, conditions)
+        term_of = functools.partial(self.bound_terms, x, variance=variance, levels=levels, labels=told)
         count = rest if samples is None else samples
         start = randomness.uniform(self.noise_key(seed, 0), (n,))
 
@@ -107,16 +109,17 @@ class VariationalBound:
 
     @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
     @batched
-    def log_prob(self, x, samples=64, seed=0, labels=None):
+    def log_prob(self, x, samples=64, seed=0, labels=None, conditions=None):
         """An unbiased estimate of the variational lower bound on log P(x) of the 256 levels, see `variational_bound`.
 
         Args:
             x: images.
             samples: int or None. Steps of the chain that are drawn for an image; None is all. Defaults to 64.
             seed: int. Defaults to 0.
-            labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
+            labels, conditions: int `(batch,)`, float `(batch, condition_dim)`, for conditional models alone; None is the bound
+                without. Default to None.
 
         Returns:
             Nats per image, float32 `(batch,)`.
         """
-        return self.variational_bound(x, samples, seed, labels=labels)[0]
+        return self.variational_bound(x, samples, seed, labels=labels, conditions=conditions)[0]

@@ -6,7 +6,9 @@ from keras import ops
 
 from keras_genzoo import samplers, spacings
 from keras_genzoo.core import codes, randomness
+from keras_genzoo.core.batches import rows_of
 from keras_genzoo.core.checks import real, whole
+from keras_genzoo.core.conditions import parted
 from keras_genzoo.core.images import check_images
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
@@ -30,17 +32,27 @@ class Sampling:
         return ops.sqrt(ops.square(self.schedule.signal(t)) + ops.square(self.schedule.noise(t)))
 
     def sample(
-        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+        self,
+        n,
+        seed=None,
+        batch_size=256,
+        labels=None,
+        averaged=True,
+        steps=None,
+        sampler=None,
+        guidance=None,
+        spacing=None,
+        conditions=None,
     ):
         """Draw images.
 
         Args:
-            n, seed, batch_size, labels, averaged: as in `GenerativeModel.sample`.
+            n, seed, batch_size, labels, averaged, conditions: as in `GenerativeModel.sample`.
             steps: int or None. Steps of the sampler; None is the model's own number. The network is evaluated
                 `sampler.evaluations(steps)` times.
             sampler: name of `samplers.SAMPLERS`, a `Sampler`, or None, the model's own.
-            guidance: float or None. Above 1, images are more typical of their labels and less varied; of conditional models.
-                Defaults to None, no guidance.
+            guidance: float or None. Above 1, images are more typical of their labels or vectors and less varied; of conditional
+                models. Defaults to None, no guidance.
             spacing: name of `spacings.SPACINGS`, of the times of the steps; None is the model's own, or where that is None, the
                 sampler's. Defaults to None.
 
@@ -52,7 +64,7 @@ class Sampling:
                 classes or was never trained without labels.
         """
         settings = self.sampling_settings(steps, sampler, guidance, spacing)
-        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+        return super().sample(n, seed, batch_size, labels, averaged, conditions, **settings)
 
     def sampling_settings(self, steps=None, sampler=None, guidance=None, spacing=None):
         """Arguments of `generate` for those of `sample`: what changes from call to call as tensors."""
@@ -63,7 +75,7 @@ class Sampling:
         if guidance is None:
             return settings
         guidance = real(guidance=guidance)
-        if not self.conditional:
+        if not self.condition_units:
             raise ValueError(f"guidance is {guidance}, but {type(self).__name__} {self.name!r} has no classes to guide to.")
         self.check_label_free(f"guidance is {guidance}")
         return {**settings, "guidance": tf.constant(guidance, tf.float32)}
@@ -77,14 +89,14 @@ class Sampling:
         return self._to_images(self.walk(latents, **settings))
 
     def walk(self, latents, key=None, times=None, sampler=None, guidance=None, known=None, mask=None):
-        """From noise, or the pair of noise and one-hot labels, to what the network was trained on.
+        """From noise, or the pair of noise and condition, to what the network was trained on.
 
         Args:
             latents: as `draw_latents` gives them.
             key, times, sampler, guidance: as in `samplers.solve` and `denoiser`; None are those of the model.
             known, mask: images in [-1, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
         """
-        z, labels = latents if isinstance(latents, tuple) else (latents, None)
+        z, labels = parted(latents)
         sampler = self.sampler if sampler is None else sampler
         times = tf.constant(sampler.times(self.schedule, self.steps, self.spacing), tf.float32) if times is None else times
         key = randomness.make_key(0) if key is None else key
@@ -100,7 +112,17 @@ class Sampling:
         return samplers.solve(sampler, denoise, self.schedule, x, times, key, keep)
 
     def inpaint(
-        self, images, mask, seed=None, labels=None, steps=50, sampler="ddpm", guidance=None, spacing=None, batch_size=256
+        self,
+        images,
+        mask,
+        seed=None,
+        labels=None,
+        steps=50,
+        sampler="ddpm",
+        guidance=None,
+        spacing=None,
+        batch_size=256,
+        conditions=None,
     ):
         """Make what is missing of images anew.
 
@@ -113,7 +135,8 @@ class Sampling:
             mask: bool, or numbers 1 where pixels are known and 0 where they are missing: `(height, width)`, one for all channels
                 and images, or anything that broadcasts to the shape of the images.
             seed: int or None. Of the noise, as in `sample`. Defaults to None.
-            labels: int `(n,)`, of conditional models alone; None draws them. Defaults to None.
+            labels, conditions: int `(n,)`, float `(n, condition_dim)`, of conditional models alone; None draws them. Default to
+                None.
             steps: int. Steps of the sampler. Defaults to 50.
             sampler, guidance, spacing: as in `sample`. The sampler defaults to "ddpm".
             batch_size: int. Images computed at a time. Defaults to 256.
@@ -135,32 +158,31 @@ class Sampling:
         images, batch_size = self.images_of(images), whole(batch_size=batch_size)
         mask = _full_mask(mask, images.shape)
         seed = randomness.random_seed() if seed is None else seed
-        labels = self._labels(len(images), seed, labels)
+        told = self.rows_to_sample(len(images), seed, labels, conditions)
         settings = self.sampling_settings(steps, sampler, guidance, spacing)
         restored = np.empty(images.shape, np.float32)
         for start in range(0, len(images), batch_size):
             rows, random = slice(start, start + batch_size), randomness.RowStream(seed, start)
-            latents = self.draw_latents(len(images[rows]), random)
-            if labels is not None:
-                latents = (latents, tf.one_hot(labels[rows], self.num_classes))
+            count = len(images[rows])
+            latents = self.latents_for(count, random, self.told(count, **rows_of(told, rows)))
             of_rows = {"known": 2.0 * images[rows] - 1.0, "mask": tf.constant(mask[rows]), "key": random.key()}
             restored[rows] = self._run(type(self).generate, latents, start, {**settings, **of_rows})
         return np.where(mask, images, restored)
 
     # The probability-flow equation, there and back
 
-    def _flow(self, x, sampler, steps, spacing, labels, back):
+    def _flow(self, x, sampler, steps, spacing, told, back):
         sampler = self._get_sampler(sampler)
         if sampler.stochastic:
             raise ValueError(f"{type(sampler).__name__} adds noise on the way, and does not come back; use 'heun' or 'ddim'.")
         steps = self.steps if steps is None else whole(steps=steps)
         spacing = samplers.check_spacing(spacing) or self.spacing or sampler.spacing(self.schedule)
         times = tf.constant(spacings.path(self.schedule, steps, spacing)[:: -1 if back else 1], tf.float32)
-        labels = self.labels_or_none(labels, ops.shape(x)[0])
-        return samplers.solve(sampler, self.denoiser(labels), self.schedule, x, times, randomness.make_key(0))
+        denoise = self.denoiser(self.told(ops.shape(x)[0], *told))
+        return samplers.solve(sampler, denoise, self.schedule, x, times, randomness.make_key(0))
 
     @batched
-    def encode(self, x, steps=None, sampler="heun", spacing=None, labels=None):
+    def encode(self, x, steps=None, sampler="heun", spacing=None, labels=None, conditions=None):
         """Images to the noise that `decode` makes them of, along the probability-flow equation (Song et al. 2021,
         arXiv:2011.13456, section 4.3): `(batch, height, width, channels)`.
 
@@ -169,18 +191,20 @@ class Sampling:
             steps: int or None. The more, the nearer comes `decode(encode(x))` to x. Defaults to the model's own.
             sampler: name or object of one that adds no noise. Defaults to "heun", which comes nearest.
             spacing: as in `sample`; "trailing" is even in the schedule's position here. Defaults to None.
-            labels: int `(batch,)`, for conditional models alone; None is the way without a label. Defaults to None.
+            labels, conditions: int `(batch,)`, float `(batch, condition_dim)`, for conditional models alone; None is the way
+                without. Default to None.
 
         Raises:
             ValueError: a sampler that adds noise; no labels, of a model that was never trained without.
         """
-        return self._flow(2.0 * self.images_of(x) - 1.0, sampler, steps, spacing, labels, back=True) / self.prior_scale
+        x = 2.0 * self.images_of(x) - 1.0
+        return self._flow(x, sampler, steps, spacing, (labels, conditions), back=True) / self.prior_scale
 
     @batched
-    def decode(self, z, steps=None, sampler="heun", spacing=None, labels=None):
+    def decode(self, z, steps=None, sampler="heun", spacing=None, labels=None, conditions=None):
         """Noise to images in [0, 1] along the probability-flow equation; the way back of `encode`, with its arguments."""
         z = ops.convert_to_tensor(z)
-        return self._to_images(self._flow(self.prior_scale * z, sampler, steps, spacing, labels, back=False))
+        return self._to_images(self._flow(self.prior_scale * z, sampler, steps, spacing, (labels, conditions), back=False))
 
     def between(self, z0, z1, position):
         return codes.spherical(z0, z1, position)

@@ -7,11 +7,13 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import chains
-from keras_genzoo.core.checks import check_output, input_shapes, whole
-from keras_genzoo.core.inference import batched, inference
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, real, whole
+from keras_genzoo.core.conditions import parted
+from keras_genzoo.core.inference import inference
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
 from keras_genzoo.models.chained import Chained
+from keras_genzoo.models.conditional_energy import ConditionalEnergy
 from keras_genzoo.regularizers import check_unmixed
 from keras_genzoo.replay import ReplayBuffer
 
@@ -37,8 +39,14 @@ class _Moving(keras.callbacks.Callback):
             self.said = True
 
 
+def _told(classes, vectors, own):
+    """What `contrast` is told, of what there is: of the images of a batch, and behind their vectors those of its chains."""
+    both = {} if vectors is None else {"vectors": ops.concatenate([vectors, own], axis=0)}
+    return both | ({} if classes is None else {"classes": classes})
+
+
 @keras.saving.register_keras_serializable("keras_genzoo")
-class EnergyModel(Chained):
+class EnergyModel(ConditionalEnergy, Chained):
     """A network whose output is the energy of an image: p(x) is proportional to exp(-E(x) / T), T the sampler's temperature.
 
     Objective "contrastive": the gradient of the log-likelihood, with its expectation over the model taken by short runs of a
@@ -53,13 +61,23 @@ class EnergyModel(Chained):
 
     so that at the temperature sigma the density is that of images with this noise, and annealed Langevin dynamics samples.
 
+    With classes the network is a classifier: its outputs are logits f(x), of which the energies are made (JEM, Grathwohl et al.
+    2020, arXiv:1912.03263, eq. 5 to 7),
+
+        E(x, y) = -f(x)[y],    E(x) = -log sum_y exp f(x)[y],    p(y | x) = softmax f(x),
+
+    and the contrastive loss is of E(x), with classification_weight E_data[-log p(y | x)] added. `sample(labels=)` runs chains of
+    E(x, y), `classify` gives p(y | x), and `fit` prints `accuracy`. With vectors the network's second input is a vector, and all
+    of it is E(x | vector); each chain keeps the vector that it began with.
+
     Energies have no scale by which to be compared with another model's, and there is no `log_prob`: Z is unknown. In healthy
     training of the contrastive objective `contrastive_loss`, the difference of `real_energy` and `sample_energy`, stays near 0.
     Where it runs away, chains no longer follow the energy; `callbacks.StopOnDivergence` stops at `limits`.
 
     Args:
-        network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`; see
-            `networks.critic`. Without batch normalisation, by which the images of a batch would depend on each other.
+        network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`, or to logits
+            `(batch, classes)`; see `networks.critic`. Without batch normalisation, by which the images of a batch would depend on
+            each other.
         objective: "contrastive" or "score". Defaults to "contrastive".
         sampler: name of `chains.CHAINS` or `chains.Chain`, of images in [-1, 1]. None is "langevin", and for the score
             Langevin dynamics annealed from the higher of `noise_levels` to the lower. Defaults to None.
@@ -72,10 +90,12 @@ class EnergyModel(Chained):
         data_noise: float. Standard deviation of noise on the data. Defaults to 0.03.
         energy_weight: float. Defaults to 0.1.
         noise_levels: pair of floats. Smallest and largest sigma of the objective "score". Defaults to `(0.05, 1.0)`.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        classification_weight: float of at least 0, of the cross-entropy of models with classes. Defaults to 1.
+        **kwargs: `num_classes` (of the contrastive objective), `condition_dim`; `seed`, `ema`, `name`, `dtype`, as in
+            `GenerativeModel`.
 
     Raises:
-        ValueError: an unknown objective, a number out of its range, a network of another output.
+        ValueError: an unknown objective, a number out of its range, a network of another output, classes for the score.
 
     Example:
 
@@ -89,6 +109,7 @@ class EnergyModel(Chained):
 
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
+    rising = ("accuracy",)
     limits = types.MappingProxyType({"contrastive_loss": 10.0})
 
     def __init__(
@@ -103,6 +124,7 @@ class EnergyModel(Chained):
         data_noise=0.03,
         energy_weight=0.1,
         noise_levels=(0.05, 1.0),
+        classification_weight=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -116,9 +138,16 @@ class EnergyModel(Chained):
             )
         if not 0 < noise_levels[0] < noise_levels[1]:
             raise ValueError(f"noise_levels is {noise_levels!r}, expected two rising numbers above 0, as (0.05, 1.0).")
+        if objective == "score" and self.num_classes is not None:
+            raise ValueError(
+                f"num_classes is {self.num_classes} and the objective 'score', expected None: a classifier's energies are "
+                f"learned by the objective 'contrastive'."
+            )
         self.network = network
-        check_output(network, "network", (1,))
+        check_output(network, "network", (self.num_classes or 1,))
+        check_told(network, "network", self.condition_dim or 0)
         check_unmixed(network, "network")
+        self.classification_weight = real(at_least=0, classification_weight=classification_weight)
         self.objective = objective
         if sampler is None:
             sampler = "langevin" if objective == "contrastive" else annealed(noise_levels)
@@ -127,13 +156,16 @@ class EnergyModel(Chained):
         self.buffer_size, self.restart = buffer_size, restart
         self.data_noise, self.energy_weight, self.noise_levels = data_noise, energy_weight, tuple(noise_levels)
         self._moves = types.SimpleNamespace(counts=None)  # of a running `sample`, and of no file: steps accepted and proposed
-        self.diagnostics = ("network_gradient_norm",)
+        self.diagnostics, self._buffer, self._vectors = ("network_gradient_norm",), None, None
         if objective == "score":
-            self.terms, self.monitor, self._buffer = ("real_energy",), "loss", None
-        else:
-            self.terms, self.monitor = ("contrastive_loss", "energy_loss", "real_energy", "sample_energy"), None
-            self.diagnostics += ("acceptance",) if self.sampler.rejects else ()
-            self._buffer = ReplayBuffer(buffer_size, self.image_shape, keras.initializers.RandomNormal(stddev=1.0))
+            self.terms, self.monitor = ("real_energy",), "loss"
+            return
+        self.terms, self.monitor = ("contrastive_loss", "energy_loss", "real_energy", "sample_energy"), None
+        self.terms += ("classification_loss", "accuracy") if self.num_classes is not None else ()
+        self.diagnostics += ("acceptance",) if self.sampler.rejects else ()
+        self._buffer = ReplayBuffer(buffer_size, self.image_shape, keras.initializers.RandomNormal(stddev=1.0))
+        if self.condition_dim is not None:
+            self._vectors = ReplayBuffer(buffer_size, (self.condition_dim,), "zeros", name="buffer_of_vectors")
 
     @property
     def image_shape(self):
@@ -141,28 +173,35 @@ class EnergyModel(Chained):
 
     # Training
 
-    def energies(self, x, training=False):
-        """Of images in [-1, 1], `(batch,)`."""
-        return self.network(x, training=training)[:, 0]
+    def contrast(self, real, samples, training, classes=None, vectors=None):
+        """The terms of the contrastive loss.
 
-    @property
-    def chain_energy(self):
-        return self.energies
-
-    def contrast(self, real, samples, training):
-        energies = self.energies(ops.concatenate([real, samples], axis=0), training)
-        real_energies, sample_energies = energies[: ops.shape(real)[0]], energies[ops.shape(real)[0] :]
+        Args:
+            real, samples: images in [-1, 1].
+            training: bool.
+            classes: one-hot labels of the real images, or None. Defaults to None.
+            vectors: of the real images and of the samples behind them, or None. Defaults to None.
+        """
+        both, n, more = ops.concatenate([real, samples], axis=0), ops.shape(real)[0], {}
+        if classes is None:
+            energies = self.energy_by(None, vectors)(both, training)
+        else:
+            outputs = self.outputs(both, training, vectors)
+            energies, more = self.energies_of(outputs), self.classification(outputs[:n], classes)
+        real_energies, sample_energies = energies[:n], energies[n:]
         contrastive = ops.mean(real_energies) - ops.mean(sample_energies)
         size = ops.mean(ops.square(real_energies)) + ops.mean(ops.square(sample_energies))
+        classification = ops.mean(more["classification_loss"]) if more else 0.0
         return {
-            "loss": contrastive + self.energy_weight * size,
+            "loss": contrastive + self.energy_weight * size + self.classification_weight * classification,
             "contrastive_loss": contrastive,
             "energy_loss": size,
             "real_energy": real_energies,
             "sample_energy": sample_energies,
+            **more,
         }
 
-    def score_terms(self, x, random, training):
+    def score_terms(self, x, random, training, vectors=None):
         n = ops.shape(x)[0]
         low, high = self.noise_levels
         # Even over the batch, which makes losses vary less than draws one by one.
@@ -172,7 +211,7 @@ class EnergyModel(Chained):
         noisy = x + sigma * epsilon
         with tf.GradientTape() as tape:
             tape.watch(noisy)
-            energies = self.energies(noisy, training)
+            energies = self.energy_by(None, vectors)(noisy, training)
         gradient = tape.gradient(energies, noisy)
         return {"loss": ops.mean(ops.square(gradient - epsilon), axis=(1, 2, 3)), "real_energy": energies}
 
@@ -183,41 +222,35 @@ class EnergyModel(Chained):
         return super().fit(x, y, *args, **kwargs)
 
     def train_step(self, data):
-        x = 2.0 * self.images_of(data) - 1.0
+        x, (classes, vectors) = 2.0 * self.images_of(data) - 1.0, self.parts_of(self.condition_of(data))
         if self.objective == "score":
-            terms = self.minimize(lambda: self.score_terms(x, self.random, True), ("network",), self.optimizer)
-            return self.track(terms)
+            terms_of = lambda: self.score_terms(x, self.random, True, vectors)  # noqa: E731
+            return self.track(self.minimize(terms_of, ("network",), self.optimizer))
         kept = self._buffer.take(ops.shape(x)[0])
         fresh = ops.reshape(self.random.uniform((ops.shape(kept)[0],)) < self.restart, (-1, 1, 1, 1))
         start = ops.where(fresh, self.random.normal(ops.shape(kept)), kept)
-        samples, acceptance, _ = chains.loop(self.sampler, self.energies, start, self.steps, self.random.key())
+        own = self.vectors_of_chains(fresh, vectors)
+        samples, acceptance, _ = chains.loop(self.sampler, self.energy_by(None, own), start, self.steps, self.random.key())
         self._buffer.put(samples)
+        if own is not None:
+            self._vectors.put(own)
         real = x + self.data_noise * self.random.normal(ops.shape(x))
-        terms = self.minimize(lambda: self.contrast(real, samples, training=True), ("network",), self.optimizer)
+        terms_of = lambda: self.contrast(real, samples, True, **_told(classes, vectors, own))  # noqa: E731
+        terms = self.minimize(terms_of, ("network",), self.optimizer)
         return self.track({**terms, "acceptance": acceptance})
 
     def test_step(self, data):
-        x = 2.0 * self.images_of(data) - 1.0
+        x, (classes, vectors) = 2.0 * self.images_of(data) - 1.0, self.parts_of(self.condition_of(data))
         random = self.random_test
 
         def terms_of():
             if self.objective == "score":
-                return self.score_terms(x, random, training=False)
-            real = x + self.data_noise * random.normal(ops.shape(x))
-            return self.contrast(real, self._buffer.peek(ops.shape(x)[0]), training=False)
+                return self.score_terms(x, random, False, vectors)
+            real, n = x + self.data_noise * random.normal(ops.shape(x)), ops.shape(x)[0]
+            own = None if vectors is None else self._vectors.peek(n)
+            return self.contrast(real, self._buffer.peek(n), False, **_told(classes, vectors, own))
 
         return self.track(self.measure(terms_of, ("network",)))
-
-    # What it can be asked
-
-    @batched
-    def energy(self, x):
-        """Energies of images, `(batch,)`: -T log p(x) but for a constant that is unknown; lower is likelier."""
-        return self.energies(2.0 * self.images_of(x) - 1.0)
-
-    def call(self, x):
-        """Energies of images, `(batch,)`."""
-        return self.energy(x)
 
     # Sampling
 
@@ -229,12 +262,11 @@ class EnergyModel(Chained):
         """Images in [-1, 1], about, from which chains begin."""
         return self.noise_levels[1] * latents if self.objective == "score" else latents
 
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None):
+    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, conditions=None):
         """Draw images: chains of the model's sampler from noise.
 
         Args:
-            n, seed, batch_size, averaged: as in `GenerativeModel.sample`.
-            labels: None; the model has no classes.
+            n, seed, batch_size, labels, averaged, conditions: as in `GenerativeModel.sample`.
             steps: int or None. Steps of the chains; None is `sample_steps`.
 
         Returns:
@@ -246,13 +278,13 @@ class EnergyModel(Chained):
         if tf.inside_function():  # which gives no warnings
             counts, moves.counts = moves.counts, None
             try:
-                return super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+                return super().sample(n, seed, batch_size, labels, averaged, conditions, steps=tf.constant(steps, tf.int32))
             finally:
                 moves.counts = counts
         if self.sampler.rejects:
             moves.counts = tf.Variable([0.0, 0.0], trainable=False) if moves.counts is None else moves.counts
             moves.counts.assign([0.0, 0.0])
-        found = super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+        found = super().sample(n, seed, batch_size, labels, averaged, conditions, steps=tf.constant(steps, tf.int32))
         if self.sampler.rejects:
             accepted, proposed = moves.counts.numpy()
             chains.warn_of_stuck(self.sampler, accepted / proposed, proposed)
@@ -261,14 +293,16 @@ class EnergyModel(Chained):
     @inference
     def generate(self, latents, key, steps=None):
         steps = self.sample_steps if steps is None else steps
-        x, acceptance, _ = chains.loop(self.sampler, self.energies, self.start(latents), steps, key)
+        latents, condition = parted(latents)
+        energy = self.energy_by(*self.parts_of(condition))
+        x, acceptance, _ = chains.loop(self.sampler, energy, self.start(latents), steps, key)
         if self._moves.counts is not None:
             proposed = tf.cast(tf.shape(x)[0] * steps, tf.float32)
             self._moves.counts.assign_add([acceptance * proposed, proposed])
         if self.objective == "score":  # and the image that is seen in the noise that is left
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                energies = self.energies(x)
+                energies = energy(x)
             x -= self.noise_levels[0] * tape.gradient(energies, x)
         return ops.clip(0.5 * (x + 1.0), 0.0, 1.0)
 

@@ -5,8 +5,9 @@ from keras import ops
 
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import augment, check_kinds, view
-from keras_genzoo.core.batches import extra
-from keras_genzoo.core.checks import check_output, input_shapes, whole
+from keras_genzoo.core.batches import TOLD, extra
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, whole
+from keras_genzoo.core.conditions import Conditional, beside, parted
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.tracking import added
@@ -14,7 +15,7 @@ from keras_genzoo.regularizers import check_unmixed
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class GAN(GenerativeModel):
+class GAN(Conditional, GenerativeModel):
     """A generator makes images of noise, and a critic learns to tell them from real ones.
 
     In every step the critic makes `critic_steps` steps, each against a generated batch of its own, and then the generator
@@ -31,8 +32,8 @@ class GAN(GenerativeModel):
 
     Args:
         generator: keras.Model. Noise `(batch, latent_dim)` to images `(batch, height, width, channels)` in [-1, 1]; of a
-            conditional model the pair of noise and one-hot labels `(batch, classes)`.
-        critic: keras.Model. Images in [-1, 1], of a conditional model with one-hot labels, to one score `(batch, 1)`, or to
+            conditional model the pair of noise and condition: one-hot labels, a vector, or one behind the other.
+        critic: keras.Model. Images in [-1, 1], of a conditional model with the condition, to one score `(batch, 1)`, or to
             features `(batch, units)` where the objective takes these.
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
         penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Defaults
@@ -44,7 +45,8 @@ class GAN(GenerativeModel):
             critic that is a `keras.layers.Flatten`. Defaults to 1.
         augment: names of `augmentation.AUGMENTATIONS`, applied to all that the critic sees (Zhao et al. 2020). Defaults to
             none.
-        **kwargs: `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told (without both, a second input is for one-hot labels);
+            `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
 
@@ -83,11 +85,14 @@ class GAN(GenerativeModel):
         check_output(generator, "generator", self.image_shape)
         inputs, count = input_shapes(generator, "generator"), len(input_shapes(critic, "critic"))
         self.latent_dim = inputs[0][0]
-        self.num_classes = inputs[1][0] if len(inputs) == 2 else None
         if count != len(inputs):
             raise ValueError(
                 f"the generator has {len(inputs)} inputs and the critic {count}: expected labels into both or into neither."
             )
+        if len(inputs) == 2 and not self.condition_units:
+            self.num_classes = inputs[1][0]
+        for each, name in ((generator, "generator"), (critic, "critic")):
+            check_told(each, name, self.condition_units)
 
     @property
     def optimizers(self):
@@ -99,12 +104,8 @@ class GAN(GenerativeModel):
         return input_shapes(self.critic, "critic")[0]
 
     @property
-    def conditional(self):
-        return self.num_classes is not None
-
-    @property
     def data_needs(self):
-        """Labels of a conditional model; and real images for each step of the critic, so batches that many times as large."""
+        """What a conditional model is told; and real images for each step of the critic, so batches that many times as large."""
         return {**super().data_needs, **({"further": self.critic_steps - 1} if self.critic_steps > 1 else {})}
 
     # What sampling needs
@@ -115,51 +116,53 @@ class GAN(GenerativeModel):
 
     @batched
     def decode(self, z):
-        """Noise, of a conditional model with one-hot labels, to images in [0, 1]."""
-        return ops.clip(0.5 * (self.generator(z, training=False) + 1.0), 0.0, 1.0)
+        """Noise, of a conditional model in a pair with the condition, to images in [0, 1]."""
+        return self.images_from(*parted(z))
+
+    def images_from(self, z, condition=None):
+        """Noise, and the condition if there is one, to images in [0, 1]."""
+        return ops.clip(0.5 * (self.generator(beside(z, condition), training=False) + 1.0), 0.0, 1.0)
 
     @inference
     def call(self, x):
-        """Scores of images by the critic, `(batch, units)`; of a conditional model, of `(images, labels)`."""
-        return self.critic(self._with_labels(*self._real(x)), training=False)
+        """Scores of images by the critic, `(batch, units)`; of a conditional model, of a batch, as `(images, labels)`."""
+        return self.critic(beside(*self._real(x)), training=False)
 
     # Training
 
     def _real(self, data):
-        return 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        return 2.0 * self.images_of(data) - 1.0, self.condition_of(data)
 
     def _sets(self, data):
-        """Real images, and labels, for each step of the critic; taken in turns where there are fewer than steps."""
+        """Real images, and their condition, for each step of the critic; taken in turns where there are fewer than steps."""
         sets, more = [self._real(data)], extra(data, "further") if self.critic_steps > 1 else None
         if more is not None:
             if tuple(more.shape[2:]) != self.image_shape:
                 raise ValueError(f"`further` has shape {tuple(more.shape)}, expected (batch, images, *{self.image_shape}).")
-            labels = extra(data, "further_labels")
-            if self.conditional and labels is None:
-                raise ValueError("batches have `further` images without `further_labels`; load the data with labels=True.")
+            told = {name: extra(data, f"further_{name}") for name in TOLD if self._takes(name)}
+            for name, rows in told.items():
+                if rows is None:
+                    needs = "labels=True" if name == "labels" else "conditions="
+                    raise ValueError(f"batches have `further` images without `further_{name}`; load the data with {needs}.")
             for index in range(more.shape[1]):
-                sets.append(self._real((more[:, index], None if labels is None else labels[:, index])))
+                sets.append(self._real((more[:, index], {name: rows[:, index] for name, rows in told.items()})))
         return [sets[step % len(sets)] for step in range(max(1, self.critic_steps))]
 
-    @staticmethod
-    def _with_labels(x, labels):
-        return x if labels is None else (x, labels)
+    def generated(self, n, condition, random, training):
+        return self.generator(beside(random.normal((n, self.latent_dim)), condition), training=training)
 
-    def generated(self, n, labels, random, training):
-        return self.generator(self._with_labels(random.normal((n, self.latent_dim)), labels), training=training)
+    def _fakes(self, n, condition, random, training):
+        return [self.generated(n, condition, random, training) for _ in range(1 + self.objective.pairs)]
 
-    def _fakes(self, n, labels, random, training):
-        return [self.generated(n, labels, random, training) for _ in range(1 + self.objective.pairs)]
-
-    def critic_terms(self, real, labels, fakes, random, training):
+    def critic_terms(self, real, condition, fakes, random, training):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
         views = [view(self.augment, random) for _ in (real, *fakes)]
         shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
-        outputs, more = zip(*((self._score(images, labels, training), added(self.critic)) for images in shown), strict=True)
+        outputs, more = zip(*((self._score(images, condition, training), added(self.critic)) for images in shown), strict=True)
         objective = self.objective.critic_loss(*outputs)
         penalty = 0.0
         if training and self.penalties:
-            score = lambda x: self.objective.witness(self._score(x, labels, training), *outputs)  # noqa: E731
+            score = lambda x: self.objective.witness(self._score(x, condition, training), *outputs)  # noqa: E731
             penalty = sum(ops.mean(self._penalty(each, score, (real, fakes[0]), shown, views, random)) for each in self.penalties)
         scores = [self.objective.witness(each, *outputs) for each in outputs[:2]]
         if self.objective.probability:
@@ -181,22 +184,23 @@ class GAN(GenerativeModel):
         look = views[("real", "fake").index(penalty.before)]
         return penalty(lambda x: score(look(x)), *images, random)
 
-    def _score(self, images, labels, training):
+    def _score(self, images, condition, training):
         # Penalties may ask for real and generated images at once.
-        if labels is not None:
-            labels = ops.tile(labels, (ops.shape(images)[0] // ops.shape(labels)[0], 1))
+        if condition is not None:
+            condition = ops.tile(condition, (ops.shape(images)[0] // ops.shape(condition)[0], 1))
         # A critic that does not learn computes as it does at inference.
-        return self.critic(self._with_labels(images, labels), training=training and self.critic_steps > 0)
+        return self.critic(beside(images, condition), training=training and self.critic_steps > 0)
 
-    def generator_terms(self, real, labels, random, training):
-        fakes = self._fakes(ops.shape(real)[0], labels, random, training)
-        outputs = [self._score(augment(images, self.augment, random), labels, training) for images in fakes]
-        real_outputs = self._score(augment(real, self.augment, random), labels, training) if self.objective.relative else None
-        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": _differences(fakes[0], labels)}
+    def generator_terms(self, real, condition, random, training):
+        fakes = self._fakes(ops.shape(real)[0], condition, random, training)
+        outputs = [self._score(augment(images, self.augment, random), condition, training) for images in fakes]
+        real_outputs = self._score(augment(real, self.augment, random), condition, training) if self.objective.relative else None
+        diversity = _differences(fakes[0], self.parts_of(condition)[0])
+        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": diversity}
 
     def train_step(self, data):
         sets = self._sets(data)
-        real, labels = sets[0]
+        real, condition = sets[0]
         n = ops.shape(real)[0]
         for own in sets[: self.critic_steps]:
             fakes = self._fakes(n, own[1], self.random, training=True)
@@ -208,22 +212,22 @@ class GAN(GenerativeModel):
             self.objective.constrain(self.critic.trainable_variables)
             self.objective.update(*critic["outputs"][:2])
         if not self.critic_steps:
-            fakes = self._fakes(n, labels, self.random, training=True)
-            critic = self.critic_terms(real, labels, fakes, self.random, training=True)
+            fakes = self._fakes(n, condition, self.random, training=True)
+            critic = self.critic_terms(real, condition, fakes, self.random, training=True)
         generator = self.minimize(
-            lambda: self.generator_terms(real, labels, self.random, training=True), ("generator",), self.optimizer
+            lambda: self.generator_terms(real, condition, self.random, training=True), ("generator",), self.optimizer
         )
         return self.track({**critic, **generator})
 
     def test_step(self, data):
-        real, labels = self._real(data)
+        real, condition = self._real(data)
         random = self.random_test
 
         def critic_terms():
-            fakes = self._fakes(ops.shape(real)[0], labels, random, training=False)
-            return self.critic_terms(real, labels, fakes, random, training=False)
+            fakes = self._fakes(ops.shape(real)[0], condition, random, training=False)
+            return self.critic_terms(real, condition, fakes, random, training=False)
 
-        generator = self.measure(lambda: self.generator_terms(real, labels, random, training=False), ("generator",))
+        generator = self.measure(lambda: self.generator_terms(real, condition, random, training=False), ("generator",))
         return self.track({**self.measure(critic_terms, ("critic",)), **generator})
 
 

@@ -46,6 +46,7 @@ class LatentDiffusion(GenerativeModel):
     optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
     averaged = ("autoencoder", "diffusion", "normalize")
     keyed = True
+    flagged = True
 
     def __init__(self, autoencoder, diffusion, train_autoencoder=True, **kwargs):
         super().__init__(**kwargs)
@@ -64,12 +65,14 @@ class LatentDiffusion(GenerativeModel):
                 f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
                 f"the autoencoder's codes, which have no bounds, and clip=False."
             )
+        if autoencoder.condition_units:
+            raise ValueError("the autoencoder is conditional, expected one that is told nothing: the diffusion model is told.")
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
         self.normalize = BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
         self.normalize.build((None, codes))
-        self.num_classes = diffusion.num_classes
+        self.num_classes, self.condition_dim = diffusion.num_classes, diffusion.condition_dim
 
     @property
     def terms(self):
@@ -82,6 +85,10 @@ class LatentDiffusion(GenerativeModel):
     @property
     def conditional(self):
         return self.diffusion.conditional
+
+    @property
+    def _seen_vectors(self):
+        return self.diffusion._seen_vectors
 
     @property
     def evaluations_per_sample(self):
@@ -103,11 +110,21 @@ class LatentDiffusion(GenerativeModel):
         return self.reconstruct(self.images_of(x))
 
     def sample(
-        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+        self,
+        n,
+        seed=None,
+        batch_size=256,
+        labels=None,
+        averaged=True,
+        steps=None,
+        sampler=None,
+        guidance=None,
+        spacing=None,
+        conditions=None,
     ):
         """Draw images; arguments as in `Diffusion.sample`."""
         settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing)
-        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+        return super().sample(n, seed, batch_size, labels, averaged, conditions, **settings)
 
     def draw_latents(self, n, random):
         """n times standard normal noise of the codes' shape, `(n, 1, 1, latent_dim)`."""
@@ -134,7 +151,7 @@ class LatentDiffusion(GenerativeModel):
         return {"reconstruction_loss": self._distance(x, self.autoencoder.reconstruct(x))}
 
     def train_step(self, data):
-        x, labels = self.images_of(data), self.one_hot_labels_of(data)
+        x, labels = self.images_of(data), self.condition_of(data)
         objective = lambda: self._reconstruction_terms(x, self.random, True)  # noqa: E731
         if self.train_autoencoder:
             reconstruction = self.minimize(objective, ("autoencoder",), self.autoencoder_optimizer)
@@ -146,7 +163,7 @@ class LatentDiffusion(GenerativeModel):
         return self.track({**reconstruction, **terms})
 
     def test_step(self, data):
-        x, labels = self.images_of(data), self.one_hot_labels_of(data)
+        x, labels = self.images_of(data), self.condition_of(data)
 
         reconstruction_of = lambda: {"loss": 0.0, **self._reconstruction_terms(x, self.random_test, False)}  # noqa: E731
         reconstruction = self.measure(reconstruction_of, ("autoencoder",))

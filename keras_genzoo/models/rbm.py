@@ -210,7 +210,8 @@ class RBM(Chained):
 
     # Sampling
 
-    chain_energy = property(lambda self: self.machine.free_energy)
+    def chain_energy(self, n, seed):
+        return self.machine.free_energy
 
     def draw_latents(self, n, random):
         """n times uniform noise, one number a visible unit."""
@@ -223,6 +224,6 @@ class RBM(Chained):
     @inference
     def generate(self, latents, key):
         """The means of the visible units in the last of `sample_steps` sweeps."""
-        v, _, _ = loop(self.sampler, self.chain_energy, self.start(latents), self.sample_steps - 1, key)
+        v, _, _ = loop(self.sampler, self.machine.free_energy, self.start(latents), self.sample_steps - 1, key)
         h = self.machine.draw_hidden(v, randomness.fold(key, self.sample_steps))
         return self.machine.to_images(self.machine.mean_visible(h))

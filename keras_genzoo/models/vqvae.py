@@ -9,8 +9,9 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.core import randomness
-from keras_genzoo.core.batches import some_images
+from keras_genzoo.core.batches import some_batch, unpack
 from keras_genzoo.core.checks import input_shapes, whole
+from keras_genzoo.core.conditions import beside
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
@@ -120,14 +121,16 @@ class VQVAE(Autoencoder):
     fits after training. The paper's own prior is autoregressive. The decoder has no likelihood, so there is no `log_prob`.
 
     Args:
-        encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
+        encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`. With classes or vectors its second input
+            is the condition, the decoder's too.
         decoder: keras.Model. The grid to images.
         codebook: `Codebook` of vectors of that `dim`.
         distance: as in `Autoencoder`. Defaults to "l2".
         prior: `priors.CategoricalMixture` of `rows * columns` positions, or None. For small grids, `priors.GaussianMixture` of
             `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook. Defaults to None.
         commitment: float, at least 0; the paper's beta. Defaults to 0.25.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told; `seed`, `ema`, `name`, `dtype`, as in
+            `GenerativeModel`.
 
     Example:
 
@@ -159,46 +162,51 @@ class VQVAE(Autoencoder):
             )
 
     def prepare(self, first_batch, dataset):
-        x = np.asarray(some_images(dataset, first_batch))
+        some = some_batch(dataset, first_batch)
+        x, condition = np.asarray(unpack(some)[0]), self.condition_of(some)
+        z = []
         # In training mode: running statistics of a normalisation have not seen anything yet.
-        parts = np.array_split(x, -(-len(x) // 128))
-        z = np.concatenate([np.asarray(self.encoder(self.images_of(part), training=True), np.float32) for part in parts])
-        self.codebook.begin(z.reshape(-1, self.codebook.dim))
+        for rows in np.array_split(np.arange(len(x)), -(-len(x) // 128)):
+            own = None if condition is None else np.asarray(condition)[rows]
+            z.append(np.asarray(self.encoder(beside(self.images_of(x[rows]), own), training=True), np.float32))
+        self.codebook.begin(np.concatenate(z).reshape(-1, self.codebook.dim))
 
     def snapped(self, z):
         return self.codebook.vectors_of(self.codebook.nearest(z))
 
     @batched
-    def encode(self, x):
-        """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`."""
-        return ops.reshape(self.snapped(self.encoder(self.images_of(x), training=False)), (-1, math.prod(self._grid)))
+    def encode(self, x, labels=None, conditions=None):
+        """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`; of a conditional model by their
+        labels and vectors."""
+        x = self.images_of(x)
+        z = self.encoder(beside(x, self.told(ops.shape(x)[0], labels, conditions)), training=False)
+        return ops.reshape(self.snapped(z), (-1, math.prod(self._grid)))
 
-    @batched
-    def decode(self, z):
+    def images_from(self, z, condition=None):
         """Vectors as `encode` gives them, each brought to the nearest of the codebook, to images in [0, 1]."""
-        return super().decode(self.snapped(ops.reshape(z, (-1, *self._grid))))
+        return super().images_from(self.snapped(ops.reshape(z, (-1, *self._grid))), condition)
 
     @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
     @inference
-    def draw_latents(self, n, random):
+    def draw_latents(self, n, random, condition=None):
         """n codes from the prior."""
-        z = self.prior.sample(n, random)
+        z = self.drawn_codes(n, random, condition)
         if not getattr(self.prior, "discrete", False):
             return z
         return ops.reshape(self.codebook.vectors_of(z), (n, math.prod(self._grid)))
 
-    def codes_of(self, x, random):
+    def codes_of(self, x, random, condition=None):
         """What the prior is fitted to: numbers of vectors, or the vectors themselves, `(batch, numbers)`."""
-        index = self.codebook.nearest(self.encoder(x, training=False))
+        index = self.codebook.nearest(self.encoder(beside(x, condition), training=False))
         found = index if getattr(self.prior, "discrete", False) else self.codebook.vectors_of(index)
         return ops.reshape(found, (ops.shape(x)[0], -1))
 
     def objective(self, data, random, training):
-        x = self.images_of(data)
-        z = self.encoder(x, training=training)
+        x, condition = self.images_of(data), self.condition_of(data)
+        z = self.encoder(beside(x, condition), training=training)
         index = self.codebook.nearest(z)
         e = self.codebook.vectors_of(index)
-        reconstruction = self._dist(x, self.decoder(z + ops.stop_gradient(e - z), training=training))
+        reconstruction = self._dist(x, self.decoder(beside(z + ops.stop_gradient(e - z), condition), training=training))
         commitment = ops.sum(ops.square(z - ops.stop_gradient(e)), axis=(1, 2, 3))
         met = ops.one_hot(divergences.gather(ops.reshape(index, (-1,))), self.codebook.size, dtype="float32")
         share = ops.mean(met, axis=0)

@@ -6,9 +6,10 @@ import math
 import keras
 from keras import layers
 
-from keras_genzoo.core.checks import image_size, whole, whole_or_none
+from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.layers import DepthToSpace, GroupNormalization, SelfAttention, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import crop
+from keras_genzoo.networks.conditions import condition_input
 from keras_genzoo.networks.residual import residual_block
 
 
@@ -66,6 +67,7 @@ def unet(
     patch=1,
     kind="ddpm",
     name="unet",
+    condition_dim=None,
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
 
@@ -86,9 +88,11 @@ def unet(
             divided by sqrt(2), and on the way up there is attention after a level's last block only. Defaults to "ddpm".
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
         name: str. Defaults to "unet".
+        condition_dim: int or None. With vectors the third input takes a vector and a 1 behind it, both behind the label if there
+            is one; zeros stand for nothing told. Defaults to None.
 
     Returns:
-        A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, with times `(batch,)` of about 0 to 1, to
+        A built `keras.Model` of `(images, times)`, or `(images, times, condition)`, with times `(batch,)` of about 0 to 1, to
         float32 `(batch, height, width, channels)`. A fresh one puts out zeros.
 
     Example:
@@ -96,7 +100,7 @@ def unet(
     >>> unet((33, 21, 5), width=16, multipliers=(1, 2), attention=(1,))
     """
     width, blocks, heads, groups, patch = whole(width=width, blocks=blocks, heads=heads, groups=groups, patch=patch)
-    num_classes = whole_or_none(num_classes=num_classes)
+    condition = condition_input(num_classes, condition_dim, flag=True)
     height, columns, channels = image_size(image_shape)
     levels = len(multipliers)
     if kind not in ("ddpm", "ddpm++"):
@@ -106,9 +110,9 @@ def unet(
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
     embedded = layers.Dense(4 * width, "silu", name="time_1")(TimeEmbedding(width, name="time_embedding")(inputs[1]))
     embedded = layers.Dense(4 * width, name="time_2")(embedded)
-    if num_classes is not None:
-        inputs.append(keras.Input((num_classes,), name="labels"))
-        of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[2])
+    if condition is not None:
+        inputs.append(condition)
+        of_class = layers.Dense(4 * width, use_bias=False, name="class")(condition)
         embedded = layers.Add(name="time_and_class")([embedded, of_class])
     embedded = layers.Activation("silu", name="condition")(embedded)
 
