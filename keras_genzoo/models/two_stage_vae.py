@@ -3,13 +3,13 @@
 import keras
 from keras import ops
 
-from keras_genzoo import divergences, likelihoods
+from keras_genzoo import likelihoods
 from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import check_output, check_posterior, check_told, input_shapes
 from keras_genzoo.core.conditions import beside, parted
 from keras_genzoo.core.inference import inference
 from keras_genzoo.models.vae import VAE
-from keras_genzoo.priors import StandardNormal
+from keras_genzoo.priors import second_stage
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -74,13 +74,8 @@ class TwoStageVAE(VAE):
 
     def second_terms(self, z, noise, training, condition=None):
         """-log p(z|u), and KL(q(u|z) || p(u)) in closed form, for one u of q(u|z); and log p(z, u) / q(u|z)."""
-        mu, log_variance = self.second_encoder(beside(z, condition), training=training)
-        u = mu + ops.exp(0.5 * log_variance) * noise
-        log_likelihood = self.second_likelihood.training_log_prob if training else self.second_likelihood.log_prob
-        reconstruction = -log_likelihood(z, self.second_decoder(beside(u, condition), training=training))
-        log_ratio = StandardNormal(mu.shape[1]).log_prob(u) - divergences.gaussian_log_prob(u, mu, log_variance)
-        loss = reconstruction + divergences.gaussian_kl(mu, log_variance)
-        return {"loss": loss, "log_weight": log_ratio - reconstruction}
+        parts = self.second_encoder, self.second_decoder, self.second_likelihood
+        return second_stage(*parts, z, noise, training, condition)
 
     def log_prior(self, z, key, condition=None):
         shape = ops.shape(z)[0], self._second_code

@@ -11,6 +11,9 @@ from keras_genzoo.core.checks import image_size, real, whole_or_none
 from keras_genzoo.recipes.registry import RECIPES, get
 
 
+CONDITIONS = "num_classes", "condition_dim"
+
+
 def build(
     name,
     image_shape,
@@ -48,6 +51,8 @@ def build(
     entry = get(name)
     image_shape, total_steps = image_size(image_shape), whole_or_none(total_steps=total_steps)
     unknown = sorted(set(overrides) - set(entry.defaults))
+    if unknown and unknown[0] in CONDITIONS:
+        raise ValueError(f"recipe {name!r} takes no {unknown[0]}; docs/guides/conditions.md lists the recipes that do.")
     if unknown:
         raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
     _check_kinds(entry, overrides)

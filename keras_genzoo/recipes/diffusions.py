@@ -6,12 +6,13 @@ from keras_genzoo import networks
 from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import encoder_decoder, general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, encoder_decoder, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
 
 FIXED = dict.fromkeys(("width", "multipliers", "blocks", "patch", "dropout"))  # of a published size
+UNET = ("width", "multipliers", "blocks", "attention", "heads", "groups", "dropout", "patch", "kind")
 TIMES = Hyperparameter("uniform", Choice(("uniform", "logit_normal")))
 EMA = general(0.999, Choice((0.99, 0.999, 0.9999)))
 
@@ -22,19 +23,20 @@ def flow_matching(
     total_steps,
     network=arguments(
         networks.unet,
-        "*",
+        *UNET,
         width=Hyperparameter(16, Choice((8, 16, 32))),
         multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4))), sized=sizes.entries),
         blocks=Hyperparameter(1, Int(1, 2, "linear")),
         dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
         patch=Hyperparameter(2, Choice((1, 2))),
     ),
+    told=CONDITIONS,
     diffusion=arguments(Diffusion, "*", time_sampling=TIMES),
     adam_settings=optimizer(),
     averages=EMA,
 ):
     """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations."""
-    model = Diffusion(networks.unet(image_shape, **network), **diffusion, **averages)
+    model = Diffusion(networks.unet(image_shape, **network, **told), **diffusion, **told, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -113,10 +115,10 @@ def latent_diffusion(
     latent_dim=Hyperparameter(64, Int(16, 128), "Dimensions of the code.", sizes.dimensions),
     network=arguments(
         networks.dense_denoiser,
-        "*",
         width=Hyperparameter(512, Choice((256, 512, 1024))),
         depth=Hyperparameter(3, Int(2, 5, "linear")),
     ),
+    told=CONDITIONS,
     pair=arguments(
         encoder_decoder,
         prefix="autoencoder_",
@@ -135,9 +137,9 @@ def latent_diffusion(
     """Flow matching in the codes of an autoencoder that learns along."""
     settings = {"latent_dim": latent_dim, "normalization": None, "activation": "silu"}
     encoder, decoder = encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **settings, **pair)
-    denoiser = networks.dense_denoiser((1, 1, latent_dim), **network)
+    denoiser = networks.dense_denoiser((1, 1, latent_dim), **network, **told)
     inner = Autoencoder(encoder, decoder, seed=0, **reconstruction)
-    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion), **averages)
+    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion, **told), **averages)
     return model, {
         "optimizer": adam(total_steps, **adam_settings),
         "autoencoder_optimizer": adam(total_steps, **autoencoder_optimizer),

@@ -8,7 +8,7 @@ from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import DENSE_WIDTH, DEPTH, general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, DENSE_WIDTH, DEPTH, dense_couplings, general, optimizer, units_of
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -26,7 +26,7 @@ def _alpha(**when):
     return Hyperparameter(0.05, Float(1e-4, 0.1, **when), ALPHA)
 
 
-def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels"):
+def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels", context=None):
     """A coupling of images with a small convolutional network, or one of residual blocks."""
     channels = shape[-1]
     if mask == "checkerboard":
@@ -37,9 +37,9 @@ def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="chan
     make = bijectors.get_elementwise(elementwise)
     shape, outputs = (*shape[:2], stays), changes * make.parameters
     if blocks:
-        network = networks.residual_coupling(shape, outputs, width, blocks)
+        network = networks.residual_coupling(shape, outputs, width, blocks, context=context)
     else:
-        network = networks.conv_coupling(shape, outputs, width, kernels)
+        network = networks.conv_coupling(shape, outputs, width, kernels, context=context)
     return bijectors.Coupling(network, make, mask, flip)
 
 
@@ -72,20 +72,6 @@ def _joined(shape, levels, make_first, make_steps, make_last, scale):
     return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), rest])
 
 
-def _dense_couplings(dimensions, count, width, depth, elementwise="affine"):
-    """Couplings of vectors by fully connected networks, every other element changing in turn."""
-    if dimensions < 2 or not count:
-        return []
-    make, half = bijectors.get_elementwise(elementwise), dimensions // 2
-    chain = [bijectors.Permutation([*range(0, dimensions, 2), *range(1, dimensions, 2)])]
-    for index in range(count):
-        flip = index % 2 == 1
-        stays = dimensions - half if flip else half
-        network = networks.dense_coupling(stays, (dimensions - stays) * make.parameters, width, depth)
-        chain.append(bijectors.Coupling(network, make, flip=flip))
-    return chain
-
-
 def _start(image_shape, marginals, alpha):
     """From the unit cube to all numbers: by a spline for each pixel, that of its own histogram at first, or by logits."""
     if marginals:
@@ -94,13 +80,13 @@ def _start(image_shape, marginals, alpha):
     return [bijectors.Logit(alpha)]
 
 
-def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation=0):
+def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told, dequantisation=0):
     """The model of a recipe, and what it is compiled with."""
     noise = None
     if dequantisation:
         network = networks.conv_coupling(image_shape, 2 * image_shape[-1], dequantisation, name="dequantisation")
         noise = bijectors.VariationalDequantisation(network)
-    model = Flow(chain, image_shape, dequantisation=noise, **general)
+    model = Flow(chain, image_shape, dequantisation=noise, **told, **general)
     return model, {"optimizer": adam(total_steps, global_clipnorm=clipnorm, **adam_settings)}
 
 
@@ -141,6 +127,7 @@ def glow(
     ),
     marginals=MARGINALS,
     alpha=_alpha(when=WITHOUT),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -150,6 +137,7 @@ def glow(
     Glow as published has no splines, no couplings by fully connected networks and no network for the noise, see `glow/cifar10`.
     """
     levels, steps, growth = whole(levels=levels, steps=steps, growth=growth)
+    context = units_of(told)
     if mixing not in ("convolution", "flip"):
         raise ValueError(f"mixing is {mixing!r}, expected 'convolution' or 'flip'.")
     try:
@@ -167,7 +155,7 @@ def glow(
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
-        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask)
+        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask, context)
 
     def make_first(shape, scale):
         count = checkerboards[scale] if scale < len(checkerboards) else 0
@@ -185,11 +173,11 @@ def glow(
 
     def make_last(shape):
         left = math.prod(shape)
-        couplings = _dense_couplings(left, dense, dense_width, 2)
+        couplings = dense_couplings(left, dense, dense_width, 2, context=context)
         return bijectors.Chain([bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
 
     chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last)]
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told, dequantisation)
 
 
 variant(
@@ -234,6 +222,7 @@ def nice(
     couplings=Hyperparameter(4, Int(2, 8, "linear"), "Number of couplings."),
     network=arguments(networks.dense_coupling, width=Hyperparameter(512, DENSE_WIDTH), depth=Hyperparameter(3, DEPTH)),
     alpha=_alpha(),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -242,9 +231,9 @@ def nice(
     couplings = whole(couplings=couplings)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += _dense_couplings(dimensions, couplings, elementwise="additive", **network)
+    chain += dense_couplings(dimensions, couplings, elementwise="additive", context=units_of(told), **network)
     chain.append(bijectors.ActNorm(dimensions))
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -256,6 +245,7 @@ def maf(
     elementwise=ELEMENTWISE,
     marginals=MARGINALS,
     alpha=_alpha(when=WITHOUT),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=dataclasses.replace(CLIPNORM, default=100.0),
     averages=general(0.999, Choice((None, 0.99, 0.999))),
@@ -269,8 +259,9 @@ def maf(
         chain.append(bijectors.ActNorm(dimensions))
         if index:
             chain.append(bijectors.Permutation(range(dimensions)[::-1]))
-        chain.append(bijectors.Autoregressive(networks.made(dimensions, make.parameters, **network), make))
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages)
+        made = networks.made(dimensions, make.parameters, context=units_of(told), **network)
+        chain.append(bijectors.Autoregressive(made, make))
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages, told)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -279,6 +270,7 @@ def planar_flow(
     total_steps,
     layers=Hyperparameter(16, Int(4, 64), "Number of planar layers."),
     alpha=_alpha(),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -287,5 +279,5 @@ def planar_flow(
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += [bijectors.Planar(dimensions) for _ in range(layers)]
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
+    chain += [bijectors.Planar(dimensions, context=units_of(told)) for _ in range(layers)]
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told)

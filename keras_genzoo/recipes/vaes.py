@@ -5,7 +5,18 @@ import warnings
 from keras_genzoo import bijectors, likelihoods, networks, priors
 from keras_genzoo.models import VAE, VQVAE, Autoencoder, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
+from keras_genzoo.recipes.common import (
+    CONDITIONS,
+    DENSITY,
+    FITTED_COMPONENTS,
+    GENERAL,
+    PAIR,
+    encoder_decoder,
+    fitted_prior,
+    optimizer,
+    second_pair,
+    told_pair,
+)
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -78,6 +89,8 @@ def vae(
         1000.0, Float(10.0, 1e5, when={"form": ("info",)}), 'Weight of the divergence of the form "info"; the paper\'s lambda.'
     ),
     fitted_components=FITTED_COMPONENTS,
+    fitted=DENSITY,
+    told=CONDITIONS,
     second=arguments(networks.mlp, "width", prefix="second_", width=256),
     adam_settings=optimizer(),
     general=GENERAL,
@@ -94,14 +107,15 @@ def vae(
     heads = ("mu", "log_variance") if flow is None else ("mu", "log_variance", "context")
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
     head = "sigmoid" if isinstance(density, (likelihoods.Gaussian, likelihoods.Laplace)) else None
-    networks_ = encoder_decoder(image_shape, output_shape, heads, head, **pair)
+    networks_ = encoder_decoder(image_shape, output_shape, heads, head, told=told, **pair)
     settings = dict(
         prior=_prior(prior, image_shape, latent_dim, components),
         likelihood=density,
         beta_warmup=int(warmup * (total_steps or 0)),
         posterior_flow=None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width)),
-        fitted_prior=fitted_prior(latent_dim, fitted_components),
+        fitted_prior=fitted_prior(latent_dim, fitted_components, **fitted, **told),
         **objective,
+        **told,
         **general,
     )
     optimizers = {"optimizer": adam(total_steps, **adam_settings)}
@@ -115,9 +129,7 @@ def vae(
         model = InfoVAE(*networks_, weight=divergence_weight, **info, **settings)
     else:
         inner = dict(depth=2, normalization=pair["normalization"], activation=pair["activation"], **second)
-        second_encoder = networks.mlp(latent_dim, latent_dim, heads=("mu", "log_variance"), name="second_encoder", **inner)
-        second_decoder = networks.mlp(latent_dim, latent_dim, name="second_decoder", **inner)
-        model = TwoStageVAE(*networks_, second_encoder, second_decoder, **settings)
+        model = TwoStageVAE(*networks_, *second_pair(latent_dim, told, **inner), **settings)
         optimizers["second_optimizer"] = adam(total_steps, **adam_settings)
     return model, optimizers
 
@@ -147,6 +159,14 @@ variant("mixture_vae", "vae", "VAE with a trained mixture of fifty Gaussians as 
 variant("two_stage_vae", "vae", "Two-stage VAE: a second VAE learns where the codes of the first lie.", form="two_stage")
 
 
+def _grid_prior(positions, codes, dim, components, num_classes=None, condition_dim=None):
+    """A mixture over grids: over the numbers of the codebook's vectors, for each class; given conditions over the vectors."""
+    if condition_dim is not None:
+        return priors.mixture_for(positions * dim, components, num_classes, condition_dim)
+    mixtures = [priors.CategoricalMixture(positions, codes, components) for _ in range(num_classes or 1)]
+    return priors.ByClass(mixtures) if num_classes else mixtures[0]
+
+
 @recipe("vae", jit_compile=False)
 def vqvae(
     image_shape,
@@ -168,13 +188,19 @@ def vqvae(
         meaning="Components, at most, of the mixture that `fit_prior` fits to the grids; with 0 there is no prior, and the model "
         "cannot sample.",
     ),
+    told=CONDITIONS,
     adam_settings=optimizer(),
     general=GENERAL,
 ):
     """Vector-quantised autoencoder; samples from a mixture fitted to its grids of vectors."""
-    encoder = networks.grid_encoder(image_shape, dim, **size)
-    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **size)
-    rows, columns, _ = encoder.output_shape[1:]
-    prior = priors.CategoricalMixture(rows * columns, codes, components) if components else None
-    model = VQVAE(encoder, decoder, Codebook(codes, dim, **codebook), prior=prior, **objective, **general)
+    rows, columns = (-(-side // 2 ** size["depth"]) for side in image_shape[:2])
+    pair = told_pair(
+        lambda seen: networks.grid_encoder(seen, dim, **size),
+        lambda seen: networks.grid_decoder(image_shape, seen[-1], output_activation="sigmoid", **size),
+        image_shape,
+        (rows, columns, dim),
+        told,
+    )
+    prior = _grid_prior(rows * columns, codes, dim, components, **told) if components else None
+    model = VQVAE(*pair, Codebook(codes, dim, **codebook), prior=prior, **objective, **told, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
