@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_genzoo.core.batches import unpack
 from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.core.checks import whole
+from keras_genzoo.core.conditions import sample_sheet
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import tile, write_png
 from keras_genzoo.evaluation import SampleDistance
@@ -20,13 +22,15 @@ __all__ = ["Checkpoint", "FrechetDistanceMonitor", "SampleGrid", "StopOnDivergen
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Writes a sheet of samples as PNG after each epoch, always of the same noise, so that sheets compare.
+    """Writes a sheet of samples as PNG after each epoch, always of the same noise, so that sheets compare. Of a model of up to 20
+    classes each column is a class.
 
     Args:
         folder: str or Path. Gets `samples-0001.png` and so on; made if missing.
-        n: int. Number of samples. Defaults to 64.
+        n: int. Number of samples, about, where there are classes. Defaults to 64.
         images: array or None. Images whose reconstructions are shown too, under each row of them, as
-            `reconstructions-0001.png`. Required of models that cannot sample while they train. Defaults to None.
+            `reconstructions-0001.png`; for a conditional model a batch, as `(images, labels)`. Required of models that cannot
+            sample while they train. Defaults to None.
         every: int. Epochs between sheets. Defaults to 1.
         seed: int. Of the noise. Defaults to 0.
         tensorboard: str, Path or None. A log folder of TensorBoard that gets the same sheets. Defaults to None.
@@ -60,9 +64,9 @@ class SampleGrid(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             if hasattr(self.model, "sample"):
-                self._show("samples", epoch, self.model.sample(self.n, seed=self.seed), None)
+                self._show("samples", epoch, *sample_sheet(self.model, self.n, self.seed))
                 if self.raw:
-                    self._show("samples-raw", epoch, self.model.sample(self.n, seed=self.seed, averaged=False), None)
+                    self._show("samples-raw", epoch, *sample_sheet(self.model, self.n, self.seed, averaged=False))
             if self.images is not None:
                 self._show("reconstructions", epoch, *pairs(self.model, self.images))
 
@@ -249,14 +253,16 @@ def pairs(model, images, columns=8):
 
     Args:
         model: a model with `reconstruct`.
-        images: `(n, height, width, channels)`.
+        images: `(n, height, width, channels)`; for a conditional model a batch, as `(images, labels)`.
         columns: int. Images a row. Defaults to 8.
 
     Returns:
         float32 array `(2n, height, width, channels)` and the number of columns; the last row is filled up with white.
     """
+    told = model.settings_of(images) if isinstance(images, tuple) else {}
+    images = unpack(images)[0]
     columns = min(columns, len(images))
-    both = [np.asarray(model.images_of(images)), np.asarray(model.reconstruct(images))]
+    both = [np.asarray(model.images_of(images)), np.asarray(model.reconstruct(images, **told))]
     blank = np.ones((-len(images) % columns, *model.image_shape), "float32")
     rows = [np.concatenate([each, blank]).reshape(-1, 1, columns, *model.image_shape) for each in both]
     return np.concatenate(rows, axis=1).reshape(-1, *model.image_shape), columns

@@ -28,11 +28,13 @@ from keras_genzoo.benchmark.results import PROTOCOL
 from keras_genzoo.benchmark.running import COMPARING
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import devices, plugins, runs
+from keras_genzoo.core.batches import rows_of, with_told
 from keras_genzoo.core.budgets import Clock, segment_length
+from keras_genzoo.core.conditions import sample_sheet
 from keras_genzoo.core.files import replacing, to_json
 from keras_genzoo.core.images import to_levels, write_png
 from keras_genzoo.core.processes import end_with_stdin
-from keras_genzoo.evaluation import SampleDistance, score_reconstructions
+from keras_genzoo.evaluation import SampleDistance, score_reconstructions, taken_by, told_for
 
 try:
     import resource
@@ -86,17 +88,19 @@ class Data:
     Attributes:
         n: int. How many images are compared with as many.
         test: those n of the split that is compared with, drawn once and for all, because a split may be sorted.
-        test_labels, train_labels, validation_labels: int arrays, or None where there are none.
+        test_labels, train_labels: int arrays, or None where there are none.
+        test_told, train_told, validation_told: dicts of labels and vectors that go with the images, of those that there are.
     """
 
     def __init__(self, settings, known=None):
         self.settings = settings
-        labels = {"labels": gz.data.labelled(*(settings[key] for key in ("data", "data_dir", "splits")))}
-        splits = {split: self._load(split, shuffle=False, **labels) for split in ("train", "validation", "test")}
-        found = (gz.data.as_array(split) for split in splits.values())
-        pairs = [each if isinstance(each, tuple) else (each, None) for each in found]
-        (self.train, self.train_labels), (self.validation, self.validation_labels), tested = pairs
-        test, labels = tested if settings["split"] == "test" else pairs[1]
+        source = [settings[key] for key in ("data", "data_dir", "splits")]
+        asked = {"labels": gz.data.labelled(*source), "conditions": gz.data.conditioned(*source)}
+        splits = {split: self._load(split, shuffle=False, **asked) for split in ("train", "validation", "test")}
+        found = (gz.data.as_batch(split) for split in splits.values())
+        pairs = [each if isinstance(each, tuple) else (each, {}) for each in found]
+        (self.train, self.train_told), (self.validation, self.validation_told), tested = pairs
+        test, told = tested if settings["split"] == "test" else pairs[1]
         chosen = {key: settings[key] for key in CHOSEN}
         self.record = runs.data_record(settings["data"], splits, **chosen)
         others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
@@ -109,7 +113,8 @@ class Data:
                 f"--n is {self.n}, but there are {len(test)} {settings['split']} and {len(self.train)} training images."
             )
         self.test = controls.real_images(test, self.n, seed=0)[0]
-        self.test_labels = None if labels is None else controls.real_images(labels, self.n, seed=0)[0]
+        self.test_told = {name: controls.real_images(rows, self.n, seed=0)[0] for name, rows in told.items()}
+        self.test_labels, self.train_labels = self.test_told.get("labels"), self.train_told.get("labels")
 
     def record_of(self, run, command):
         """The record of a run in these data."""
@@ -123,6 +128,10 @@ class Data:
     def _load(self, split, **kwargs):
         chosen = {key: self.settings[key] for key in (*CHOSEN, "batch_size")}
         return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
+
+    def training_images(self, count=None):
+        """The first training images, all of them without a count, with what is told beside them."""
+        return with_told(self.train[:count], rows_of(self.train_told, slice(count)))
 
     def training_batches(self, seed, needs):
         """Endless; with what else a model's `data_needs` ask for."""
@@ -176,7 +185,7 @@ def run_recipe(run, settings, data, folder, record, say):
     say(stage="scoring")
     row |= sampling_speed(model)
     say(stage=COMPARING)
-    test = with_labels(data.test, data.test_labels)
+    test = with_told(data.test, data.test_told)
     scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
 
@@ -185,16 +194,17 @@ def run_recipe(run, settings, data, folder, record, say):
     shutil.rmtree(folder / STATE)
     shown = {}
     if hasattr(model, "sample"):
-        shown["samples"] = model.sample(GRID, seed=run["seed"])
-        write_png(folder / "samples.png", shown["samples"])
+        shown["samples"], columns = sample_sheet(model, GRID, seed=run["seed"])
+        write_png(folder / "samples.png", shown["samples"], columns)
     if hasattr(model, "reconstruct"):
-        rows, columns = pairs(model, data.test[:PAIRS])
+        rows, columns = pairs(model, with_told(data.test[:PAIRS], rows_of(data.test_told, slice(PAIRS))))
         shown["reconstructions"] = rows
         write_png(folder / "reconstructions.png", rows, columns)
     if hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
-        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
+        told = taken_by(model.encode, told_for(model, rows_of(data.test_told, slice(LINES))))
+        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS, **told)
         write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
-        lines = latent_walks(model, data.test)
+        lines = latent_walks(model, data.test, taken_by(model.encode, told_for(model, data.test_told)))
         if lines is not None:
             write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
     save_arrays(folder, shown)
@@ -255,21 +265,22 @@ def trained(build, plan, run, settings, data, folder, record, say):
     return model, row
 
 
-def latent_walks(model, images):
-    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`.
+def latent_walks(model, images, told=None):
+    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`; of a
+    conditional model by what is told of the first image.
 
     None of models whose code is no vector shorter than an image.
     """
-    codes = np.concatenate(
-        [np.asarray(model.encode(images[start : start + 250])) for start in range(0, min(1000, len(images)), 250)]
-    )
+    told, cuts = told or {}, [slice(start, start + 250) for start in range(0, min(1000, len(images)), 250)]
+    codes = np.concatenate([np.asarray(model.encode(images[cut], **rows_of(told, cut))) for cut in cuts])
     if codes.ndim != 2 or codes.shape[1] >= images[0].size:
         return None
     spread = codes.std(axis=0)
     axes = np.argsort(-spread)[:LINES]
     positions = np.linspace(-REACH, REACH, STEPS)[None, :, None]
     walks = codes.mean(axis=0) + positions * spread * np.eye(codes.shape[1])[axes][:, None]
-    made = model.decode(walks.reshape(-1, codes.shape[1]).astype(np.float32))
+    walks = walks.reshape(-1, codes.shape[1]).astype(np.float32)
+    made = model.decode(walks, **{name: np.repeat(rows[:1], len(walks), axis=0) for name, rows in told.items()})
     return np.asarray(made).reshape(len(axes), STEPS, *images.shape[1:])
 
 
@@ -294,10 +305,6 @@ def run_control(run, settings, data, folder, record, say):
     save_arrays(folder, shown)
 
 
-def with_labels(images, labels):
-    return images if labels is None else (images, labels)
-
-
 class Curve:
     """Losses after every segment of training and, at some of them, the distance of samples on the validation split."""
 
@@ -305,7 +312,7 @@ class Curve:
         self.model, self.data = model, data
         self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
-        self.distance = SampleDistance(with_labels(data.validation, data.validation_labels), features, CURVE_N)
+        self.distance = SampleDistance(with_told(data.validation, data.validation_told), features, CURVE_N)
 
     def __call__(self, segment, steps, seconds, logs):
         validation = self.model.evaluate(self.batches, verbose=0, return_dict=True)
@@ -316,7 +323,7 @@ class Curve:
 
     def sample_distance(self):
         if hasattr(self.model, "fit_prior"):
-            self.model.fit_prior(self.data.train, images=CURVE_CODES)
+            self.model.fit_prior(self.data.training_images(), images=CURVE_CODES)
         return self.distance(self.model)
 
 

@@ -9,6 +9,7 @@ from keras_genzoo.core.checks import whole_or_none
 from keras_genzoo.core.inference import available_if, inference
 
 KEPT = 1000  # vectors of training images that a model keeps, to sample by
+WIDEST = 20  # classes that stand side by side on a sheet
 SEEN = "seen_vectors"  # the name of the variable that holds them
 
 
@@ -20,6 +21,21 @@ def beside(x, condition):
 def parted(latents):
     """What `generate` takes as a pair: latents, and the condition or None."""
     return latents if isinstance(latents, tuple) else (latents, None)
+
+
+def sample_sheet(model, n, seed, **settings):
+    """About n samples, and how many columns a sheet of them has (`images.tile`): of some classes one each, else None.
+
+    Args:
+        model: `GenerativeModel`.
+        n, seed: ints.
+        **settings: others of `sample`.
+    """
+    classes = model.num_classes
+    if classes is None or classes > WIDEST:
+        return model.sample(n, seed=seed, **settings), None
+    rows = max(1, round(n / classes))
+    return model.sample(rows * classes, seed=seed, labels=np.tile(np.arange(classes), rows), **settings), classes
 
 
 class Conditions:

@@ -1,6 +1,5 @@
 """Images in memory: arrays, .npy and .npz files, and the data sets that ship inside the package."""
 
-import functools
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,6 +10,7 @@ import tensorflow as tf
 from keras_genzoo.core.batches import check_whole_numbers
 from keras_genzoo.core.images import check_images, check_layout, check_scale, to_levels
 from keras_genzoo.core.order import column
+from keras_genzoo.data import conditions
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -35,13 +35,14 @@ class Arrays(Source):
         parts: dict of a split to two functions without arguments, of its images and of its labels, or None in place of it.
         as_given: bool. There is one part, and every split is the whole of it.
         kept: bool. Whether the arrays stay in memory anyway, so that to copy a part of one would be to hold it twice.
+        told: dict of splits to functions without arguments, of the vectors that go with the images. Defaults to none.
     """
 
     in_memory = True
     label_hint = "pass the pair `(images, labels)`"
 
-    def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False):
-        self.name, self.parts, self.as_given, self.kept = name, parts, as_given, kept
+    def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False, told=()):
+        self.name, self.parts, self.as_given, self.kept, self.told = name, parts, as_given, kept, dict(told)
         self.class_names, self.licence = class_names, licence
         self.labelled = any(labels is not None for _, labels in parts.values())
         self.own_splits = tuple(parts) if len(parts) > 1 else ()
@@ -53,6 +54,17 @@ class Arrays(Source):
 
     def image_shape(self):
         return self._part("train")[0].shape[1:]
+
+    def number_of_classes(self):
+        known = super().number_of_classes()
+        if known is not None or not self.labelled:
+            return known
+        found = (np.asarray(labels()).ravel() for _, labels in self.parts.values() if labels is not None)
+        return max((int(each.max()) + 1 for each in found if each.size and each.dtype.kind in "iufb"), default=None)
+
+    @property
+    def conditioned(self):
+        return bool(self.told)
 
     def arrays(self, split, image_size, channels, labels):
         _, (read, _), classes = self.rows(split, image_size, channels, labels)
@@ -76,6 +88,24 @@ class Arrays(Source):
             images, chosen = images[chosen], None
         read, spec = column(images)
         return count, (read if chosen is None else lambda rows: images[chosen[rows]], spec), classes if labels else None
+
+    def vectors(self, split, given):
+        name = "train" if self.as_given else portion(self.parts, split)[0]
+        if given is True:
+            given = {name: read() for name, read in self.told.items()}
+            if name not in given:
+                raise ValueError(
+                    f"There are no conditions in {self.name}; pass conditions=, an array with a vector for each image, or a .csv "
+                    f"or .npy file of one."
+                )
+        if not isinstance(given, dict) and len(self.parts) > 1:
+            raise ValueError(f"{self.name} has the splits {', '.join(self.parts)}, expected a dict of conditions by split.")
+        if isinstance(given, dict) and name not in given:
+            raise ValueError(f"conditions are of the splits {', '.join(given)}, expected those of {name!r} too.")
+        _, images, chosen, _ = self._chosen(split)
+        rows = given[name] if isinstance(given, dict) else given
+        found = conditions.in_order(rows, len(images), f"The conditions of {self.name}")
+        return found if chosen is None else found[chosen]
 
     def _converted(self, count, images, chosen, image_size, channels):
         """The chosen images as uint8, of a size and a number of channels."""
@@ -168,8 +198,10 @@ def from_file(path, name=None, licence=None):
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path, error) from error
 
-    parts = {}
+    parts, told = {}, {}
     for split in SPLITS:
+        if f"{split}_conditions" in keys:
+            told[split] = _reader(path, f"{split}_conditions")
         found = [(x.format(split), y.format(split)) for x, y in IN_SPLIT if x.format(split) in keys]
         if found:
             parts[split] = _readers(path, keys, *found[0])
@@ -181,18 +213,26 @@ def from_file(path, name=None, licence=None):
                 "'validation_images', 'test_images' (and labels alike)."
             )
         parts["train"] = _readers(path, keys, *found[0])
-    return Arrays(name, parts, class_names=class_names, licence=licence)
+        if "conditions" in keys:
+            told["train"] = _reader(path, "conditions")
+    return Arrays(name, parts, class_names=class_names, licence=licence, told=told)
 
 
-def _readers(path, keys, images, labels):
-    def read(key):
+def _reader(path, key):
+    """A function without arguments that reads an array of an archive."""
+
+    def read():
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return archive[key]
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _unreadable(path, error) from error
 
-    return functools.partial(read, images), functools.partial(read, labels) if labels in keys else None
+    return read
+
+
+def _readers(path, keys, images, labels):
+    return _reader(path, images), _reader(path, labels) if labels in keys else None
 
 
 def _unreadable(path, error):

@@ -1,8 +1,6 @@
 """From a source to batches."""
 
 import dataclasses
-import heapq
-import itertools
 import os
 from pathlib import Path
 
@@ -39,6 +37,7 @@ def load(
     further=0,
     splits=True,
     flip=False,
+    conditions=None,
 ):
     """Load images as a `tf.data.Dataset` of uint8 batches.
 
@@ -84,13 +83,19 @@ def load(
         flip: bool. Whether to mirror images left to right, each with probability 1/2, anew in every epoch: by the seed, the
             number of the epoch and the position, as the order. Of the split "train" alone. The neighbours of an image are
             mirrored with it.
+        conditions: vectors of numbers that go with the images, for models with a `condition_dim`. An array `(n, length)` in the
+            order of the images, or a dict of such by split; the path of a .npy file of one, or of a .csv file whose first line
+            names its columns. Of a folder a .csv file, whose first column holds the path of each image in the folder. True takes
+            those of the source itself: `conditions`, or `train_conditions` and so on, of a .npz file, and the file
+            conditions.csv of a folder. Defaults to None, no vectors.
 
     Returns:
-        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs
-        `(images, extras)`: a dict of `neighbours`, uint8 `(batch, neighbours, height, width, channels)`, nearest first, their
-        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`), and `labels`, if asked for. With further
-        images likewise: `further`, uint8 `(batch, further, height, width, channels)`, and `further_labels`, int64
-        `(batch, further)`, if asked for.
+        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With conditions, of pairs
+        `(images, extras)`: a dict of `conditions`, float32 `(batch, length)`, and `labels`, if asked for. With neighbours
+        likewise: `neighbours`, uint8 `(batch, neighbours, height, width, channels)`, nearest first, and their
+        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`). With further images likewise: `further`,
+        uint8 `(batch, further, height, width, channels)`, `further_labels`, int64 `(batch, further)`, and `further_conditions`,
+        float32 `(batch, further, length)`.
 
     Raises:
         ValueError: one sentence that says what came, what was expected and what to do.
@@ -116,16 +121,18 @@ def load(
 
     settings = {"batch_size": batch_size, "shuffled": shuffle, "seed": seed, "drop_remainder": drop_remainder, "row": 1 + further}
     settings |= {"flip": True} if flip and split == "train" else {}
+    vectors = None if conditions is None or conditions is False else source.vectors(split, conditions)
     in_memory = cache or source.in_memory
     if neighbours and not in_memory:
         raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
     if neighbours or (in_memory and not source.in_memory):
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
-        batches = _from_rows(len(images), column(images), classes, settings, found)
+        batches = _from_rows(len(images), column(images), classes, settings, found, vectors=vectors)
     elif hasattr(source, "rows"):
         count, images, classes = source.rows(split, image_size, channels, labels)
-        batches = _from_rows(count, images, classes, settings, parallel=None if in_memory else tf.data.AUTOTUNE)
+        parallel = None if in_memory else tf.data.AUTOTUNE
+        batches = _from_rows(count, images, classes, settings, parallel=parallel, vectors=vectors)
     else:
         batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
     batches.data_name, batches.watch = name if isinstance(name, str) else None, source.watch
@@ -143,26 +150,28 @@ def name_of(data):
     return getattr(data, "data_name", None)
 
 
-def _from_rows(count, images, classes, settings, found=None, parallel=None):
+def _from_rows(count, images, classes, settings, found=None, parallel=None, vectors=None):
     """Batches of images that can be had by their number: a column of `order.taken`."""
     further = settings["row"] > 1
     if settings["drop_remainder"] is None:
         settings["drop_remainder"] = settings["shuffled"] and count // settings["row"] >= settings["batch_size"]
-    columns = [images, *([] if classes is None else [column(classes)])]
+    told = {name: rows for name, rows in (("labels", classes), ("conditions", vectors)) if rows is not None}
+    columns = [images, *map(column, told.values())]
     if found is not None:
         (rows, spec), (near, weights) = images, found
         shape = (near.shape[1], *spec.shape)
         columns += [(lambda chosen: rows(near[chosen].reshape(-1)).reshape(-1, *shape), tf.TensorSpec(shape, spec.dtype))]
         columns += [column(weights)]
 
-    def combine(*batch):
+    def combine(images, *others):
+        extras = dict(zip(told, others, strict=False))  # behind them neighbours
         if further:
-            return _with_further(*batch)
+            return _with_further(images, extras)
         if found is not None:
-            *batch, neighbours, weights = batch
-            extras = {"neighbours": neighbours, "neighbour_weights": weights}
-            return batch[0], {**extras, **({"labels": batch[1]} if len(batch) > 1 else {})}
-        return batch if len(batch) > 1 else batch[0]
+            return images, {"neighbours": others[-2], "neighbour_weights": others[-1], **extras}
+        if vectors is not None:
+            return images, extras
+        return (images, extras["labels"]) if extras else images
 
     order = Order(count, **settings)
     batches = taken(order.dataset(), order.columns(columns), combine, parallel)
@@ -178,11 +187,11 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None):
     return batches
 
 
-def _with_further(images, labels=None):
-    """A batch of rows of several images, and labels, each: the first of each, and the others as extras."""
+def _with_further(images, told):
+    """A batch of rows of several images, and of what is told beside them, each: the first of each, and the others as extras."""
     extras = {"further": images[:, 1:]}
-    if labels is not None:
-        extras |= {"labels": labels[:, 0], "further_labels": labels[:, 1:]}
+    for name, rows in told.items():
+        extras |= {name: rows[:, 0], f"further_{name}": rows[:, 1:]}
     return images[:, 0], extras
 
 
@@ -196,7 +205,8 @@ def _from_stream(stream, settings):
 
     def batched(images):
         if row > 1:
-            return images.batch(row, drop_remainder=True).batch(size, drop_remainder).map(_with_further)
+            rows = images.batch(row, drop_remainder=True).batch(size, drop_remainder)
+            return rows.map(lambda first, *labels: _with_further(first, dict(zip(("labels",), labels, strict=False))))
         return images.batch(size, drop_remainder)
 
     looked, order, flip = batched(stream), None, settings.get("flip", False)
@@ -250,6 +260,7 @@ class Info:
             "given".
         class_names: tuple of str, or None.
         licence: str, or None.
+        num_classes: int, or None where there are no labels.
     """
 
     name: str
@@ -257,6 +268,7 @@ class Info:
     counts: dict
     class_names: tuple | None = None
     licence: str | None = None
+    num_classes: int | None = None
 
 
 def info(source="fashion_mnist_mini", data_dir=None, splits=True):
@@ -275,69 +287,9 @@ def info(source="fashion_mnist_mini", data_dir=None, splits=True):
     (32, 32, 3)
     """
     source = find(source, data_dir, splits)
-    return Info(source.name, source.image_shape(), source.counts(), source.class_names, source.licence)
-
-
-def as_array(dataset, n=None, seed=None):
-    """Collect the batches of a data set in memory.
-
-    Args:
-        dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them; or arrays already.
-            Named extras are left out.
-        n: int. At most so many images. Defaults to all.
-        seed: int or None. Which n: drawn from all over the data set by this seed, whatever its batches are, in their order there;
-            None takes the first, which of sorted images are of one kind. Defaults to None.
-
-    Returns:
-        Array `(n, height, width, channels)`, or a pair with the labels `(n,)`.
-
-    Raises:
-        ValueError: no images, or a draw from a data set without an end.
-
-    Example:
-
-    >>> gz.data.as_array(gz.data.load(split="test"), n=100, seed=0).shape
-    (100, 28, 28, 1)
-    """
-    if n is not None and seed is not None:
-        return _drawn(dataset, n, np.random.default_rng(seed))
-    if not isinstance(dataset, tf.data.Dataset):
-        return tuple(each[:n] for each in dataset) if isinstance(dataset, (tuple, list)) else dataset[:n]
-    batches, seen = [], 0
-    for batch in _columns(dataset):
-        batches.append(batch)
-        seen += len(batch[0])
-        if n is not None and seen >= n:
-            break
-    if not batches:
-        raise ValueError("The data set yields no batches, expected one at least.")
-    columns = tuple(np.concatenate(parts)[:n] for parts in zip(*batches, strict=True))
-    return columns if len(columns) > 1 else columns[0]
-
-
-def _columns(dataset):
-    """The batches of a data set, or the one that arrays are, as tuples of images, and labels where there are any."""
-    stream = isinstance(dataset, tf.data.Dataset)
-    for batch in dataset.as_numpy_iterator() if stream else [tuple(dataset) if isinstance(dataset, list) else dataset]:
-        yield tuple(each for each in (batch if isinstance(batch, tuple) else (batch,)) if not isinstance(each, dict))
-
-
-def _drawn(dataset, n, random):
-    """n images, and labels, in their order: those that get the smallest numbers. Holds n of them and a batch."""
-    if isinstance(dataset, tf.data.Dataset) and dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("images are drawn from a data set without an end; give one that ends, as before `.repeat()`.")
-    kept, place = [], itertools.count()  # a heap, the largest number first
-    for batch in _columns(dataset):
-        for number, *row in zip(random.random(len(batch[0])), *batch, strict=True):
-            position = next(place)
-            if len(kept) < n:
-                heapq.heappush(kept, (-number, position, [np.array(each) for each in row]))
-            elif -number > kept[0][0]:
-                heapq.heapreplace(kept, (-number, position, [np.array(each) for each in row]))
-    if not kept:
-        raise ValueError("The data set yields no images, expected one at least.")
-    columns = tuple(np.stack(parts) for parts in zip(*(row for _, _, row in sorted(kept, key=lambda one: one[1])), strict=True))
-    return columns if len(columns) > 1 else columns[0]
+    return Info(
+        source.name, source.image_shape(), source.counts(), source.class_names, source.licence, source.number_of_classes()
+    )
 
 
 def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
@@ -349,6 +301,17 @@ def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
     True
     """
     return find(source, data_dir, splits).labelled
+
+
+def conditioned(source="fashion_mnist_mini", data_dir=None, splits=True):
+    """Whether `load(source, conditions=True)` has vectors to give. Arguments as in `load`.
+
+    Example:
+
+    >>> gz.data.conditioned("fashion_mnist_mini")
+    False
+    """
+    return find(source, data_dir, splits).conditioned
 
 
 def same_classes(samples, source, data_dir=None, splits=True):

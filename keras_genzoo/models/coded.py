@@ -44,8 +44,8 @@ class Coded:
 
         Args:
             dataset: images, `(images, labels)`, or a data set of batches, as `fit` takes them.
-            kind: "mixture", or "gaussian", a mixture of one component. A mixture chooses the number of components by held-out
-                codes; densities that are learned, as `priors.FlowPrior`, take "mixture" as what they are. Defaults to "mixture".
+            kind: "mixture", of which held-out codes choose the number of components, or "gaussian", with one. Densities that are
+                learned, as `priors.FlowPrior`, are what they are with both. Defaults to "mixture".
             seed: int. Of the draw of images and codes, and of the fit. Defaults to 0.
             images: int. Number of images at most, drawn from all over the data set. Defaults to 20,000.
 

@@ -62,7 +62,7 @@ class Learned(_Fitted):
 
         Args:
             codes: float array `(n, latent_dim)`.
-            components: None; it has none to choose.
+            components: None or 1; it has none to choose.
             seed: int. Of the codes held out, the first weights and the batches. Defaults to 0.
             condition: float array `(n, units)`, where it knows of conditions. Defaults to None.
 
@@ -70,11 +70,11 @@ class Learned(_Fitted):
             dict as of `GaussianMixture.fit`: `components` 1, the `kind`, and mean log densities in nats, or bounds on them.
 
         Raises:
-            ValueError: codes of another shape or that are not finite; a number of components.
+            ValueError: codes of another shape or that are not finite; several components.
         """
         codes = np.asarray(codes, np.float32)
-        if components is not None:
-            raise ValueError(f"components is {components}, and a {type(self).__name__} has none; fit it with kind='mixture'.")
+        if components not in (None, 1):
+            raise ValueError(f"components is {components}, expected None: a {type(self).__name__} has none to choose.")
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not np.isfinite(codes).all():
             raise ValueError(f"codes have shape {codes.shape}, expected finite numbers of shape (n, {self.latent_dim}).")
         centre, spread = codes.mean(axis=0), codes.std(axis=0)

@@ -10,7 +10,6 @@ from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import image_size, real, whole_or_none
 from keras_genzoo.recipes.registry import RECIPES, get
 
-
 CONDITIONS = "num_classes", "condition_dim"
 
 
