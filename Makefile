@@ -22,7 +22,7 @@ SHARES ?= 8
 SHARE ?= $(shell expr $$(date +%s) / 86400 % $(SHARES) + 1)
 MINUTES ?= 40
 
-.PHONY: install extras data test test-slow test-all lint wheel-check benchmark docs clean FORCE
+.PHONY: install extras data browser test test-slow test-all lint wheel-check benchmark docs clean FORCE
 
 # This file changes only when the choice of extras does; then the package is installed again.
 $(VENV)/.extras: FORCE
@@ -46,6 +46,12 @@ data:
 		apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; } || \
 		echo "no Debian package dataset-fashion-mnist here: its tests will be skipped"
 
+# The browser in which the pages are tested, Debian's where apt is at hand; its tests say so where it is not.
+browser:
+	@test -x /usr/bin/chromium || { command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
+		echo "no Debian package chromium here: its tests will be skipped"
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,10 +61,10 @@ test: install data lint
 	UNOPTIMIZED=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations 10
 
 # A share of the slow tests, for a limited time.
-test-slow: install data
+test-slow: install data browser
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --share $(SHARE)/$(SHARES) --minutes $(MINUTES) --durations 10
 
-test-all: install data lint wheel-check
+test-all: install data browser lint wheel-check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 20
 
 # A wheel, installed in an environment of its own and used outside the checkout.

@@ -11,13 +11,23 @@ A test holds that the tables are those of the folders.
 import re
 from pathlib import Path
 
+from keras_genzoo.benchmark.cells import NOTHING
 from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.results import Folder
-from keras_genzoo.benchmark.tables import NOTHING, Column
+from keras_genzoo.benchmark.tables import Column
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+COLUMNS = {
+    "percent": "in % of pixel Gaussian",
+    "coverage": "coverage",
+    "authenticity": "authenticity",
+    "mse": "MSE",
+    "params": "parameters",
+    "steps": "steps",
+    "sample_images_per_s": "samples/s",
+}
 DATA = {"fashion_mnist": "Fashion-MNIST, 54,000 training images", "fashion_mnist_mini": "`fashion_mnist_mini`"}
 
 
@@ -41,22 +51,13 @@ def table(folder):
     terms, given = ranking.terms, folder.settings
     about = (
         f"{DATA.get(given['data'], given['data'])}; {given['budget']:g} s of training each, batches of {given['batch_size']}; "
-        f"{seeds} seeds; {terms['n_generated']:,} samples against as many {given['split']} images; {machine['cpu']}, "
+        f"{seeds} seeds; {terms['n_generated']:,} samples against as many {ranking.split} images; {machine['cpu']}, "
         f"{machine['cores']} cores; revision {machine['revision']}. ± is half the 95 % interval over seeds."
     )
-    columns = [
-        Column(ranking.by, (ranking.by,)),
-        Column("in % of pixel Gaussian", ("percent",)),
-        Column("coverage", ("coverage",)),
-        Column("authenticity", ("authenticity",)),
-        Column("MSE", ("mse",)),
-        Column("parameters", ("params",), whole=True),
-        Column("steps", ("steps",), whole=True),
-        Column("samples/s", ("sample_images_per_s",)),
-    ]
+    columns = [Column((key,), title) for key, title in {ranking.by: ranking.by, **COLUMNS}.items()]
     ranks = ranking.ranks()
     lines = [
-        [entry.name, entry.family, ranks.get(entry.label, NOTHING), *(entry.cell(column, True) for column in columns)]
+        [entry.name, entry.family, ranks.get(entry.label, NOTHING), *(entry.cell(column, True).text for column in columns)]
         for entry in ranking.entries
     ]
     heads = ["model", "family", "rank", *(column.title for column in columns)]

@@ -144,7 +144,7 @@ def test_ranks_stand_in_the_table_and_what_they_mean_under_it():
     rows = some("a", GOOD) + some("b", BAD) + some("c", (9.1, 9.0, 9.05)) + some("pixel Gaussian", (20, 20, 21), kind="control")
     (ranking,) = rankings(rows)
     assert ranking.ranks() == {"a": "1", "b": "2–3", "c": "2–3"} and ranking.best() == ["a"]
-    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True)
+    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True).frame()
     assert list(table["rank"]) == ["1", "2–3", "2–3", tables.NOTHING]
     assert table["FD[f]"].iloc[0] == "1.000 ±\u00a00.050"
     (sentence,) = ranking.explained()
@@ -182,7 +182,8 @@ def test_a_mean_over_survivors_is_not_ranked_and_failures_are_a_column():
     rows += [a_failure("c", "diverged", seed=2), a_failure("d", "no memory")]
     (ranking,) = rankings(rows)
     assert set(ranking.ranks()) == {"a", "b"}
-    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True).set_index("name")
+    table = ranking.table(tables.sample_columns("FD[f]", rows[0]["scores"]), controls=True, intervals=True).frame()
+    table = table.set_index("name")
     assert dict(table["failed"]) == {"a": "0 of 3", "c": "1 of 3", "b": "0 of 3", "d": "1 of 1"}
     text = " ".join(ranking.explained())
     assert (
@@ -217,7 +218,11 @@ def test_rows_that_may_not_be_ranked_are_shown_with_the_reason(change, why):
     assert ("c" in ranking.ranks()) == (why is None and len(found) == 1)
     assert why is None or f"Not ranked, because {why}" in " ".join(ranking.explained())
     name = "c (external)" if "kind" in change else "c"
-    assert name in list(ranking.table(tables.sample_columns("FD[f]", {}), controls=True, intervals=True)["name"])
+    table = ranking.table(tables.sample_columns("FD[f]", {}), controls=True, intervals=True)
+    assert name in [line.name for line in table.lines]
+    marks = {line.label: line.why for line in table.lines}
+    assert bool(marks["c"]) == (why is not None) and not marks.get("a")
+    assert why is None or why.startswith(marks["c"].partition(" (")[0])
 
 
 def test_a_recipe_off_its_budget_in_one_seed_is_marked_and_ranked():
@@ -330,10 +335,10 @@ def test_every_row_has_the_command_that_repeats_it(tmp_path):
 
 def test_distance_stands_against_the_operations_of_training(tmp_path):
     page, text = page_of([a_row("vae", train_flops=1e12), a_row("gan", distance=2.0)], tmp_path)
-    assert "against the operations of training" in page and "distance-flops-0.svg" in text
+    assert "against floating-point operations of training" in page and "distance-flops-0.svg" in text
     assert "1.00e+12" in page
     page, _ = page_of([a_row("vae")], tmp_path / "other")
-    assert "against the operations of training" not in page
+    assert "against floating-point operations of training" not in page
 
 
 # Exports

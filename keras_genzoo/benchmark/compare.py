@@ -2,17 +2,17 @@
 
 import collections
 import dataclasses
-import re
+from pathlib import Path
 
 import numpy as np
 
-from keras_genzoo.benchmark import ranks, rounding
+from keras_genzoo.benchmark import pages, ranks, rounding, scores
+from keras_genzoo.benchmark.cells import NOTHING, Cell, Head, Line, Table
 from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.results import FolderError
 
 BETTER, WORSE, SAME = "better", "worse", "no difference beyond the noise"
-HIGHER = {"precision", "recall", "density", "coverage", "ssim", "psnr", "IS", "authenticity", "auroc", "train_images_per_s"}
-HIGHER |= {"sample_images_per_s", "log_prob"}
+DIFFERENT = "different"  # of a score of which neither way is better
 MAY_DIFFER = {"code"}  # its effect is what is asked for
 
 
@@ -22,7 +22,8 @@ class Comparison:
 
     Attributes:
         score: str. What was compared.
-        lines: list of dicts `label, before, after, verdict, p`; before and after are texts, p is adjusted, None without a test.
+        lines: list of dicts `label, before, after, verdict, p, seeds`; before and after are texts, p is adjusted, None without a
+            test, and seeds holds the numbers before and after, two lists.
         skipped: list of sentences, why other rows were not compared.
     """
 
@@ -34,6 +35,25 @@ class Comparison:
     def worse(self):
         """Labels of what got worse, list of str."""
         return [line["label"] for line in self.lines if line["verdict"].startswith(WORSE)]
+
+    @property
+    def table(self):
+        """The lines as a `cells.Table`."""
+        better = scores.of(self.score).better
+        heads = (
+            Head("before", "", better),
+            Head("after", "", better),
+            Head("verdict"),
+            Head("p", "Adjusted for the rows.", "lower"),
+        )
+        return Table(heads, tuple(self._line(each) for each in self.lines))
+
+    def _line(self, line):
+        sides = [tuple(enumerate(map(rounding.number, side), 1)) for side in line["seeds"]]
+        means = [float(np.mean(side)) if side else None for side in line["seeds"]]
+        found = [Cell(line[key], mean, side) for key, mean, side in zip(("before", "after"), means, sides, strict=True)]
+        p = Cell(NOTHING) if line["p"] is None else Cell(rounding.number(line["p"]), line["p"])
+        return Line(line["label"], (*found, Cell(line["verdict"]), p), line["label"])
 
 
 def compare(first, second, score=None):
@@ -67,7 +87,7 @@ def compare(first, second, score=None):
         reason = _why_not(ranking, before, other, after, key)
         broken = len(after.failed) > len(before.failed)
         if broken:
-            lines.append({"label": name, "verdict": f"{WORSE}: {after.failures()} seeds failed", "p": None})
+            lines.append({"label": name, "verdict": f"{WORSE}: {after.failures()} seeds failed", "p": None, "seeds": ([], [])})
             lines[-1] |= {"before": f"{before.failures()} failed", "after": f"{after.failures()} failed"}
         elif reason:
             skipped.append(f"{name} is not compared: {reason}.")
@@ -80,6 +100,22 @@ def compare(first, second, score=None):
     if not pairs and not lines:
         raise FolderError(f"Nothing can be compared: {' '.join(skipped)}")
     return Comparison(score or sides[0][names[0]][0].by, lines + _tested(pairs), skipped)
+
+
+def write_page(found, before, after, path):
+    """Write a page of a comparison, which needs no other file and no network.
+
+    Args:
+        found: `Comparison`.
+        before, after: `Folder`. What was compared.
+        path: str or Path. The file to write.
+
+    Raises:
+        FolderError: it cannot be written.
+    """
+    named = {"before": str(before.path), "after": str(after.path)}
+    page = {"score": found.score, "table": found.table, "worse": found.worse, "skipped": found.skipped, "plots": {}}
+    pages.write(Path(path), pages.render("compare.html.j2", **named, **page))
 
 
 def _entries(folder):
@@ -113,9 +149,9 @@ def _tested(pairs):
     """A line for each name, with a verdict."""
     if not pairs:
         return []
-    values, kinds = [], [rounding.possible(key) for key, _, _ in pairs.values()]
+    values, kinds = [], [scores.of(key).range for key, _, _ in pairs.values()]
     for kind, (_, *sides) in zip(kinds, pairs.values(), strict=True):
-        logs = kind == rounding.POSITIVE and min(map(min, sides)) > 0
+        logs = kind == scores.POSITIVE and min(map(min, sides)) > 0
         values.append([np.log(side) if logs else np.array(side) for side in sides])
     values = np.array(values)  # (names, 2, seeds)
     models, seeds = 2 * len(values), values.shape[-1]
@@ -125,9 +161,14 @@ def _tested(pairs):
     adjusted = ranks.holm(p) * ranks.ALPHA / ranks.level(models, seeds)
     lines = []
     for index, (name, (key, before, after)) in enumerate(pairs.items()):
-        falls = values[index, 1].mean() < values[index, 0].mean()
-        good = falls != (re.split(r"\[", key)[0] in HIGHER)
-        verdict = SAME if adjusted[index] > ranks.ALPHA else BETTER if good else WORSE
+        verdict = SAME if adjusted[index] > ranks.ALPHA else _verdict(key, values[index, 1].mean() < values[index, 0].mean())
         texts = [rounding.uncertain(*rounding.interval(side, kinds[index])) for side in (before, after)]
-        lines.append({"label": name, "before": texts[0], "after": texts[1], "verdict": verdict, "p": min(1.0, adjusted[index])})
+        line = {"label": name, "before": texts[0], "after": texts[1], "verdict": verdict, "p": min(1.0, adjusted[index])}
+        lines.append(line | {"seeds": (before, after)})
     return lines
+
+
+def _verdict(key, falls):
+    """What a difference beyond the noise means for a score."""
+    better = scores.of(key).better
+    return DIFFERENT if better is None else BETTER if falls == (better == scores.LOWER) else WORSE

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from keras_genzoo.benchmark import rounding, tables
+from keras_genzoo.benchmark import scores, tables
 from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.results import FolderError
 from keras_genzoo.core.files import replacing
@@ -67,22 +67,17 @@ def as_dicts(found):
     for index, ranking in enumerate(found):
         entries = []
         for entry in ranking.entries:
-            names = sorted({key for row in entry.rows for key in row["scores"]} | set(_costs(entry)))
-            scores = {}
+            names, known = sorted({key for row in entry.rows for key in row["scores"]} | set(tables.COSTS)), {}
             for name in names:
                 if values := entry.values(name):
-                    mean, low, high = rounding.interval(values, rounding.possible(name))
-                    scores[name] = {"mean": mean, "low": low, "high": high, "values": values}
+                    mean, low, high = entry.interval(name)
+                    known[name] = {"mean": mean, "low": low, "high": high, "values": values}
             best, worst = ranking.rank_of(entry) or (None, None)
             about = {"name": entry.label, "family": entry.family, "kind": entry.kind, "seeds": len(entry.rows)}
-            entries.append(about | {"failed": len(entry.failed), "best_rank": best, "worst_rank": worst, "scores": scores})
+            entries.append(about | {"failed": len(entry.failed), "best_rank": best, "worst_rank": worst, "scores": known})
         about = {"table": index + 1, "ranked_by": ranking.by, "terms": ranking.terms, "why_apart": ranking.why}
         listed.append(about | {"notes": ranking.explained(), "entries": entries})
     return listed
-
-
-def _costs(entry):
-    return [column.keys[0] for column in tables.COST_COLUMNS if entry.values(column.keys[0])]
 
 
 def as_csv(found):
@@ -106,9 +101,9 @@ def escaped(text):
 
 def cited(found):
     """Keys of metrics.bib for the scores of these tables, list of str."""
-    names = {re.split(r"\[", key)[0] for each in found for entry in each.entries for row in entry.rows for key in row["scores"]}
-    scores = [key for key, prefixes in CITED.items() if names & set(prefixes)]
-    return scores + [key for key in RULE if any(each.ranks() for each in found)]
+    names = {scores.split(key)[0] for each in found for entry in each.entries for row in entry.rows for key in row["scores"]}
+    papers = [key for key, prefixes in CITED.items() if names & set(prefixes)]
+    return papers + [key for key in RULE if any(each.ranks() for each in found)]
 
 
 def bibtex(keys):
@@ -124,25 +119,26 @@ def as_latex(found):
 
 
 def _latex_table(ranking, index, count):
-    scores = {key: value for entry in ranking.entries for row in entry.rows for key, value in row["scores"].items()}
     columns = [
-        *(column for column in tables.sample_columns(ranking.distance_name, scores) if "deviation" not in column.title),
-        *(column for column in tables.reconstruction_columns(scores) if column.keys[0] == "mse" or "bits" in column.keys[0]),
+        *(
+            column
+            for column in tables.sample_columns(ranking.distance_name, ranking.scores)
+            if "deviation" not in column.head.title
+        ),
+        *(each for each in tables.reconstruction_columns(ranking.scores) if each.keys[0] == "mse" or "bits" in each.keys[0]),
     ]
     table = ranking.table(columns, controls=True, intervals=True)
     if table is None:
         return ""
-    best = [entry.name for entry in ranking.entries if entry.label in ranking.best()]
-    titles = ["" if title == "name" else title for title in table.columns]
-    lines = [" & ".join(escaped(title) for title in titles) + r" \\"]
+    arrows = {"lower": r" $\downarrow$", "higher": r" $\uparrow$", None: ""}
+    heads = [escaped(head.title) + arrows[head.better] for head in table.heads]
     body = []
-    for line in table.to_dict("records"):
-        bold = line["name"] in best
-        cells = [escaped(text) for text in line.values()]
-        body.append(" & ".join(rf"\textbf{{{text}}}" if bold and at < 1 else text for at, text in enumerate(cells)) + r" \\")
+    for line in table.lines:
+        name = rf"\textbf{{{escaped(line.name)}}}" if line.label in ranking.best() else escaped(line.name)
+        body.append(" & ".join([name, *(escaped(cell.text) for cell in line.cells)]) + r" \\")
     number = f", table {index + 1} of {count}" if count > 1 else ""
     terms = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in ranking.terms.items() if value is not None)
-    bold = " Bold: models that may be the best." if best else ""
+    bold = " Bold: models that may be the best." if ranking.best() else ""
     notes = " ".join([*([ranking.why] if ranking.why else []), *ranking.explained()])
     cite = rf" Scores: \cite{{{','.join(cited([ranking]))}}}." if cited([ranking]) else ""
     return "\n".join(
@@ -152,9 +148,9 @@ def _latex_table(ranking, index, count):
             r"  \centering",
             rf"  \caption{{Ordered by {escaped(ranking.by)}{number}.{bold}{cite}}}",
             r"  \resizebox{\linewidth}{!}{%",
-            rf"  \begin{{tabular}}{{ll{'r' * (len(titles) - 2)}}}",
+            rf"  \begin{{tabular}}{{ll{'r' * (len(heads) - 1)}}}",
             r"    \toprule",
-            *(f"    {line}" for line in lines),
+            f"    {' & '.join(['', *heads])} " + r"\\",
             r"    \midrule",
             *(f"    {line}" for line in body),
             r"    \bottomrule",
@@ -165,3 +161,54 @@ def _latex_table(ranking, index, count):
             "",
         ]
     )
+
+
+def paragraph(ranking):
+    """What a paper says of the scores of a table, in LaTeX with citations of metrics.bib.
+
+    Args:
+        ranking: `Ranking`.
+    """
+    terms, seeds = ranking.terms, max(len(entry.rows) for entry in ranking.entries)
+    images = f"{terms.get('n_generated')} generated and {terms.get('n_real')} {ranking.split} images"
+    name = r"Fr\'echet inception distance" if ranking.distance_name.startswith("FID") else r"Fr\'echet distance"
+    sentences = [
+        rf"We report {escaped(ranking.distance_name)}, the {name}~\cite{{heusel2017gans}} between {images} in the features "
+        f"{escaped(terms.get('features'))} (resize: {escaped(terms.get('resize'))})."
+    ]
+    if ranking.by != ranking.distance_name:
+        sentences.append(
+            rf"There are fewer images than features, so models are ranked by the kernel distance "
+            rf"{escaped(ranking.by)}~\cite{{binkowski2018demystifying}}."
+        )
+    if "k_pr" in ranking.scores:
+        sentences.append(
+            rf"Precision and recall~\cite{{kynkaanniemi2019improved}} use {ranking.scores['k_pr']} neighbours, density and "
+            rf"coverage~\cite{{naeem2020reliable}} {ranking.scores.get('k_dc')}."
+        )
+    sentences += [f"Every model was trained {escaped(length_of(ranking.settings))}, compilation not counted."]
+    if seeds > 1:
+        sentences.append(
+            rf"Cells show means over {seeds} seeds with 95\,\% $t$ intervals, on the log scale for scores that are positive."
+        )
+    if ranking.ranks():
+        sentences.append(
+            r"Ranks are simultaneous 95\,\% intervals~\cite{almohamad2018simultaneous} from Welch's test with moderated "
+            r"variances~\cite{smyth2004linear} and Shaffer's step-down~\cite{shaffer1986modified}."
+        )
+    return " ".join(sentences)
+
+
+def length_of(settings):
+    """How long a folder's models train, in words, as "for 60 s".
+
+    Example:
+
+    >>> from keras_genzoo.benchmark import exports
+    >>> exports.length_of({"budget": 60.0}), exports.length_of({"steps": 500})
+    ('for 60 s', 'for 500 steps')
+    """
+    if settings.get("budget"):
+        return f"for {settings['budget']:g} s"
+    name = "epochs" if settings.get("epochs") else "steps"
+    return f"for {settings[name]} {name}" if settings.get(name) else "for a length that the folder does not tell"

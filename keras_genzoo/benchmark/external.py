@@ -5,9 +5,9 @@ import datetime
 from tqdm import tqdm
 
 import keras_genzoo as gz
-from keras_genzoo.benchmark import controls
+from keras_genzoo.benchmark import controls, shown
 from keras_genzoo.benchmark.results import PROTOCOL, FolderError, label
-from keras_genzoo.benchmark.worker import GRID, Data, distance_name, save_arrays
+from keras_genzoo.benchmark.worker import Data, distance_name
 from keras_genzoo.core import devices, runs
 from keras_genzoo.core.images import write_png
 from keras_genzoo.data.loading import same_classes
@@ -65,8 +65,10 @@ def add(folder, name, samples, parameters=None, seconds=None, device=None, note=
         rows.append(row)
         place = folder.files(row)
         place.mkdir(parents=True, exist_ok=True)
-        write_png(place / "samples.png", images[:GRID])
-        save_arrays(place, {"samples": images[:GRID]})
+        first = images[: shown.GRID]
+        write_png(place / "samples.png", first)
+        shown.write_nearest(first, data.train, settings["features"], place)
+        shown.save_arrays(place, {"samples": first})
     return rows
 
 

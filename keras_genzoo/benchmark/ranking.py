@@ -6,14 +6,17 @@ import re
 import statistics
 
 import numpy as np
-import pandas as pd
 
 from keras_genzoo.benchmark import ranks
+from keras_genzoo.benchmark.cells import EMPTY, Cell, Head, Line, Table, mark_best
 from keras_genzoo.benchmark.planning import TOLERANCE
 from keras_genzoo.benchmark.results import label
-from keras_genzoo.benchmark.tables import NOTHING, Entry, starting
+from keras_genzoo.benchmark.tables import Entry, starting
 
 GAUSSIAN = "pixel Gaussian"
+FAMILY, RUNS = Head("family", "The family of the recipe."), Head("runs", "Seeds that have ended.")
+RANK = Head("rank", "All ranks that the seeds leave possible. Models whose ranks overlap may be equal.", "lower")
+FAILED = Head("failed", "Seeds that failed.")
 # Of features in rows of earlier versions, which do not tell the number.
 DIMENSIONS = {"fashion-cnn": 128, "efficientnet-lite0": 1280, "inception": 2048, "inception-clean": 2048}
 
@@ -67,7 +70,10 @@ class Ranking:
         settings: dict of the folder's settings.
         why: str or None. Why these rows are no part of the first table.
         distance_name: str, as "FD[fashion-cnn]".
+        scores: dict. Every score that a row has, with the number of one of them.
+        split: str. The split whose images are compared with.
         by: str. The score that ranks: the distance, or the kernel distance where there are fewer images than features.
+        apart: dict of labels to a reason and its details: models that have no rank of their own.
         notes: list of sentences: why rows, or all, have no rank.
     """
 
@@ -78,6 +84,8 @@ class Ranking:
 
     def __post_init__(self):
         self.distance_name = next((each.distance_name for each in self.entries if each.distance_name), "FD")
+        self.scores = {key: value for entry in self.entries for row in entry.rows for key, value in row["scores"].items()}
+        self.split = self.settings.get("split", "test")
         self.by, self.notes = self._score()
         worst = lambda entry: math.inf if entry.mean(self.by) is None else entry.mean(self.by)  # noqa: E731
         self.entries.sort(key=worst)
@@ -90,10 +98,9 @@ class Ranking:
 
     def _score(self):
         """The score that ranks, and a note where that is not the distance."""
-        scores = {key: value for entry in self.entries for row in entry.rows for key, value in row["scores"].items()}
-        dimension = scores.get("features_dim") or DIMENSIONS.get(self.terms.get("features"))
+        dimension = self.scores.get("features_dim") or DIMENSIONS.get(self.terms.get("features"))
         n = min((self.terms.get(key) or math.inf for key in ("n_real", "n_generated")), default=math.inf)
-        kernel = starting(scores, "KD", "KID", "KD_normalised")
+        kernel = starting(self.scores, "KD", "KID", "KD_normalised")
         if not dimension or n >= dimension or not kernel:
             return self.distance_name, []
         note = (
@@ -122,7 +129,7 @@ class Ranking:
     def _rank(self):
         """Ranks by label, see `ranks`; what is missing for them goes to the notes."""
         models = [entry for entry in self.entries if not entry.control and (entry.values(self.by) or entry.failed)]
-        apart = {entry.label: why for entry in models if (why := self.why_unranked(entry))}
+        self.apart = apart = {entry.label: why for entry in models if (why := self.why_unranked(entry))}
         for reason in dict.fromkeys(reason for reason, _ in apart.values()):
             names = [f"{name} ({more})" if more else name for name, (why, more) in apart.items() if why == reason]
             self.notes.append(f"Not ranked, because {reason}: {', '.join(names)}.")
@@ -178,31 +185,33 @@ class Ranking:
         ]
 
     def table(self, columns, controls, intervals, ranked=True, failures=True):
-        """A data frame of texts, with controls, their ranks, failures and intervals or without; columns, and controls, of which
-        nothing is known are left out. None where nothing is left."""
-        entries = [entry for entry in self.entries if controls or not entry.control]
-        entries = [each for each in entries if not each.control or any(each.cell(c, intervals) != NOTHING for c in columns)]
+        """A `cells.Table` with controls, their ranks, failures and intervals or without; columns, and controls, of which nothing
+        is known are left out. None where nothing is left."""
         found = self.ranks() if controls and ranked else {}
-        lines = [
-            {
-                "name": entry.name,
-                "family": entry.family,
-                **({"rank": found.get(entry.label, NOTHING)} if found else {}),
-                "runs": entry.runs(),
-                **({"failed": NOTHING if entry.control else entry.failures()} if controls and ranked and failures else {}),
-                **{column.title: entry.cell(column, intervals) for column in columns},
-            }
-            for entry in entries
-        ]
-        table = pd.DataFrame(lines)
-        titles = [column.title for column in columns]
-        empty = [title for title in titles if lines and (table[title] == NOTHING).all()]
-        if not lines or len(empty) == len(titles):
+        heads = [FAMILY, *([RANK] if found else []), RUNS, *([FAILED] if controls and ranked and failures else [])]
+        about, lines = len(heads), []
+        heads += [column.head for column in columns]
+        for entry in self.entries:
+            shown = [entry.cell(column, intervals) for column in columns]
+            if entry.control and (not controls or all(cell is EMPTY for cell in shown)):
+                continue
+            texts = {FAMILY: Cell(entry.family), RANK: self._rank_cell(entry), RUNS: Cell(entry.runs(), len(entry.rows))}
+            texts[FAILED] = EMPTY if entry.control else Cell(entry.failures(), len(entry.failed))
+            cells = [*(texts[head] for head in heads[:about]), *shown]
+            reason, more = self.apart.get(entry.label, ("", ""))
+            lines.append(Line(entry.name, tuple(cells), entry.label, entry.kind, f"{reason} ({more})" if more else reason))
+        table = Table(tuple(heads), tuple(mark_best(lines, heads)))
+        empty = table.empty()
+        if not {head.title for head in heads[about:]} - set(empty):
             return None
-        single = (table["runs"] == "1").all()
-        if "failed" in table and single and not any(entry.failed for entry in entries):
-            empty.append("failed")
-        return table.drop(columns=[*empty, "runs"] if single else empty)
+        if all(line.cells[heads.index(RUNS)].text == "1" for line in lines):
+            failed = any(entry.failed for entry in self.entries)
+            empty += [RUNS.title] + [FAILED.title] * (not failed)
+        return table.without(empty)
+
+    def _rank_cell(self, entry):
+        pair = self.rank_of(entry)
+        return Cell(self.ranks()[entry.label], sum(pair) / 2, best=pair[0] == 1) if pair else EMPTY
 
 
 def rankings(rows, settings=None, planned=None):

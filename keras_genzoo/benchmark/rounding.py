@@ -1,33 +1,10 @@
 """Numbers as tables show them: intervals that stay in the possible range, and as many digits as the uncertainty carries."""
 
 import math
-import re
 
 import numpy as np
 
-POSITIVE = "positive"  # intervals on the log scale
-SHARE = "share"  # in [0, 1]
-COUNT = "count"  # at least 0
-POSITIVES = {"FD", "FID", "FD_inf", "FID_inf", "rFD", "rFID", "intra_FD", "intra_FID", "PD", "IS", "path_length", "mse"}
-POSITIVES |= {"sharpness", "reconstruction_sharpness", "percent", "density", "train_ratio", "nearest_train", "chain_ess"}
-SHARES = {"precision", "recall", "coverage", "authenticity", "rarest_mode", "auroc", "chain_acceptance", "ssim"}
-COUNTS = {"modes", "modes_real", "active_units", "latent_units", "chain_steps"}
-
-
-def possible(key):
-    """The range in which a score can lie: `POSITIVE`, `SHARE`, `COUNT`, or None for all numbers.
-
-    Args:
-        key: str. Name of the score, as "FD[fashion-cnn]".
-
-    Example:
-
-    >>> from keras_genzoo.benchmark import rounding
-    >>> rounding.possible("FD[fashion-cnn]"), rounding.possible("recall"), rounding.possible("KD[fashion-cnn]")
-    ('positive', 'share', None)
-    """
-    name = re.split(r"\[", key)[0]
-    return next((kind for kind, names in ((POSITIVE, POSITIVES), (SHARE, SHARES), (COUNT, COUNTS)) if name in names), None)
+from keras_genzoo.benchmark.scores import COUNT, POSITIVE, SHARE
 
 
 def centre(values, kind=None):
@@ -44,7 +21,7 @@ def interval(values, kind=None):
 
     Args:
         values: list of floats.
-        kind: `POSITIVE`, `SHARE`, `COUNT` or None, see `possible`.
+        kind: `POSITIVE`, `SHARE`, `COUNT` or None, the range of a `scores.Score`.
 
     Returns:
         tuple of floats `(mean, low, high)`; low and high are None for a single value.

@@ -2,15 +2,12 @@
 
 import math
 
-import pandas as pd
-
 from keras_genzoo import recipes, tuning
-from keras_genzoo.benchmark import plots, rounding, tables
+from keras_genzoo.benchmark import exports, pages, plots, rounding, tables
+from keras_genzoo.benchmark.cells import EMPTY, Cell, Head, Line, Table, mark_best
 from keras_genzoo.benchmark.ranking import rankings
-from keras_genzoo.benchmark.report import environment_of_templates
 from keras_genzoo.benchmark.results import Folder, FolderError
 from keras_genzoo.benchmark.running import run_all
-from keras_genzoo.core.files import replacing
 from keras_genzoo.metrics import default_features
 
 
@@ -89,47 +86,74 @@ def write_report(search):
         raise FolderError(f"{search.folder} holds no finished trial yet; `genzoo tune` goes on with it.")
     goal = tuning.get_objective(search.settings["objective"])
     sign = -1 if goal.direction == "max" else 1
+    shown = plots_of(search, ended, goal.name, sign)
     page = {
         "name": search.hypermodel.name,
         "settings": {key: value for key, value in search.settings.items() if value is not None and key != "hypermodel"},
+        "length": exports.length_of(search.settings),
         "objective": goal.name,
         "direction": "largest" if sign < 0 else "smallest",
         "best": search.best(),
         "trials": table_of_trials(rows, goal.name, sign),
-        "plots": {
-            "The objective of every trial, and the best so far": plots.objective_over_trials(ended, goal.name, sign),
-            "Every line is a trial, the darker the better": plots.parallel_coordinates(
-                ended, search.hypermodel.space, goal.name, sign
-            ),
-            **{
-                f"{goal.name} against {other.replace('_', ' ')}: no trial is better than those on the line in both": plots.front(
-                    ended, other, goal.name, sign
-                )
-                for other in ("sample_seconds", "parameters")
-                if all(other in row["results"] for row in ended) and other != goal.name
-            },
-        },
+        "plots": {name: spec for name, (_, spec) in shown.items()},
+        "shown": [{"name": name, "caption": caption} for name, (caption, _) in shown.items()],
         "confirmed": confirmed(search),
     }
     path = search.folder / "report.html"
-    with replacing(path) as temporary:
-        temporary.write_text(environment_of_templates().get_template("search.html.j2").render(**page))
+    pages.write(path, pages.render("search.html.j2", **page))
     return path
 
 
+def plots_of(search, ended, name, sign):
+    """The plots of a search: a dict of names to pairs of a caption and a specification."""
+    found = {
+        "trials": (
+            "The objective of every trial, and the best so far, dashed",
+            plots.objective_over_trials(ended, name, sign),
+        ),
+        "parallel": (
+            "Every line is a trial, the stronger the better",
+            plots.parallel_coordinates(ended, search.hypermodel.space, name, sign),
+        ),
+    }
+    for cost in ("sample_seconds", "parameters"):
+        if cost != name and all(cost in row["results"] for row in ended):
+            title = f"{name} against {cost.replace('_', ' ')}: no trial is better in both than those on the Pareto front, dashed"
+            found[cost] = title, plots.front(ended, cost, name, sign)
+    return found
+
+
 def table_of_trials(rows, name, sign):
-    """A data frame of texts, the best trial first and the failed last."""
+    """The `cells.Table` of all trials, the best first and the failed last."""
     score = lambda row: sign * row["results"][name] if row["results"] else math.inf  # noqa: E731
+    searched = list(dict.fromkeys(key for row in rows for key in row["hyperparameters"]))
+    costs = {"steps": "steps", "parameters": "parameters", "sample_seconds": "s for 256 samples"}
+    heads = [
+        Head(name, better="lower" if sign > 0 else "higher"),
+        *map(Head, searched),
+        *map(Head, costs.values()),
+        Head("state"),
+    ]
     lines = []
     for row in sorted(rows, key=score):
         results = row["results"] or {}
         state = row["reason"] or ("ended after a third" if results.get("stopped") else row["status"])
-        line = {"trial": row["trial"], name: rounding.number(results[name]) if name in results else tables.NOTHING}
-        line |= {key: f"{value:.3g}" if isinstance(value, float) else str(value) for key, value in row["hyperparameters"].items()}
-        for key, title in (("steps", "steps"), ("parameters", "parameters"), ("sample_seconds", "s for 256 samples")):
-            line[title] = rounding.number(results[key], whole=key != "sample_seconds") if key in results else tables.NOTHING
-        lines.append(line | {"state": state})
-    return pd.DataFrame(lines).fillna(tables.NOTHING)
+        cells = [_number(results, name), *(_hyperparameter(row["hyperparameters"], key) for key in searched)]
+        cells += [_number(results, key, whole=key != "sample_seconds") for key in costs]
+        lines.append(Line(row["trial"], (*cells, Cell(state))))
+    return Table(tuple(heads), tuple(mark_best(lines, heads)))
+
+
+def _number(results, key, whole=False):
+    return Cell(rounding.number(results[key], whole), results[key]) if key in results else EMPTY
+
+
+def _hyperparameter(values, key):
+    if key not in values:
+        return EMPTY
+    value = values[key]
+    counts = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return Cell(f"{value:.3g}" if isinstance(value, float) else str(value), value if counts else None)
 
 
 def confirmed(search):
@@ -140,5 +164,5 @@ def confirmed(search):
     found = rankings(folder.rows(), folder.settings, folder.asked())
     if not found:
         return None
-    columns = tables.sample_columns(found[0].distance_name, found[0].entries[0].rows[0]["scores"])
+    columns = tables.sample_columns(found[0].distance_name, found[0].scores)
     return found[0].table(columns, controls=True, intervals=True), found[0].explained()

@@ -1,14 +1,12 @@
 """The columns of tables, and what a recipe's runs show in them."""
 
 import dataclasses
-import re
 
 import numpy as np
 
-from keras_genzoo.benchmark import rounding
+from keras_genzoo.benchmark import rounding, scores
+from keras_genzoo.benchmark.cells import EMPTY, NOTHING, Cell, Head
 from keras_genzoo.benchmark.results import label
-
-NOTHING = "–"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,107 +14,76 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: str.
         keys: names of the numbers in it, of a row or of its scores; several are shown as "a / b".
-        scale: float. What the numbers are multiplied by. Defaults to 1.
-        whole: bool. Whether the numbers are counts, shown in full. Defaults to False.
-        power: bool. Whether the numbers are so large that they are shown by powers of ten. Defaults to False.
+        title: str. Defaults to what `scores.title` calls the first.
     """
 
-    title: str
     keys: tuple
-    scale: float = 1.0
-    whole: bool = False
-    power: bool = False
+    title: str = ""
+
+    @property
+    def head(self):
+        """The `Head` of the column."""
+        found = scores.of(self.keys[0])
+        return Head(self.title or scores.title(self.keys[0]), found.meaning, found.better)
 
 
-def starting(scores, *prefixes):
+def starting(names, *prefixes):
     """Names of scores that start so: those named for features or for a bound, as `KD[...]`, whatever stands in brackets."""
-    return sorted(key for key in scores if re.split(r"\[", key)[0] in prefixes)
+    return sorted(key for key in names if scores.split(key)[0] in prefixes)
 
 
-def named(scores, *prefixes):
-    return [Column(key.replace("path_length", "path length"), (key,)) for key in starting(scores, *prefixes)]
+def named(names, *prefixes):
+    """A column for each score that starts so."""
+    return [Column((key,)) for key in starting(names, *prefixes)]
 
 
-def sample_columns(distance, scores):
+def sample_columns(distance, found):
     """Columns for what these scores (a dict) say of samples."""
+    pairs = (("precision", "k_pr"), ("recall", "k_pr"), ("density", "k_dc"), ("coverage", "k_dc"))
     return [
-        Column(distance, (distance,)),
-        Column("in % of pixel Gaussian", ("percent",)),
-        Column("deviation over seeds, %", ("seed_deviation",), scale=100),
-        Column("deviation over images, %", ("fd_bootstrap",), scale=100),
-        *named(scores, "FD_inf", "FID_inf"),
-        *named(scores, "KD", "KID"),
-        *named(scores, "IS"),
-        Column(f"precision / recall, k {scores.get('k_pr', '?')}", ("precision", "recall")),
-        Column(f"density / coverage, k {scores.get('k_dc', '?')}", ("density", "coverage")),
-        Column("classes met, of those of the data", ("modes", "modes_real"), whole=True),
-        Column("share of the rarest class", ("rarest_mode",)),
-        Column("sharpness, data 1", ("sharpness",)),
-        *named(scores, "path_length"),
+        Column((distance,)),
+        Column(("percent",)),
+        Column(("seed_deviation",)),
+        Column(("fd_bootstrap",)),
+        *named(found, "FD_inf", "FID_inf"),
+        *named(found, "KD", "KID"),
+        *named(found, "IS"),
+        *(Column((key,), f"{key}, k {found.get(k, '?')}") for key, k in pairs),
+        Column(("modes", "modes_real")),
+        Column(("rarest_mode",)),
+        Column(("sharpness",)),
+        *named(found, "path_length"),
     ]
 
 
-def memory_columns(scores):
+def memory_columns(found):
     """Columns for what is remembered of the training images."""
-    return [
-        *(Column(key.replace("nearest_train", "nearest train image"), (key,)) for key in starting(scores, "nearest_train")),
-        Column("the same over a test image's", ("train_ratio",)),
-        Column("authenticity", ("authenticity",)),
-        Column("data copying C_T", ("data_copying",)),
-    ]
+    return [*named(found, "nearest_train"), *(Column((key,)) for key in ("train_ratio", "authenticity", "data_copying"))]
 
 
-def likelihood_title(key):
-    """The name of a likelihood's column. An estimate that errs in a model's favour says so: it is no bound to be ranked with."""
-    title = key.replace("bits_per_dim", "bits/dim ").replace("log_prob", "log p, nats ")
-    return f"{title}, an estimate that errs {'downwards' if 'bits' in title else 'upwards'}" if key.endswith("[ais]") else title
-
-
-def energy_columns(scores):
+def energy_columns(found):
     """Columns for what energies tell, and for the chains that sample from them."""
-    return [
-        *(Column(key.replace("auroc", "AUROC against "), (key,)) for key in starting(scores, "auroc")),
-        Column("steps of a chain", ("chain_steps",), whole=True),
-        Column("accepted", ("chain_acceptance",)),
-        Column("effective draws of a chain", ("chain_ess",)),
-    ]
+    return [*named(found, "auroc"), *(Column((key,)) for key in ("chain_steps", "chain_acceptance", "chain_ess"))]
 
 
-def reconstruction_columns(scores):
+def reconstruction_columns(found):
     """Columns for reconstructions and likelihoods; a bound has a column of its own, named for it."""
     return [
-        Column("MSE", ("mse",)),
-        Column("PSNR, dB", ("psnr",)),
-        Column("SSIM", ("ssim",)),
-        *named(scores, "rFD", "rFID"),
-        *named(scores, "PD"),
-        Column("sharpness, data 1", ("reconstruction_sharpness",)),
-        *(Column(likelihood_title(key), (key,)) for key in starting(scores, "bits_per_dim")),
-        *(Column(likelihood_title(key), (key,)) for key in starting(scores, "log_prob") if key.endswith("[ais]")),
-        *(Column("standard error of log Z, nats", (key,)) for key in starting(scores, "log_prob_error")),
-        Column("active units, of all", ("active_units", "latent_units"), whole=True),
+        *(Column((key,)) for key in ("mse", "psnr", "ssim")),
+        *named(found, "rFD", "rFID"),
+        *named(found, "PD"),
+        Column(("reconstruction_sharpness",)),
+        *named(found, "bits_per_dim"),
+        *(Column((key,)) for key in starting(found, "log_prob") if key.endswith("[ais]")),
+        *named(found, "log_prob_error"),
+        Column(("active_units", "latent_units")),
     ]
 
 
-COST_COLUMNS = [
-    Column("parameters", ("params",), whole=True),
-    Column("steps", ("steps",), whole=True),
-    Column("planned s", ("planned_s",)),
-    Column("actual s", ("actual_s",)),
-    Column("training FLOPs", ("train_flops",), power=True),
-    Column("FLOPs a sample", ("sample_flops",), power=True),
-    Column("train images/s", ("train_images_per_s",)),
-    Column("train s", ("train_s",)),
-    Column("compile s", ("compile_s",)),
-    Column("fit prior s", ("fit_prior_s",)),
-    Column("ms for one image", ("latency_s",), scale=1000),
-    Column("images/s of 256", ("sample_images_per_s",)),
-    Column("network calls an image", ("evaluations_per_sample",), whole=True),
-    Column("peak memory, MB", ("peak_memory_mb",), whole=True),
-    Column("peak GPU memory, MB", ("peak_gpu_memory_mb",), whole=True),
-]
+COSTS = ("params", "steps", "planned_s", "actual_s", "train_flops", "sample_flops", "train_images_per_s", "train_s", "compile_s")
+COSTS += ("fit_prior_s", "latency_s", "sample_images_per_s", "evaluations_per_sample", "peak_memory_mb", "peak_gpu_memory_mb")
+COST_COLUMNS = [Column((key,)) for key in COSTS]
 
 
 class Entry:
@@ -141,17 +108,27 @@ class Entry:
         self.name = self.label if self.kind == "recipe" else f"{self.label} ({self.kind})"
         self.distance_name = first.get("distance_name") if self.rows else None
 
+    def by_seed(self, key):
+        """The finite numbers of that name, of rows or of their scores, a list of pairs of a seed and a number."""
+        found = [(row["seed"], {**(row.get("plan") or {}), **row, **(row.get("scores") or {})}.get(key)) for row in self.rows]
+        return [(seed, value) for seed, value in found if isinstance(value, (int, float)) and np.isfinite(value)]
+
     def values(self, key):
-        """The finite numbers of that name, of rows or of their scores, a list of at most one a seed."""
+        """The same numbers without their seeds; of "seed_deviation" the one deviation over seeds."""
         if key == "seed_deviation":
             logs = np.log([value for value in self.values(self.distance_name) if value > 0])
             return [float(logs.std(ddof=1))] if len(logs) > 1 and not self.control else []
-        found = [{**(row.get("plan") or {}), **row, **(row.get("scores") or {})}.get(key) for row in self.rows]
-        return [value for value in found if isinstance(value, (int, float)) and np.isfinite(value)]
+        return [value for _, value in self.by_seed(key)]
+
+    def interval(self, key):
+        """The mean over seeds and its interval, a tuple `(mean, low, high)`; None where no number is known."""
+        values = self.values(key)
+        return rounding.interval(values, scores.of(key).range) if values else None
 
     def mean(self, key):
+        """The mean over seeds, geometric for positive scores; None where no number is known."""
         values = self.values(key)
-        return rounding.centre(values, rounding.possible(key)) if values else None
+        return rounding.centre(values, scores.of(key).range) if values else None
 
     def runs(self):
         """How many seeds have ended, of how many, where more were asked for."""
@@ -162,16 +139,24 @@ class Entry:
         return f"{len(self.failed)} of {len(self.rows) + len(self.failed)}"
 
     def cell(self, column, intervals):
-        """The text of a column, with the interval over seeds or without."""
-        texts = [self._text(key, column, intervals) for key in column.keys]
-        return " /\u00a0".join(texts) if any(text != NOTHING for text in texts) else NOTHING
+        """The `Cell` of a column, with the interval over seeds or without."""
+        texts = [self._text(key, intervals) for key in column.keys]
+        if all(text == NOTHING for text in texts):
+            return EMPTY
+        key = column.keys[0]
+        seeds = [(seed, _shown(value * scores.of(key).scale, scores.of(key).digits)) for seed, value in self.by_seed(key)]
+        return Cell(" /\u00a0".join(texts), self.mean(key), tuple(seeds) if len(seeds) > 1 else ())
 
-    def _text(self, key, column, intervals):
-        values = [value * column.scale for value in self.values(key)]
+    def _text(self, key, intervals):
+        score = scores.of(key)
+        values = [value * score.scale for value in self.values(key)]
         if not values:
             return NOTHING
-        kind = rounding.COUNT if column.whole else rounding.possible(key)
-        mean, low, high = rounding.interval(values, kind)
-        if column.power:
-            return f"{mean:.2e}"
-        return rounding.uncertain(mean, low, high) if intervals and low != high else rounding.number(mean, column.whole)
+        mean, low, high = rounding.interval(values, score.range)
+        if intervals and low != high and score.digits != "power":
+            return rounding.uncertain(mean, low, high)
+        return _shown(mean, score.digits)
+
+
+def _shown(value, digits):
+    return f"{value:.2e}" if digits == "power" else rounding.number(value, digits == "whole")

@@ -23,14 +23,14 @@ import numpy as np
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo.benchmark import controls, planning
+from keras_genzoo.benchmark import controls, planning, shown
 from keras_genzoo.benchmark.results import PROTOCOL
 from keras_genzoo.benchmark.running import COMPARING
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.budgets import Clock, segment_length
-from keras_genzoo.core.files import replacing, to_json
-from keras_genzoo.core.images import to_levels, write_png
+from keras_genzoo.core.files import to_json
+from keras_genzoo.core.images import write_png
 from keras_genzoo.core.processes import end_with_stdin
 from keras_genzoo.evaluation import SampleDistance, score_reconstructions
 
@@ -39,9 +39,6 @@ try:
 except ImportError:  # there is none on Windows
     resource = None
 
-GRID, PAIRS = 64, 32  # images shown of every run
-LINES, STEPS = 8, 8  # of interpolations and walks
-REACH = 2.5  # of a walk, in standard deviations of the code, both ways
 VALIDATION = 500  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 4, 500, 1000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
@@ -183,21 +180,7 @@ def run_recipe(run, settings, data, folder, record, say):
     say(row=record | row)
     model.save(folder / runs.MODEL)
     shutil.rmtree(folder / STATE)
-    shown = {}
-    if hasattr(model, "sample"):
-        shown["samples"] = model.sample(GRID, seed=run["seed"])
-        write_png(folder / "samples.png", shown["samples"])
-    if hasattr(model, "reconstruct"):
-        rows, columns = pairs(model, data.test[:PAIRS])
-        shown["reconstructions"] = rows
-        write_png(folder / "reconstructions.png", rows, columns)
-    if hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
-        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
-        write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
-        lines = latent_walks(model, data.test)
-        if lines is not None:
-            write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
-    save_arrays(folder, shown)
+    shown.write(model, data, settings["features"], run["seed"], folder)
 
 
 def trained(build, plan, run, settings, data, folder, record, say):
@@ -255,24 +238,6 @@ def trained(build, plan, run, settings, data, folder, record, say):
     return model, row
 
 
-def latent_walks(model, images):
-    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`.
-
-    None of models whose code is no vector shorter than an image.
-    """
-    codes = np.concatenate(
-        [np.asarray(model.encode(images[start : start + 250])) for start in range(0, min(1000, len(images)), 250)]
-    )
-    if codes.ndim != 2 or codes.shape[1] >= images[0].size:
-        return None
-    spread = codes.std(axis=0)
-    axes = np.argsort(-spread)[:LINES]
-    positions = np.linspace(-REACH, REACH, STEPS)[None, :, None]
-    walks = codes.mean(axis=0) + positions * spread * np.eye(codes.shape[1])[axes][:, None]
-    made = model.decode(walks.reshape(-1, codes.shape[1]).astype(np.float32))
-    return np.asarray(made).reshape(len(axes), STEPS, *images.shape[1:])
-
-
 def run_control(run, settings, data, folder, record, say):
     """Score images that no model made, and tell the row."""
     say(stage=run["recipe"])
@@ -282,16 +247,18 @@ def run_control(run, settings, data, folder, record, say):
     metrics = gz.metrics.SampleMetrics(data.test, others, features=settings["features"], labels=data.test_labels)
     known = run["recipe"] == FLOOR and data.train_labels is not None
     scores = metrics(images, controls.real_images(data.train_labels, data.n, run["seed"])[0] if known else None)
-    shown = {"samples": images[:GRID]}
+    arrays = {"samples": images[: shown.GRID]}
     if run["recipe"] in controls.RECONSTRUCT and run["seed"] == 0:  # which no draw changes
         model = controls.RECONSTRUCT[run["recipe"]](data.train)
         scores |= score_reconstructions(data.test, model.reconstruct(data.test), metrics)
-        shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
+        arrays["reconstructions"], columns = pairs(model, data.test[: shown.PAIRS])
     say(row=record | {"scores": scores, "distance_name": distance_name(scores)})
-    write_png(folder / "samples.png", shown["samples"])
-    if "reconstructions" in shown:
-        write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
-    save_arrays(folder, shown)
+    write_png(folder / "samples.png", arrays["samples"])
+    if others is not None:
+        shown.write_nearest(arrays["samples"], others, settings["features"], folder)
+    if "reconstructions" in arrays:
+        write_png(folder / "reconstructions.png", arrays["reconstructions"], columns)
+    shown.save_arrays(folder, arrays)
 
 
 def with_labels(images, labels):
@@ -356,11 +323,6 @@ def sampling_speed(model):
 def distance_name(scores):
     """The key of the Frechet distance, as "FD[fashion-cnn]"; None where the model cannot sample."""
     return next((key for key in scores if key.partition("[")[0] in ("FD", "FID")), None)
-
-
-def save_arrays(folder, arrays):
-    with replacing(folder / "images.npz") as temporary:
-        np.savez_compressed(temporary, **{name: to_levels(images).numpy() for name, images in arrays.items()})
 
 
 if __name__ == "__main__":

@@ -192,11 +192,6 @@ def report(ctx, folder, kind):
       genzoo benchmark report runs/first
       genzoo benchmark report runs/first --format latex
     """
-    try:
-        from keras_genzoo.benchmark import exports
-        from keras_genzoo.benchmark.report import write_report
-    except ImportError as error:
-        raise click.UsageError(f"the report needs {error.name}; pip install 'keras_genzoo[report]'.", ctx) from None
     from keras_genzoo.benchmark.results import Folder, FolderError
 
     try:
@@ -207,9 +202,16 @@ def report(ctx, folder, kind):
                 raise FolderError(f"{folder} is a search, whose report is html alone; leave --format out.")
             click.echo(f"Wrote {searches.write_report(searches.read_search(folder))}.")
         elif kind in ("html", "markdown"):
+            from keras_genzoo.benchmark.report import write_report
+
             click.echo(f"Wrote {write_report(Folder(folder))} and report.md beside it.")
         else:
+            from keras_genzoo.benchmark import exports
+
             click.echo(f"Wrote {' and '.join(str(path) for path in exports.write(Folder(folder), kind))}.")
+    except ImportError as error:
+        extra = "tuning" if error.name == "keras_tuner" else "report"
+        raise click.UsageError(f"the report needs {error.name}; pip install 'keras_genzoo[{extra}]'.", ctx) from None
     except FolderError as error:
         raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
 
@@ -218,27 +220,32 @@ def report(ctx, folder, kind):
 @click.argument("before", type=FOLDER)
 @click.argument("after", type=FOLDER)
 @click.option("--score", help="Name of a score, as mse or KD[fashion-cnn].  [default: the one that ranks]")
+@click.option("--page", type=FOLDER, help="An HTML file to write the comparison into, which needs no other file.")
 @click.pass_context
-def compare(ctx, before, after, score):
+def compare(ctx, before, after, score, page):
     """Tell what got better or worse from the results in BEFORE to those in AFTER, beyond the noise of their seeds.
 
     Exit code 0: nothing got worse; 1: something did; 2: the folders cannot be compared, with the reason.
 
     \b
     Example:
-      genzoo benchmark compare runs/main runs/branch
+      genzoo benchmark compare runs/main runs/branch --page compared.html
     """
-    try:
-        from keras_genzoo.benchmark.compare import compare as compare_folders
-    except ImportError as error:
-        raise click.UsageError(f"compare needs {error.name}; pip install 'keras_genzoo[report]'.", ctx) from None
+    from keras_genzoo.benchmark import compare as comparing
+    from keras_genzoo.benchmark import scores
     from keras_genzoo.benchmark.results import Folder, FolderError
 
     try:
-        found = compare_folders(Folder(before), Folder(after), score)
+        folders = Folder(before), Folder(after)
+        found = comparing.compare(*folders, score)
+        if page:
+            comparing.write_page(found, *folders, page)
+    except ImportError as error:
+        raise click.UsageError(f"the page needs {error.name}; pip install 'keras_genzoo[report]'.", ctx) from None
     except FolderError as error:
         raise click.BadParameter(str(error), ctx, param_hint="BEFORE AFTER") from None
-    click.echo(f"{found.score}, before and after:")
+    better = scores.of(found.score).better
+    click.echo(f"{found.score}{f' ({better} is better)' if better else ''}, before and after:")
     for line in found.lines:
         click.echo(f"  {line['label']}: {line['before']}, {line['after']}: {line['verdict']}")
     for sentence in found.skipped:

@@ -5,7 +5,7 @@ import importlib.util
 
 import click
 
-EXTRAS = {"report": ("jinja2", "matplotlib", "pandas", "tabulate"), "tuning": ("keras_tuner", "tensorboard")}
+EXTRAS = {"report": ("altair", "jinja2", "pandas", "tabulate", "vl_convert"), "tuning": ("keras_tuner", "tensorboard")}
 PACKAGES = "keras_genzoo", "keras", "tensorflow", "numpy", "tensorflow-datasets"
 
 

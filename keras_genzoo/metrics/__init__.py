@@ -23,7 +23,7 @@ from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
 from keras_genzoo.metrics.perceptual import perceptual_distance, perceptual_path_length, sharpness
 from keras_genzoo.metrics.reconstruction import mse, psnr, reconstruction_scores, ssim
 from keras_genzoo.metrics.references import Reference, is_reference, read_reference, reference_scores
-from keras_genzoo.metrics.samples import SampleMetrics, sample_scores
+from keras_genzoo.metrics.samples import SampleMetrics, nearest_images, sample_scores
 
 __all__ = [
     "Extrapolation",
@@ -53,6 +53,7 @@ __all__ = [
     "mode_count",
     "mse",
     "names",
+    "nearest_images",
     "nearest_neighbour_distances",
     "per_class_frechet",
     "perceptual_distance",

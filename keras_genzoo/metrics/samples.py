@@ -12,7 +12,7 @@ from keras_genzoo.metrics.features import check_pair, extract, get, score_name, 
 from keras_genzoo.metrics.frechet import GaussianStatistics, bootstrap_deviation, statistics_distance
 from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
 from keras_genzoo.metrics.memorisation import Memorisation
-from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
+from keras_genzoo.metrics.neighbours import density_coverage, nearest, precision_recall
 from keras_genzoo.metrics.streams import FeatureStore
 
 BLOCKS = 10  # of the kernel distance's interval
@@ -161,17 +161,7 @@ class SampleMetrics:
 
     def extract(self, images, what="images", keep=False):
         """All features of images, float32 `(n, dim)`; with `keep`, those of an array come from disk if they were known."""
-
-        def compute():
-            store = FeatureStore(self.features.dim)
-            for features in extract(self.features, images, what):
-                store.update(features)
-            return {"features": store.features}
-
-        if not (keep and hasattr(images, "shape")):
-            return compute()["features"]
-        check_images(images, what)
-        return remembered("features", np.asarray(images), settings_of(self.features), compute)["features"]
+        return _features(self.features, images, what, keep)
 
     def _remember(self, real_images, train_images):
         """What keeps on disk how training and real images lie to each other, where both are arrays."""
@@ -205,3 +195,44 @@ class SampleMetrics:
     @property
     def _about(self):
         return {"features": self.features.name, "features_hash": self.features.hash, "resize": self.features.resize}
+
+
+def nearest_images(images, train, features="fashion-cnn", k=1):
+    """The training images that are nearest to images, in features.
+
+    Args:
+        images: `uint8`, or floats in [0, 1], `(n, height, width, channels)`.
+        train: likewise, `(m, height, width, channels)`.
+        features: str or extractor, see `get`. Defaults to "fashion-cnn".
+        k: int. Defaults to 1.
+
+    Returns:
+        float64 array of Euclidean distances `(n, k)`, nearest first, and the places among the training images, an int array
+        `(n, k)`.
+
+    Raises:
+        ValueError: by `check_images`.
+
+    Example:
+
+    >>> keras_genzoo.metrics.nearest_images(images[:2], images)[1].tolist()
+    [[0], [1]]
+    """
+    features = get(features)
+    found, there = _features(features, images, "images"), _features(features, train, "training images", keep=True)
+    return nearest(found, there, k)
+
+
+def _features(features, images, what, keep=False):
+    """All features of images, see `SampleMetrics.extract`."""
+
+    def compute():
+        store = FeatureStore(features.dim)
+        for some in extract(features, images, what):
+            store.update(some)
+        return {"features": store.features}
+
+    if not (keep and hasattr(images, "shape")):
+        return compute()["features"]
+    check_images(images, what)
+    return remembered("features", np.asarray(images), settings_of(features), compute)["features"]
