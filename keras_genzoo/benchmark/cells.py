@@ -115,7 +115,8 @@ def plain(value):
 
 
 def mark_best(lines, heads):
-    """The lines with the best model of each column marked: of those that are no control and whose value is known.
+    """The lines with the best model of each column marked: of those that are no control, may
+    have a rank, and whose value is known.
 
     Args:
         lines: list of `Line`.
@@ -124,20 +125,24 @@ def mark_best(lines, heads):
     Returns:
         list of `Line`.
     """
+
+    def competes(line):
+        return line.kind != "control" and not line.why
+
     best = {}
     for at, head in enumerate(heads):
-        values = [line.cells[at].value for line in lines if line.kind != "control" and line.cells[at].value is not None]
+        values = [line.cells[at].value for line in lines if competes(line) and line.cells[at].value is not None]
         if head.better and len(values) > 1:
             best[at] = min(values) if head.better == "lower" else max(values)
     return [
-        line
-        if line.kind == "control"
-        else dataclasses.replace(
+        dataclasses.replace(
             line,
             cells=tuple(
                 dataclasses.replace(cell, best=True) if at in best and cell.value == best[at] else cell
                 for at, cell in enumerate(line.cells)
             ),
         )
+        if competes(line)
+        else line
         for line in lines
     ]

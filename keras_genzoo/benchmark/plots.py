@@ -74,7 +74,7 @@ def distance_against_cost(ranking, names, key):
     if not models:
         return None
     rises = scores.of(key).better == scores.HIGHER
-    front = _front([(row["x"], row["y"]) for row in models], rises)
+    front = _front([(row["x"], row["y"]) for row in models if row["model"] not in ranking.apart], rises)
     x, y = _axis(alt.X, COSTS[key], [row["x"] for row in models]), _axis(alt.Y, name, [1.0])
     coloured = _coloured(names)
     base = _only("model").encode(color=coloured["color"])
@@ -329,7 +329,9 @@ def _finished(layers, rows, width=560, height=340, choose=False):
         choose: bool. Whether a page may choose which models are shown: rows without `model` always are.
     """
     given = {"params": [alt.param(name="shown", value=[]).param]} if choose else {}
-    chart = alt.layer(*layers, data={"values": rows}, **given).properties(width=width, height=height)
+    chart = alt.layer(*layers, data={"values": rows}, **given)
+    # A label at the end of an axis takes its place from the plot, so that no page cuts it.
+    chart = chart.properties(width=width, height=height, autosize={"type": "fit", "contains": "padding"})
     if choose:
         chart = chart.transform_filter("!isValid(datum.model) || length(shown) == 0 || indexof(shown, datum.model) >= 0")
     chart = chart.configure_axis(labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.12)

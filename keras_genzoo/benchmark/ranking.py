@@ -185,15 +185,16 @@ class Ranking:
         ]
 
     def table(self, columns, controls, intervals, ranked=True, failures=True):
-        """A `cells.Table` with controls, their ranks, failures and intervals or without; columns, and controls, of which nothing
-        is known are left out. None where nothing is left."""
+        """A `cells.Table` with controls, their ranks, failures and intervals or without; columns, and lines, of which nothing is
+        known are left out, except for models in tables of samples. None where nothing is left."""
         found = self.ranks() if controls and ranked else {}
         heads = [FAMILY, *([RANK] if found else []), RUNS, *([FAILED] if controls and ranked and failures else [])]
         about, lines = len(heads), []
         heads += [column.head for column in columns]
         for entry in self.entries:
             shown = [entry.cell(column, intervals) for column in columns]
-            if entry.control and (not controls or all(cell is EMPTY for cell in shown)):
+            unknown = all(cell is EMPTY for cell in shown)
+            if (entry.control and not controls) or (unknown and (entry.control or not (controls and ranked))):
                 continue
             texts = {FAMILY: Cell(entry.family), RANK: self._rank_cell(entry), RUNS: Cell(entry.runs(), len(entry.rows))}
             texts[FAILED] = EMPTY if entry.control else Cell(entry.failures(), len(entry.failed))
@@ -204,9 +205,8 @@ class Ranking:
         empty = table.empty()
         if not {head.title for head in heads[about:]} - set(empty):
             return None
-        if all(line.cells[heads.index(RUNS)].text == "1" for line in lines):
-            failed = any(entry.failed for entry in self.entries)
-            empty += [RUNS.title] + [FAILED.title] * (not failed)
+        empty += [RUNS.title] * all(line.cells[heads.index(RUNS)].text == "1" for line in lines)
+        empty += [FAILED.title] * (not any(entry.failed for entry in self.entries))
         return table.without(empty)
 
     def _rank_cell(self, entry):

@@ -42,13 +42,13 @@ def _count(meaning, title, better=None):
 
 
 SCORES = {
-    "FD": Score("The Frechet distance of samples from test images. Few images inflate it.", LOWER, POSITIVE),
+    "FD": Score("The Frechet distance of samples from real images. Few images inflate it.", LOWER, POSITIVE),
     "FID": Score(
-        "The Frechet distance of samples from test images, in Inception's features. Few images inflate it.", LOWER, POSITIVE
+        "The Frechet distance of samples from real images, in Inception's features. Few images inflate it.", LOWER, POSITIVE
     ),
     "percent": Score("The distance in percent of the pixel Gaussian's.", LOWER, POSITIVE, "in % of pixel Gaussian"),
     "seed_deviation": Score(
-        "How much the distance of another training would differ.", LOWER, title="deviation over seeds, %", scale=100
+        "How much the distance of another training would differ.", title="deviation over seeds, %", scale=100
     ),
     "fd_bootstrap": Score(
         "How much the distance of one trained model moves with other images, by bootstrap.",
@@ -93,7 +93,11 @@ SCORES = {
         POSITIVE,
         "the same over a test image's",
     ),
-    "authenticity": Score("The share of samples that are no copies of a training image: near 0 means copying.", HIGHER, SHARE),
+    "authenticity": Score(
+        "The share of samples that are no copies of a training image: near 0 means copying, more than real images' bad samples.",
+        None,
+        SHARE,
+    ),
     "data_copying": Score("A test of copying: below -3 the model copies, above 3 it underfits.", title="data copying C_T"),
     "mse": Score("The mean squared error of reconstructions, of images in [0, 1].", LOWER, POSITIVE, "MSE"),
     "psnr": Score("The peak signal-to-noise ratio of reconstructions.", HIGHER, title="PSNR, dB"),
