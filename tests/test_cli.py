@@ -623,7 +623,7 @@ def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "run", lambda **given: asked.append(given) or types.SimpleNamespace(failed=[], tried=[]))
     what = "--recipes vae,gan --image-size 9x7 --channels 3 --seeds 2 --batch-size 5 --n 8 --features inception --device cpu"
     how = "--steps 30 --set vae.width=4 --set vae.depth=2 --set gan.width=6 --steps-per-execution 3 --timeout 9 --no-jit --anyway"
-    how += " --no-splits --split validation --flip --first-seed 5"
+    how += " --no-splits --split validation --flip --first-seed 5 --ray head:6379 --cpus 4"
     genzoo("benchmark", "run", "--out", tmp_path, "--data", "some", *what.split(), *how.split())
     assert asked == [
         {
@@ -648,6 +648,9 @@ def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
                 "splits": False,
                 "split": "validation",
                 "flip": True,
+                "ray": "head:6379",
+                "cpus": 4,
+                "only": None,
             },
         }
     ]

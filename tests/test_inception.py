@@ -93,6 +93,21 @@ def test_only_the_known_graph_is_called_fid(graph, tmp_path, monkeypatch):
     np.testing.assert_allclose(values, features(np.repeat(images, 3, axis=-1)), rtol=1e-5)  # gray is replicated
 
 
+def test_spatial_features_are_seven_channels_of_a_layer_and_give_sfid(graph, network, tmp_path, monkeypatch):
+    path = tmp_path / "graph.pb"
+    path.write_bytes(graph)
+    other = metrics.inception_features(path, spatial=True)
+    assert other.name.startswith("inception-spatial-") and metrics.score_name("FD", other) == f"FD[{other.name}]"
+    monkeypatch.setattr(inception, "GRAPH_BYTES", len(graph))
+    features = metrics.inception_features(path, spatial=True)
+    names = [metrics.score_name(symbol, features) for symbol in ("FD", "KD")]
+    assert names == ["sFID", "KD[inception-spatial]"] and features.dim == 17 * 17 * 7 == 2023 and features.logits is None
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
+    layer = keras.Model(network.inputs, network.get_layer("mixed_6_conv").output)
+    expected = np.asarray(layer(inception.preprocess(images.astype("float32") / 255)))
+    np.testing.assert_allclose(features(images), expected[..., :7].reshape(2, -1), rtol=1e-4, atol=1e-5)
+
+
 def test_the_clean_resize_is_pillows_bicubic_on_floats():
     random = np.random.default_rng(0)
     for shape in ((32, 32, 3), (28, 28, 1), (400, 333, 3)):

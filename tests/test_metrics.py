@@ -494,7 +494,7 @@ def test_fashion_cnn_is_the_same_under_any_precision_policy():
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_bfloat16")
-        again = metrics.features._fashion_cnn()(images)
+        again = metrics.extractors._fashion_cnn()(images)
     finally:
         keras.config.set_dtype_policy(policy)
     np.testing.assert_array_equal(features, again)

@@ -9,6 +9,7 @@ from keras_genzoo import layers as own_layers
 from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
+from keras_genzoo.metrics.vit import Scale, Tokens
 from keras_genzoo.networks.adversarial import KINDS
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
@@ -232,11 +233,13 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "TimeEmbedding": (lambda: own_layers.TimeEmbedding(5), (None,), (2,)),
     "MaskedDense": (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (None, 2), (2, 2)),
     "Bias": (Bias, (None, 4), (2, 4)),
+    "Scale": (Scale, (None, 4), (2, 4)),
+    "Tokens": (Tokens, (None, 3, 2, 4), (2, 3, 2, 4)),
 }
 
 
 def test_every_layer_is_tested_as_keras_knows_it():
-    assert set(LAYERS) - {"Bias"} == {
+    assert set(LAYERS) - {"Bias", "Scale", "Tokens"} == {
         name for name, each in vars(own_layers).items() if isinstance(each, type) and not name.startswith("_")
     }
 

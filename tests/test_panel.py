@@ -385,6 +385,9 @@ def test_statistics_of_others_are_read_and_compared_with(tmp_path, random):
     path = tmp_path / "reference.npz"
     np.savez(path, arr_0=real, mu=moments[0], sigma=moments[1], mu_s=np.zeros(7), sigma_s=np.eye(7))  # as a batch of ADM
     assert metrics.is_reference(path) and not metrics.is_reference(tmp_path)
+    assert metrics.read_reference(path, spatial=True).dim == 7
+    with pytest.raises(ValueError, match="holds statistics of 7 features, and inception-spatial has 2023; take the features"):
+        metrics.reference_scores(metrics.read_reference(path, spatial=True), made, "inception-spatial")
     scores = metrics.reference_scores(metrics.read_reference(path), made, Rows())
     assert scores["FD[rows]"] == pytest.approx(metrics.frechet_distance(*moments), rel=1e-9)
     assert (scores["n_generated"], scores["features_dim"], scores["reference"]) == (60, 3, str(path))

@@ -3,17 +3,18 @@
 `run` is all of it from Python; `genzoo benchmark` and, in a checkout, `python -m benchmarks` are its commands.
 """
 
+import contextlib
 from pathlib import Path
 
 from keras_genzoo import data as data_module
 from keras_genzoo import metrics, recipes
-from keras_genzoo.benchmark import controls, running
+from keras_genzoo.benchmark import cluster, controls, running
 from keras_genzoo.benchmark.results import PROTOCOL, Folder, FolderError
 from keras_genzoo.core import devices, plugins
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.data.loading import absolute
 
-__all__ = ["PROTOCOL", "ArgumentError", "Folder", "FolderError", "choose_recipes", "run"]
+__all__ = ["PROTOCOL", "ArgumentError", "Folder", "FolderError", "choose_recipes", "list_runs", "run"]
 
 LEAST = 6  # images that can be compared
 SPLITS = ("test", "validation")
@@ -57,6 +58,9 @@ def run(
     timeout=None,
     imports=(),
     anyway=False,
+    ray=None,
+    cpus=None,
+    only=None,
 ):
     """Train recipes at an equal budget and score them beside controls, each run in a process of its own.
 
@@ -89,6 +93,11 @@ def run(
         timeout: float or None. Seconds after which a run is stopped and counts as failed.
         imports: list of modules, and of paths of `.py` files, with recipes of your own. Their names are stored with the rows.
         anyway: bool. Plan steps for a budget of seconds though other processes use the cores. Defaults to False.
+        ray: str or None. The address of a Ray cluster, "auto" or HOST:PORT, whose machines do the runs. They share the disk of
+            `out` and of the images. Defaults to None, this machine.
+        cpus: int or None. Cores of a run on the cluster. Defaults to None: all of a machine, or the share of one of its GPUs.
+        only: int or None. Do this run alone, by its number in `list_runs`; other processes may do others meanwhile. Defaults to
+            None, all runs.
 
     Returns:
         `Folder` of the results: `rows()`, a dict a run, and `frame()`, the same as a data frame. Its `failed` is the list of
@@ -98,6 +107,7 @@ def run(
         ArgumentError: an argument that cannot be used.
         FolderError: a folder of other settings or of other things.
         planning.Busy: other processes use the cores while a budget of seconds is to be planned.
+        ImportError, OSError: Ray, or the cluster, is not there.
 
     Example:
 
@@ -141,18 +151,57 @@ def run(
         "jit": jit,
         "steps_per_execution": steps_per_execution,
     }
+    wanted = _rows(chosen, range(first_seed, first_seed + seeds), overrides, imports)
+    jobs = _one(_jobs(wanted), only)
+    if ray is not None and only is not None:
+        raise ArgumentError("only", f"only is {only} and ray {ray!r}, and each shares out the runs; give one of them.")
     folder = Folder.create(out, settings)
-    rows = _rows(chosen, range(first_seed, first_seed + seeds), overrides, imports)
-    with folder.lock():
-        folder.ask(rows)
+    with contextlib.nullcontext() if only else folder.lock():
+        folder.ask(wanted)
+        rows = [row for job in jobs for row in job]
         missing = folder.missing(rows)
         if len(missing) < len(rows):
             print(f"{len(rows) - len(missing)} of {len(rows)} rows are in {out} already.")
-        yardsticks = [row for row in missing if row["kind"] == "control"]
-        jobs = [yardsticks] * bool(yardsticks) + [[row] for row in missing if row["kind"] == "recipe"]
-        folder.failed = running.run_all(folder, jobs, timeout, anyway)
+        jobs = _jobs(missing)
+        if ray is None:
+            folder.failed = running.run_all(folder, jobs, timeout, anyway)
+        else:
+            folder.failed = cluster.run_all(folder, jobs, ray, timeout, anyway, whole_or_none(cpus=cpus))
     folder.tried = missing
     return folder
+
+
+def list_runs(recipes="all", seeds=1, first_seed=0, overrides=None):
+    """The runs that `run` with these arguments does, in words; `only` takes their numbers, from 1 on.
+
+    Args:
+        recipes, seeds, first_seed, overrides: as in `run`.
+
+    Returns:
+        list of str. The first is all controls.
+
+    Example:
+
+    >>> gz.benchmark.list_runs("vae,gan", seeds=2)
+    ['controls', 'vae, seed 0', 'vae, seed 1', 'gan, seed 0', 'gan, seed 1']
+    """
+    rows = _rows(choose_recipes(recipes), range(first_seed, first_seed + seeds), overrides or {}, ())
+    return [running.job_name(job) for job in _jobs(rows)]
+
+
+def _jobs(rows):
+    """Rows by the process that makes them: all controls in one, and each recipe and seed in one of its own."""
+    yardsticks = [row for row in rows if row["kind"] == "control"]
+    return [yardsticks] * bool(yardsticks) + [[row] for row in rows if row["kind"] == "recipe"]
+
+
+def _one(jobs, number):
+    """The job of a number, from 1 on, in a list; all of them where there is none."""
+    if number is None:
+        return jobs
+    if whole(only=number) > len(jobs):
+        raise ArgumentError("only", f"only is {number}, but there are {len(jobs)} runs; give a number up to that.")
+    return jobs[number - 1 : number]
 
 
 def choose_recipes(given):
@@ -199,11 +248,10 @@ def _checked_features(features, data, data_dir, channels, splits):
     # By name alone: loading the network here would take the GPU from the processes of the runs.
     if features not in metrics.names():
         raise ArgumentError("features", f"unknown features {features!r}; there are {', '.join(metrics.names())}.")
-    if features.startswith("inception"):
-        try:
-            metrics.fetch_inception()
-        except (ValueError, OSError) as error:
-            raise ArgumentError("features", str(error)) from None
+    try:
+        metrics.fetch_features(features)
+    except (ValueError, OSError, ImportError) as error:
+        raise ArgumentError("features", str(error)) from None
     return features
 
 

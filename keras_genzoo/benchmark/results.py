@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from keras_genzoo.core.files import locked, read_json, replacing, to_json
+from keras_genzoo.core.files import alone, locked, read_json, replacing, to_json
 
 PROTOCOL = 1  # the version of docs/guides/benchmark.md: what a row's numbers depend on beside its settings
 ASKED = "asked.json"  # how many seeds of which rows are wanted
+PATIENCE = 60.0  # seconds of waiting for a run of another process, which may be of a machine that was lost
+WRITING = ".writing.lock"  # held while a file of the folder is read and replaced
 
 
 class FolderError(Exception):
@@ -16,6 +18,8 @@ class FolderError(Exception):
 
 class Folder:
     """Results on disk. Every file is replaced whole, so that a crash leaves the old one or the new one.
+
+    Any number of processes may write, on all machines that share the disk: they take turns.
 
     Args:
         path: str or Path of a folder that `create` made.
@@ -50,11 +54,11 @@ class Folder:
         if path.exists() and not path.is_dir():
             raise FolderError(f"{path} is a file; expected a folder, new or of the same settings.")
         file = path / "settings.json"
-        if not file.exists() and path.is_dir() and any(path.iterdir()):
+        if not file.exists() and path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
             raise FolderError(f"{path} holds other things than a benchmark; choose a new or empty folder.")
         if not (path / "results.jsonl").exists():  # until there are results, settings may change
             try:
-                with replacing(file) as temporary:
+                with alone(path / WRITING), replacing(file) as temporary:
                     temporary.write_text(json.dumps(settings, indent=2) + "\n")
             except OSError as error:
                 raise FolderError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
@@ -66,17 +70,28 @@ class Folder:
         return folder
 
     def lock(self):
-        """A context in which other processes cannot add results."""
+        """A context in which no other process does all that is missing here."""
         return locked(self.path, FolderError, f"another process is adding results to {self.path}")
+
+    def lock_run(self, run):
+        """A context in which no other process does this run. It waits for one that is about to end."""
+        reason, name = f"another process does {label(run)}, seed {run['seed']}", f".{self.files(run).name}.lock"
+        return locked(self.files(run).parent, FolderError, reason, PATIENCE, name)
+
+    def lock_plan(self, run):
+        """A context in which no other process plans the steps of a recipe; the others wait."""
+        return alone(self.path / "runs" / f".{_file_name(label(run))}.lock")
 
     def ask(self, runs):
         """Note which runs are wanted, beside those that were wanted before."""
-        wanted, seeds = self.asked() if self.results.exists() else {}, {}
+        seeds = {}
         for run in runs:
             seeds.setdefault(label(run), set()).add(run["seed"])
-        wanted |= {name: max(len(found), wanted.get(name, 0)) for name, found in seeds.items()}
-        with replacing(self.path / ASKED) as temporary:
-            temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+        with alone(self.path / WRITING):
+            wanted = self.asked() if self.results.exists() else {}
+            wanted |= {name: max(len(found), wanted.get(name, 0)) for name, found in seeds.items()}
+            with replacing(self.path / ASKED) as temporary:
+                temporary.write_text(json.dumps(wanted, indent=2) + "\n")
 
     def asked(self):
         """How many seeds of each label are wanted, a dict; of folders of earlier versions an empty one."""
@@ -95,9 +110,10 @@ class Folder:
 
     def add(self, row):
         """Add a result; it takes the place of an earlier one of the same run."""
-        rows = [other for other in self.rows() if identity(other) != identity(row)] + [row]
-        with replacing(self.results) as temporary:
-            temporary.write_text("".join(to_json(row) + "\n" for row in rows))
+        with alone(self.path / WRITING):
+            rows = [other for other in self.rows() if identity(other) != identity(row)] + [row]
+            with replacing(self.results) as temporary:
+                temporary.write_text("".join(to_json(row) + "\n" for row in rows))
 
     def plans(self):
         """The plan of each recipe so far by its label, see `planning.make`."""
@@ -108,7 +124,7 @@ class Folder:
 
     def add_plan(self, run, plan):
         """Store the plan of a recipe, which all of its further runs follow."""
-        with replacing(self._plans) as temporary:
+        with alone(self.path / WRITING), replacing(self._plans) as temporary:
             temporary.write_text(to_json({**self.plans(), label(run): plan}, indent=2) + "\n")
 
     def data(self):
@@ -141,7 +157,11 @@ class Folder:
 
     def files(self, run):
         """The folder for the files of one run."""
-        return self.path / "runs" / re.sub(r"[^\w.=-]+", "_", f"{label(run)}-seed{run['seed']}")
+        return self.path / "runs" / _file_name(f"{label(run)}-seed{run['seed']}")
+
+
+def _file_name(text):
+    return re.sub(r"[^\w.=-]+", "_", text)
 
 
 def label(run):

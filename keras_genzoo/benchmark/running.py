@@ -55,11 +55,32 @@ def run_all(folder, jobs, timeout=None, anyway=False):
 
         for job, following in zip(jobs, [*jobs[1:], None], strict=True):
             progress.begin(job)
-            plan = planning.of(folder.plans().get(label(job[0])))
-            if folder.settings["budget"] and job[0]["kind"] == "recipe" and not plan and not anyway:
-                planning.wait_for_rest(progress.show)
-            run_job(folder, [{**run, "plan": plan} for run in job], progress, store, timeout, processes, following)
+            with folder.lock_run(job[0]), planned(folder, job[0]) as plan:
+                if by_clock(folder, job[0]) and not plan and not anyway:
+                    planning.wait_for_rest(progress.show)
+                run_job(folder, [{**run, "plan": plan} for run in job], progress, store, timeout, processes, following)
     return failed
+
+
+def by_clock(folder, run):
+    """Whether the steps of a run are planned by the clock, in its recipe's first run."""
+    return bool(folder.settings["budget"]) and run["kind"] == "recipe"
+
+
+def settled(folder, run):
+    """Whether the plan of a run's recipe is there and was tried, so that its seeds may run at the same time."""
+    return bool((planning.of(folder.plans().get(label(run))) or {}).get("tried"))
+
+
+@contextlib.contextmanager
+def planned(folder, run):
+    """Give the plan of a run's recipe, or None. Where one is to be made by the clock, others wait until the block ends."""
+    with contextlib.ExitStack() as stack:
+        if by_clock(folder, run) and not settled(folder, run):
+            stack.enter_context(folder.lock_plan(run))
+            if settled(folder, run):  # made by another process in the meantime
+                stack.close()
+        yield planning.of(folder.plans().get(label(run)))
 
 
 class Processes:

@@ -46,6 +46,9 @@ SCORES = {
     "FID": Score(
         "The Frechet distance of samples from real images, in Inception's features. Few images inflate it.", LOWER, POSITIVE
     ),
+    "sFID": Score(
+        "The Frechet distance of samples from real images, in features of Inception that keep places.", LOWER, POSITIVE
+    ),
     "percent": Score("The distance in percent of the pixel Gaussian's.", LOWER, POSITIVE, "in % of pixel Gaussian"),
     "seed_deviation": Score(
         "How much the distance of another training would differ.", title="deviation over seeds, %", scale=100

@@ -322,7 +322,7 @@ def sampling_speed(model):
 
 def distance_name(scores):
     """The key of the Frechet distance, as "FD[fashion-cnn]"; None where the model cannot sample."""
-    return next((key for key in scores if key.partition("[")[0] in ("FD", "FID")), None)
+    return next((key for key in scores if key.partition("[")[0] in ("FD", "FID", "sFID")), None)
 
 
 if __name__ == "__main__":

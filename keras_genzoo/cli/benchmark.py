@@ -68,9 +68,13 @@ anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds t
 @click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
 @anyway
 @options.imports
+@click.option("--ray", metavar="ADDRESS", help="Let a Ray cluster do the runs: auto, local or HOST:PORT.")
+@click.option("--cpus", type=COUNT, help="Cores of a run on the cluster.  [default: all of a machine, or a share for each GPU]")
+@click.option("--list-runs", is_flag=True, help="Show the runs with their numbers, and do none.")
+@click.option("--only", type=COUNT, metavar="NUMBER", help="Do this one of them alone, as a task of a SLURM array.")
 @click.option("--out", type=FOLDER, required=True, help="Folder of the results, new or of the same settings.")
 @click.pass_context
-def run(ctx, out, overrides, channels, **settings):
+def run(ctx, out, overrides, channels, list_runs, **settings):
     """Train recipes and score them.
 
     The same command again does only what is missing; recipes and seeds may be added.
@@ -81,6 +85,7 @@ def run(ctx, out, overrides, channels, **settings):
       genzoo benchmark run --recipes family:vae --data my_photos/ --image-size 32 --out runs/photos
       genzoo benchmark run --recipes vae --set vae.latent_dim=32 --epochs 10 --out runs/wide
       genzoo benchmark run --recipes vae,pixelcnn --import my_recipes.py --out runs/own
+      genzoo benchmark run --budget 600 --seeds 3 --ray auto --out /shared/runs/first
     """
     from keras_genzoo import benchmark
     from keras_genzoo.benchmark.planning import Busy
@@ -92,6 +97,11 @@ def run(ctx, out, overrides, channels, **settings):
     for recipe, argument, value in overrides:
         changes.setdefault(recipe, {})[argument] = value
     try:
+        if list_runs:
+            asked = {name: settings[name] for name in ("recipes", "seeds", "first_seed")}
+            for number, name in enumerate(benchmark.list_runs(overrides=changes, **asked), start=1):
+                click.echo(f"{number} {name}")
+            return
         folder = benchmark.run(out=out, overrides=changes, channels=channels and int(channels), **settings)
     except benchmark.ArgumentError as error:
         hint = {"overrides": "--set"}.get(error.argument, f"--{error.argument}")

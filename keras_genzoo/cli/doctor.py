@@ -24,6 +24,7 @@ def doctor():
     from keras_genzoo.core import devices
     from keras_genzoo.core.runs import environment
     from keras_genzoo.metrics import inception
+    from keras_genzoo.metrics.extractors import SHIPPED
 
     known = environment()
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
@@ -44,8 +45,7 @@ def doctor():
         lines["fashion_mnist"] = "prepared for TFDS"
     except (ValueError, OSError):
         lines["fashion_mnist"] = "not there; `genzoo prepare fashion_mnist` fetches it"
-    shipped = [name for name in gz.metrics.names() if not name.startswith("inception")]
-    lines["features"] = f"{', '.join(shipped)} come with the package"
+    lines["features"] = f"{', '.join(SHIPPED)} come with the package"
     path = inception.cache_path()
     lines["inception"] = f"weights in {path}" if path.exists() else f"no weights in {path}, where FID fetches them once"
     width = max(map(len, lines))

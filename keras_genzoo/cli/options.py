@@ -118,7 +118,9 @@ class Size(click.ParamType):
         return [int(height), int(width or height)]
 
 
-data = click.option("--data", default="fashion_mnist_mini", help="Shipped data set, folder of images, .npy/.npz, or TFDS name.")
+data = click.option(
+    "--data", default="fashion_mnist_mini", help="Shipped data set, folder or file of images, hf://user/name, or TFDS name."
+)
 data_dir = click.option("--data-dir", type=FOLDER, help="Where TFDS keeps its data sets.")
 mixed_precision = click.option(
     "--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits."

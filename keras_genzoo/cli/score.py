@@ -57,7 +57,7 @@ def score(samples, against, train, data_dir, split, features, n, image_size, cha
             raise click.UsageError(
                 f"{against} holds statistics of images and no images, so {given[0]} means nothing; leave it out."
             )
-        reference = gz.metrics.read_reference(against)
+        reference = gz.metrics.read_reference(against, spatial=features == "inception-spatial")
         array = gz.data.as_array(made, n, seed)
         if n is not None and len(array) < n:
             raise ValueError(f"n is {n}, but there are {len(array)} samples; give n up to that.")

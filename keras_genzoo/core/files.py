@@ -143,15 +143,27 @@ def read_json(path):
     return found
 
 
-def locked(folder, error, reason):
+def alone(path):
+    """A context that one process at a time is in, of all that name this file; the others wait.
+
+    Args:
+        path: Path of the file that says so. Its folder is created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+def locked(folder, error, reason, timeout=0, name=LOCK):
     """Keep other processes from a folder: a context whose end lets them in again.
 
     Args:
         folder: Path.
         error: class of the exception that is raised where another process has it.
         reason: str. What that process does, as "another process searches in runs/tune".
+        timeout: float. Seconds to wait for it. Defaults to 0.
+        name: str. The file that says so. Defaults to ".lock".
     """
     try:
-        return FileLock(folder / LOCK).acquire(timeout=0)
+        return alone(folder / name).acquire(timeout=timeout)
     except Timeout:
         raise error(f"{reason}; wait for it or choose another folder.") from None

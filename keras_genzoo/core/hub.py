@@ -123,6 +123,16 @@ def located(path):
         return Path(hub.snapshot_download(repo, revision=revision or None, allow_patterns=names)) / runs.MODEL
 
 
+def fetched(repo, file, revision=None):
+    """The path of a file of a repository, in the Hub's cache.
+
+    Raises:
+        ImportError, OSError: as in `push`.
+    """
+    with _hub(f"fetch {file} of {repo}") as hub:
+        return Path(hub.hf_hub_download(repo, file, revision=revision))
+
+
 @contextlib.contextmanager
 def _hub(what):
     try:

@@ -1,8 +1,59 @@
-"""Memory that is used up, in one sentence."""
+"""How much memory is left, what a step takes of it, and one sentence where it is used up."""
 
 import contextlib
+from pathlib import Path
 
 import tensorflow as tf
+
+try:
+    import resource
+except ImportError:  # there is none on Windows
+    resource = None
+
+PROCESS = Path("/proc/self/cgroup")  # the control groups of this process
+# Of versions 2 and 1 of control groups: their name there, where they lie, the files of the limit and of what is used, and the
+# entry of memory.stat for pages of files, which can go.
+GROUPS = (
+    ("", Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    ("memory", Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def free():
+    """Bytes of memory that this process may still take: of the machine, of its control groups (as of a container or of a job of
+    SLURM), and by `ulimit`."""
+    import psutil
+
+    return max(0, min([psutil.virtual_memory().available, *_left_of_groups(), *_left_of_limits(psutil.Process())]))
+
+
+def _left_of_groups():
+    lines = [line.split(":", 2) for line in PROCESS.read_text().splitlines()] if PROCESS.exists() else []
+    for _, controllers, place in lines:
+        for name, top, *files in GROUPS:
+            if name in controllers.split(","):
+                folder = top / place.lstrip("/")
+                inside = [each for each in (folder, *folder.parents) if each == top or top in each.parents]
+                yield from (left for each in inside if (left := _left(each, *files)) is not None)
+
+
+def _left(group, limit, used, pages):
+    """Bytes that a control group has left; None where it has no limit, or is not there, as seen from within a container."""
+    try:
+        most, taken = (group / limit).read_text().strip(), int((group / used).read_text())
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except OSError:
+        return None
+    return None if most == "max" else int(most) - taken + int(counts.get(pages, 0))
+
+
+def _left_of_limits(process):
+    if resource is None:
+        return []
+    used = process.memory_info()
+    limits = (resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, getattr(used, "data", used.rss))
+    found = [(resource.getrlimit(kind)[0], taken) for kind, taken in limits]
+    return [most - taken for most, taken in found if most != resource.RLIM_INFINITY]
 
 
 @contextlib.contextmanager

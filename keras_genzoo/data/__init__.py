@@ -1,7 +1,8 @@
-"""Images in: the data sets inside the package, folders, arrays, `tf.data` pipelines and TFDS by name."""
+"""Images in: the data sets inside the package, folders, files, arrays, tables, archives, `tf.data` pipelines and TFDS."""
 
 from keras_genzoo.data.arrays import names
-from keras_genzoo.data.loading import Info, as_array, info, labelled, load, name_of
+from keras_genzoo.data.collecting import as_array
+from keras_genzoo.data.loading import Info, info, labelled, load, name_of
 from keras_genzoo.data.neighbours import nearest_neighbours
 from keras_genzoo.data.tfds import prepare
 

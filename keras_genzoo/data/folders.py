@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, portion
+from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, marks_of, portion
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLIT_FOLDERS = {
@@ -21,7 +21,40 @@ SPLIT_FOLDERS = {
 GRAY = ("1", "L", "LA", "I;16", "I;16B", "I;16L")
 
 
-class Folder(Source):
+class Encoded(Source):
+    """Images that are files or bytes of their own, each decoded when it is asked for.
+
+    A subclass has `_first`, the name and the size of the first image, which is that of all where `image_size` is not given, and
+    `_channels`, 1 if they are gray, else 3.
+    """
+
+    def image_shape(self):
+        return (*self._first[1], self._channels)
+
+    def _shape(self, image_size, channels):
+        return (*(image_size or self._first[1]), channels or self._channels)
+
+    def _fitted(self, image, name, image_size, channels):
+        """A decoded image as it is asked for.
+
+        Args:
+            image: uint8 `(height, width, 1 or 3)`.
+            name: what the image is called in a message.
+            image_size, channels: as `Source.arrays` takes them.
+        """
+        first, size = self._first
+        if image_size is None and image.shape[:2] != size:
+            raise ValueError(
+                f"{name} has {image.shape[0]} x {image.shape[1]} pixels and {first} has {size[0]} x {size[1]}; "
+                "give the images one size with image_size=."
+            )
+        if channels is None and image.shape[-1] > self._channels:
+            raise ValueError(f"{name} has colours and {first} is gray; give the images one number of channels with channels=.")
+        with tf.device("CPU:0"):  # not on the GPU, where eager work goes by default
+            return np.asarray(conform(image, image_size, channels or self._channels))
+
+
+class Folder(Encoded):
     """Image files, found at any depth; what else lies there is left out and counted.
 
     Subfolders are splits if one is called train, and the others validation and test, or one of the usual names like these.
@@ -63,12 +96,17 @@ class Folder(Source):
             # As text that can be printed and stored: names of files may be any bytes.
             self.class_names = tuple(os.fsencode(name).decode("utf-8", "backslashreplace") for name in names)
             self.labelled = True
+        self._chosen = functools.lru_cache(len(SPLITS))(self._chosen)
 
     def counts(self):
         return {split: len(self._chosen(split)) for split in SPLITS}
 
-    def image_shape(self):
-        return (*self._first[1], self._channels)
+    def size(self, split, image_size, channels):
+        return len(self._chosen(split)), self._shape(image_size, channels)
+
+    def marks(self, split):
+        folder = self.folders[portion(self.files, split)[0]]
+        return marks_of((folder / file for file in self._chosen(split)), folder)
 
     def arrays(self, split, image_size, channels, labels):
         count, (read, _), classes = self.rows(split, image_size, channels, labels)
@@ -77,12 +115,12 @@ class Folder(Source):
     def rows(self, split, image_size, channels, labels):
         """The number of images of a split, a column of `order.taken` of them, and their labels, int64 `(n,)`, or None."""
         files, classes = self._examples(split, labels)
-        shape = (*(image_size or self._first[1]), channels or self._channels)
+        shape = self._shape(image_size, channels)
 
         def read(chosen):
             result = np.empty((len(chosen), *shape), np.uint8)
             with ThreadPoolExecutor() as pool:
-                found = pool.map(lambda index: self._read(files[index], image_size, channels), chosen)
+                found = pool.map(lambda index: self._fitted(read_image(files[index]), files[index], image_size, channels), chosen)
                 for index, image in enumerate(found):
                     result[index] = image
             return result
@@ -113,27 +151,14 @@ class Folder(Source):
 
     @functools.cached_property
     def _first(self):
-        """The path and the size of the first image, which is the size of all where `image_size` is not given."""
         split = next(split for split, files in self.files.items() if files)
         path = self.folders[split] / self.files[split][0]
         return path, read_image(path).shape[:2]
 
     @functools.cached_property
     def _channels(self):
-        """1 if every image is gray, else 3."""
         paths = (self.folders[split] / file for split, files in self.files.items() for file in files)
-        return 3 if any(_opened(path, lambda image: image.mode not in GRAY) for path in paths) else 1
-
-    def _read(self, path, image_size, channels):
-        image = read_image(path)
-        first, size = self._first
-        if image_size is None and image.shape[:2] != size:
-            raise ValueError(
-                f"{path} has {image.shape[0]} x {image.shape[1]} pixels and {first} has {size[0]} x {size[1]}; "
-                "give the images one size with image_size=."
-            )
-        with tf.device("CPU:0"):  # not on the GPU, where eager work goes by default
-            return np.asarray(conform(image, image_size, channels or self._channels))
+        return 3 if any(_opened(path, path, lambda image: image.mode not in GRAY) for path in paths) else 1
 
 
 def _images_under(top):
@@ -213,20 +238,25 @@ def _splits_of(path, files):
     return {split: names[0] for split, names in named.items()}
 
 
-def read_image(path):
-    """One image file as uint8 `(height, width, 1 or 3)`: upright, transparency over white, the first frame."""
-    return _opened(path, _pixels)
+def read_image(file, name=None):
+    """One image file as uint8 `(height, width, 1 or 3)`: upright, transparency over white, the first frame.
+
+    Args:
+        file: path, or file of bytes.
+        name: what the image is called in a message. Defaults to None, the path.
+    """
+    return _opened(file, file if name is None else name, _pixels)
 
 
-def _opened(path, look):
+def _opened(file, name, look):
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return look(image)
     # PIL raises SyntaxError for a broken PNG, and ValueError for broken sizes.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); repair or remove it.") from error
+        raise ValueError(f"{name} cannot be read as an image ({error}); repair or remove it.") from error
 
 
 def _pixels(image):

@@ -1,8 +1,6 @@
 """From a source to batches."""
 
 import dataclasses
-import heapq
-import itertools
 import os
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import tensorflow as tf
 from keras_genzoo.core.cache import digest
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.order import Order, Passes, column, taken
-from keras_genzoo.data import arrays
+from keras_genzoo.data import arrays, mapped, tables
 from keras_genzoo.data.folders import Folder
 from keras_genzoo.data.neighbours import nearest_neighbours
 from keras_genzoo.data.pipelines import Pipeline
@@ -21,6 +19,8 @@ from keras_genzoo.data.tfds import TFDS
 
 # What the shuffle of a stream holds, whichever is less.
 BUFFER_IMAGES, BUFFER_BYTES = 10_000, 2**28
+FILES = (".npy", ".npz", *arrays.HDF5, *tables.SHARDS)
+READERS = 2  # batches that are read at a time from a mapped file, so that the disk is not idle between them
 
 
 def load(
@@ -34,7 +34,7 @@ def load(
     seed=0,
     drop_remainder=None,
     data_dir=None,
-    cache=None,
+    cache="auto",
     neighbours=0,
     further=0,
     splits=True,
@@ -48,8 +48,12 @@ def load(
             - a folder of images (png, jpg, jfif, bmp, gif, tif, webp), at any depth and behind links. Subfolders are classes;
               subfolders train, validation and test are splits, and may hold classes: names in any case, val, valid,
               training and testing too. What is left out is counted in a warning. Transparency is put over white;
-            - a .npy file of images, or a .npz file of `images` and `labels`, or of `train_images`, `train_labels`,
+            - a .npy file of images, or a .npz or HDF5 file of `images` and `labels`, or of `train_images`, `train_labels`,
               `test_images` and so on (Keras's `x_train`, `y_train` too);
+            - a file, a folder or a pattern (`train-{000..099}.tar`) of tars of WebDataset, or of parquet files with a column of
+              images. The split of a file is a word of its name;
+            - a `datasets.Dataset` or `DatasetDict` of Hugging Face, a folder of `save_to_disk`, or "hf://user/name" of the Hub;
+            - a folder of TFRecord files with the `features.json` and `dataset_info.json` of TFDS;
             - images as an array, a pair `(images, labels)`, or a dict of such by split;
             - a `tf.data.Dataset` of images or pairs, batched or not;
             - the name of a TFDS data set that is prepared, see `prepare`. A folder of this name goes before it.
@@ -72,9 +76,15 @@ def load(
         drop_remainder: bool. Whether to leave out a last batch that is not full. Defaults to True where batches are
             shuffled and there is at least one full one.
         data_dir: str or Path. Where TFDS keeps its data sets.
-        cache: bool. Whether to hold all images in memory, as uint8 after resizing. Defaults to True, but False for a
-            pipeline, whose random augmentation would freeze. Of a folder that is not cached the list of files is shuffled;
-            pipelines and TFDS data sets that are not are shuffled in a buffer of 10,000 images, or of 256 MB.
+        cache: "auto", "file", True or False. Where decoded and resized images are kept:
+            - "auto" is memory, if the split takes at most half of what is free (of the machine, or of the limit of a container),
+              and "file" otherwise. A pipeline, whose random augmentation would freeze, is not kept;
+            - "file" is one file in Keras's cache, made once, which is mapped into memory. Files that have changed since are
+              decoded anew. `~/.keras/genzoo/images` may be emptied at any time;
+            - True is memory, False is nowhere. Then images of a folder are decoded in every epoch, and pipelines, TFDS data sets
+              and tables are shuffled in a buffer of 10,000 images, or of 256 MB.
+
+            Batches are the same in the same order from memory and from the file.
         neighbours: int. Number of nearest neighbours of each image in its split that come with it; 0 is none. They are sought
             once for a data set, and kept in Keras's cache. Needs the images in memory.
         further: int. Number of further images that come with each one, so that a batch holds `1 + further` times as many, all
@@ -112,28 +122,54 @@ def load(
     image_size = _size(image_size)
     name, source = source, find(source, data_dir, splits)
     shuffle = split == "train" if shuffle is None else shuffle
-    cache = not isinstance(source, Pipeline) if cache is None else cache
 
     settings = {"batch_size": batch_size, "shuffled": shuffle, "seed": seed, "drop_remainder": drop_remainder, "row": 1 + further}
     settings |= {"flip": True} if flip and split == "train" else {}
-    in_memory = cache or source.in_memory
-    if neighbours and not in_memory:
+    place = _place(source, cache, split, image_size, channels)
+    if neighbours and place not in ("arrays", "memory"):
         raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
-    if neighbours or (in_memory and not source.in_memory):
+    if neighbours or place == "memory":
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
         batches = _from_rows(len(images), column(images), classes, settings, found)
+    elif place == "file":
+        if labels and not source.has_labels(split):
+            raise source.no_labels()
+        images, classes, known = mapped.kept(source, split, image_size, channels)
+        batches = _from_rows(len(images), column(images), classes if labels else None, settings, parallel=READERS)
+        batches.digest = lambda: known
     elif hasattr(source, "rows"):
         count, images, classes = source.rows(split, image_size, channels, labels)
-        batches = _from_rows(count, images, classes, settings, parallel=None if in_memory else tf.data.AUTOTUNE)
+        parallel = {"arrays": None, "mapped": READERS}.get(place, tf.data.AUTOTUNE)
+        batches = _from_rows(count, images, classes, settings, parallel=parallel)
     else:
         batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
     batches.data_name, batches.watch = name if isinstance(name, str) else None, source.watch
     return batches
 
 
+def _place(source, cache, split, image_size, channels):
+    """From where batches are read: "arrays" that are there, "memory", a "file" of decoded images, a file that is "mapped" as it
+    is, or the "source"."""
+    if cache not in ("auto", "file", True, False):
+        raise ValueError(f"cache is {cache!r}, expected 'auto', 'file', True or False.")
+    if source.in_memory:
+        return "arrays"
+    if isinstance(source, Pipeline):
+        if cache == "file":
+            raise ValueError("cache is 'file', but a tf.data pipeline has no files whose changes are seen; pass True or False.")
+        return "memory" if cache is True else "source"
+    if cache == "auto":
+        cache = True if mapped.fits(*source.size(split, image_size, channels)) else "file"
+    if cache == "file" and source.ready(image_size, channels):
+        return "mapped"
+    return "file" if cache == "file" else "memory" if cache else "source"
+
+
 def absolute(source):
     """A source as another folder than this one finds it: the path of a file or folder from the root, anything else as it is."""
+    if tables.is_pattern(source):
+        return os.path.abspath(os.path.expanduser(source))
     path = Path(source).expanduser()
     return str(source) if source in arrays.names() or not path.exists() else str(path.resolve())
 
@@ -166,7 +202,7 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None):
 
     order = Order(count, **settings)
     batches = taken(order.dataset(), order.columns(columns), combine, parallel)
-    if parallel is None:
+    if parallel != tf.data.AUTOTUNE:
         # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
         options = tf.data.Options()
         options.autotune.enabled = False
@@ -218,23 +254,32 @@ def find(source, data_dir=None, splits=True):
     """The `Source` that the argument `source` of `load` means; names go before files, and files before TFDS."""
     if isinstance(source, tf.data.Dataset):
         return Pipeline(source)
+    if tables.is_datasets(source):  # some of which are dicts
+        return tables.of_datasets(source)
     if isinstance(source, (dict, tuple)) or hasattr(source, "__array__"):
         return arrays.from_arrays(source)
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(
             f"The source of images is a {type(source).__name__}, expected a name, a folder, a file, an array, a pair "
-            "(images, labels), or a tf.data.Dataset; bring a list of images into one array with `np.stack`."
+            "(images, labels), a tf.data.Dataset or a datasets.Dataset; bring a list of images into one array with `np.stack`."
         )
     if source in arrays.names():
         return arrays.shipped(source)
+    if tables.is_hub(source):
+        return tables.of_hub(source)
+    if tables.is_pattern(source):
+        return tables.of_pattern(source)
     path = Path(source).expanduser()
     if source and path.is_dir():  # Path('') is the current folder
-        return Folder(path, splits)
-    if path.is_file() and path.suffix in (".npy", ".npz"):
-        return arrays.from_file(path)
+        return tables.in_folder(path) or Folder(path, splits)
+    if path.is_file() and path.suffix in FILES:
+        return tables.of_files([path], str(path)) if path.suffix in tables.SHARDS else arrays.from_file(path)
     if path.is_file():
-        raise ValueError(f"{path} is a file ending in {path.suffix or 'nothing'}, expected a folder of images, .npy or .npz.")
-    if isinstance(source, os.PathLike) or path.is_absolute() or source.startswith((".", "~")) or path.suffix in (".npy", ".npz"):
+        raise ValueError(
+            f"{path} is a file ending in {path.suffix or 'nothing'}, expected a folder of images, or a file ending in "
+            f"{', '.join(FILES)}."
+        )
+    if isinstance(source, os.PathLike) or path.is_absolute() or source.startswith((".", "~")) or path.suffix in FILES:
         raise ValueError(f"There is no folder or file {source}.")
     return TFDS(source, data_dir)
 
@@ -276,68 +321,6 @@ def info(source="fashion_mnist_mini", data_dir=None, splits=True):
     """
     source = find(source, data_dir, splits)
     return Info(source.name, source.image_shape(), source.counts(), source.class_names, source.licence)
-
-
-def as_array(dataset, n=None, seed=None):
-    """Collect the batches of a data set in memory.
-
-    Args:
-        dataset: `tf.data.Dataset` of batches of images or of pairs (images, labels), as `load` gives them; or arrays already.
-            Named extras are left out.
-        n: int. At most so many images. Defaults to all.
-        seed: int or None. Which n: drawn from all over the data set by this seed, whatever its batches are, in their order there;
-            None takes the first, which of sorted images are of one kind. Defaults to None.
-
-    Returns:
-        Array `(n, height, width, channels)`, or a pair with the labels `(n,)`.
-
-    Raises:
-        ValueError: no images, or a draw from a data set without an end.
-
-    Example:
-
-    >>> gz.data.as_array(gz.data.load(split="test"), n=100, seed=0).shape
-    (100, 28, 28, 1)
-    """
-    if n is not None and seed is not None:
-        return _drawn(dataset, n, np.random.default_rng(seed))
-    if not isinstance(dataset, tf.data.Dataset):
-        return tuple(each[:n] for each in dataset) if isinstance(dataset, (tuple, list)) else dataset[:n]
-    batches, seen = [], 0
-    for batch in _columns(dataset):
-        batches.append(batch)
-        seen += len(batch[0])
-        if n is not None and seen >= n:
-            break
-    if not batches:
-        raise ValueError("The data set yields no batches, expected one at least.")
-    columns = tuple(np.concatenate(parts)[:n] for parts in zip(*batches, strict=True))
-    return columns if len(columns) > 1 else columns[0]
-
-
-def _columns(dataset):
-    """The batches of a data set, or the one that arrays are, as tuples of images, and labels where there are any."""
-    stream = isinstance(dataset, tf.data.Dataset)
-    for batch in dataset.as_numpy_iterator() if stream else [tuple(dataset) if isinstance(dataset, list) else dataset]:
-        yield tuple(each for each in (batch if isinstance(batch, tuple) else (batch,)) if not isinstance(each, dict))
-
-
-def _drawn(dataset, n, random):
-    """n images, and labels, in their order: those that get the smallest numbers. Holds n of them and a batch."""
-    if isinstance(dataset, tf.data.Dataset) and dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("images are drawn from a data set without an end; give one that ends, as before `.repeat()`.")
-    kept, place = [], itertools.count()  # a heap, the largest number first
-    for batch in _columns(dataset):
-        for number, *row in zip(random.random(len(batch[0])), *batch, strict=True):
-            position = next(place)
-            if len(kept) < n:
-                heapq.heappush(kept, (-number, position, [np.array(each) for each in row]))
-            elif -number > kept[0][0]:
-                heapq.heapreplace(kept, (-number, position, [np.array(each) for each in row]))
-    if not kept:
-        raise ValueError("The data set yields no images, expected one at least.")
-    columns = tuple(np.stack(parts) for parts in zip(*(row for _, _, row in sorted(kept, key=lambda one: one[1])), strict=True))
-    return columns if len(columns) > 1 else columns[0]
 
 
 def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):

@@ -12,6 +12,7 @@ import tensorflow as tf
 SPLITS = ("train", "validation", "test")
 ALL = "all"  # a source without splits, as one
 FEW = 10  # images of a class; of fewer a tenth, one at least, would be more than a tenth
+PIECE = 512  # images that are decoded together
 
 
 def portion(available, split):
@@ -90,6 +91,18 @@ def conform(images, image_size=None, channels=None, what="images"):
     return images
 
 
+def marks_of(paths, top=None):
+    """Name, size and time of the last change of files, a text each.
+
+    Args:
+        paths: iterable of Paths.
+        top: Path or None. Names are relative to it, so that a folder may be moved. Defaults to None, names alone.
+    """
+    for path in paths:
+        about = path.stat()
+        yield f"{path.relative_to(top).as_posix() if top else path.name}|{about.st_size}|{about.st_mtime_ns}"
+
+
 class Source:
     """A data set before batching.
 
@@ -120,10 +133,51 @@ class Source:
         """`(height, width, channels)`, None where images differ."""
         raise NotImplementedError
 
+    def size(self, split, image_size, channels):
+        """The number of images of a split, and the shape `(height, width, channels)` that each of them gets.
+
+        None where the number is not known. Sources that can be larger than memory know it, and have `marks`.
+        """
+        return None
+
+    def marks(self, split):
+        """Texts by which the images of a split are told from others, and from what they were before a file changed."""
+        raise NotImplementedError
+
+    def has_labels(self, split):
+        """Whether the images of a split have labels."""
+        return self.labelled
+
+    def ready(self, image_size, channels):
+        """Whether the images lie on disk as they are asked for, so that nothing is gained by keeping them decoded."""
+        return False
+
     def arrays(self, split, image_size, channels, labels):
         """The images of a split, uint8 `(n, height, width, channels)`, and their labels, int64 `(n,)`, or None."""
+        known = self.size(split, image_size, channels)
+        if known is None:
+            images, classes = zip(*self.pieces(split, image_size, channels, labels), strict=True)
+            return np.concatenate(images), np.concatenate(classes) if labels else None
+        images, classes, end = np.empty((known[0], *known[1]), np.uint8), [], 0  # whole at once, and never twice
+        for piece, labelled in self.pieces(split, image_size, channels, labels):
+            images[end : end + len(piece)] = piece
+            classes.append(labelled)
+            end += len(piece)
+        return images[:end], np.concatenate(classes) if labels else None
+
+    def pieces(self, split, image_size, channels, labels):
+        """Yield the images of a split in their order, and their labels or None, some hundreds at a time."""
+        if hasattr(self, "rows"):
+            count, (read, _), classes = self.rows(split, image_size, channels, labels)
+            for start in range(0, count, PIECE):
+                chosen = np.arange(start, min(start + PIECE, count))
+                yield read(chosen), None if classes is None else classes[chosen]
+            return
+        empty = True
         try:
-            batches = list(self.stream(split, image_size, channels, labels).batch(512).as_numpy_iterator())
+            for batch in self.stream(split, image_size, channels, labels).batch(PIECE).as_numpy_iterator():
+                empty = False
+                yield batch if labels else (batch, None)
         except tf.errors.InvalidArgumentError as error:
             if self.watch is not None and self.watch.found is not None:
                 raise self.watch.found from None
@@ -131,11 +185,8 @@ class Source:
                 raise ValueError(f"The images of {self.name} differ in size; give them one with image_size=.") from error
             reason = re.sub(r"\{\{.*?\}\} |\[Op:.*", "", error.message.splitlines()[0]).strip()  # without TensorFlow's nodes
             raise ValueError(f"The images of {self.name} cannot be read: {reason}.") from error
-        if not batches:
+        if empty:
             raise self.no_images(split)
-        if labels:
-            return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-        return np.concatenate(batches), None
 
     def stream(self, split, image_size, channels, labels):
         """A `tf.data.Dataset` of single uint8 images, or of pairs with their int64 label."""

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets (TFDS) by name. Nothing is downloaded except by `prepare`."""
+"""Data sets of TensorFlow Datasets (TFDS), by name or in a folder. Nothing is downloaded except by `prepare`."""
 
 import difflib
 import hashlib
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_genzoo.core.images import check_dtype
 from keras_genzoo.data import arrays
-from keras_genzoo.data.sources import SPLITS, Source, conform, portion
+from keras_genzoo.data.sources import SPLITS, Source, conform, marks_of, portion
 
 # Debian's package of Fashion-MNIST holds the original files, except that their gzip headers lost the file's name and time.
 GZIP_TIMES = {
@@ -22,15 +22,22 @@ GZIP_TIMES = {
 
 
 class TFDS(Source):
-    """A prepared data set of TFDS, its images being the feature `image` and its labels the feature `label`."""
+    """A prepared data set of TFDS, its images being the feature `image` and its labels the feature `label`.
+
+    Args:
+        name: str. Its name.
+        data_dir: str, Path or None. Where TFDS keeps its data sets.
+        folder: Path or None. The folder of the TFRecord files themselves. `features.json` and `dataset_info.json` beside them say
+            how to read them. The name is then what messages call it.
+    """
 
     label_hint = "TFDS gives it no feature `label` of classes"
 
-    def __init__(self, name, data_dir=None):
+    def __init__(self, name, data_dir=None, folder=None):
         import tensorflow_datasets as tfds
 
         self.name = name
-        self.builder = _builder(name, data_dir)
+        self.builder = tfds.builder_from_directory(folder) if folder else _builder(name, data_dir)
         if not self.builder.info.splits:
             raise ValueError(
                 f"The TFDS data set {name} is not prepared in {data_dir or tfds.core.constants.DATA_DIR}; run "
@@ -55,6 +62,17 @@ class TFDS(Source):
 
     def image_shape(self):
         return tuple(self.builder.info.features["image"].shape)
+
+    def size(self, split, image_size, channels):
+        height, width, depth = self.builder.info.features["image"].shape
+        if not image_size and None in (height, width):  # not known before, and then that of all
+            height, width, depth = next(iter(self.builder.as_dataset(split="train").take(1)))["image"].shape
+        count = self.builder.info.splits[self._slice(split)].num_examples
+        return count, (*(image_size or (height, width)), channels or depth)
+
+    def marks(self, split):
+        yield f"{self.builder.info.full_name} {self._slice(split)}"
+        yield from marks_of(path for path in sorted(Path(self.builder.data_dir).iterdir()) if path.is_file())
 
     def stream(self, split, image_size, channels, labels):
         if labels and not self.labelled:

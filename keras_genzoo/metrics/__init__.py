@@ -1,8 +1,9 @@
 """Distances between images and between sets of images; they take arrays and streams and know no model."""
 
 from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, per_class_frechet, within_classes
+from keras_genzoo.metrics.extractors import default_features, fetch_features, get, inception_features, names, vit_features
 from keras_genzoo.metrics.extrapolation import Extrapolation, frechet_infinity
-from keras_genzoo.metrics.features import FeatureExtractor, default_features, get, inception_features, names, score_name
+from keras_genzoo.metrics.features import FeatureExtractor, score_name
 from keras_genzoo.metrics.frechet import (
     FrechetDistance,
     GaussianStatistics,
@@ -41,6 +42,7 @@ __all__ = [
     "default_features",
     "density_coverage",
     "enough",
+    "fetch_features",
     "fetch_inception",
     "frechet_distance",
     "frechet_infinity",
@@ -69,5 +71,6 @@ __all__ = [
     "sharpness",
     "ssim",
     "train_ratio",
+    "vit_features",
     "within_classes",
 ]

@@ -1,10 +1,9 @@
 """What a distance between distributions of images looks at: images to vectors of features.
 
 Whatever has `name`, `hash`, `resize` and `dim` and maps images to features when called is an extractor; `FeatureExtractor`
-makes one of any keras.Model, and `get` finds the ones that come with the package by name.
+makes one of any keras.Model, and `extractors.get` finds those that have a name.
 """
 
-import functools
 import hashlib
 
 import keras
@@ -134,134 +133,6 @@ def _digest(model):
     return digest.hexdigest()[:12]
 
 
-def _fashion_cnn():
-    from keras_genzoo.metrics import fashion_cnn
-
-    return FeatureExtractor(
-        model := fashion_cnn.load(),
-        layer="features",
-        preprocess=fashion_cnn.preprocess,
-        name="fashion-cnn",
-        resize="bilinear antialiased 28x28 gray",
-        hash=_file_digest(fashion_cnn.WEIGHTS),
-        logits=_head(model.get_layer("probabilities")),
-        maps=("block1_relu", "block2_relu", "block3_relu", "block4_relu"),
-    )
-
-
-def _efficientnet_lite0():
-    from keras_genzoo.metrics import efficientnet_lite0
-
-    return FeatureExtractor(
-        model := efficientnet_lite0.load(),
-        layer="features",
-        preprocess=efficientnet_lite0.preprocess,
-        name="efficientnet-lite0",
-        resize="bilinear antialiased 224x224 RGB",
-        hash=_file_digest(efficientnet_lite0.WEIGHTS),
-        logits=_head(model.get_layer("logits")),
-        maps=("block0_project", "block2_add", "block4_add", "block10_add", "head"),
-        batch_size=64,
-    )
-
-
-def inception_features(weights=None, resize="tf1"):
-    """The Inception network of 2015, whose `pool_3` features (2048) make the Frechet distance the FID.
-
-    The weights (89 MB) are fetched on first use into Keras's cache. Images are gray or RGB, of any size. Scores are named
-    FID, KID and IS, with `[clean]` behind them under that resize; weights of another file than the known one give
-    `FD[inception-<hash>]` and so on.
-
-    Args:
-        weights: path of `inception-2015-12-05.tgz` or of the `classify_image_graph_def.pb` in it; None fetches the archive
-            if Keras's cache has it not. Defaults to None.
-        resize: str. "tf1", as FID is defined (bilinear, without half-pixel centres), or "clean", as clean-fid has it
-            (bicubic, antialiased; arXiv:2104.11222): other numbers, which do not compare.
-
-    Raises:
-        OSError: no such file, or it cannot be fetched; the message says where to put it.
-        ValueError: the file holds another network; another `resize`.
-
-    Example:
-
-    >>> features = keras_genzoo.metrics.inception_features(weights="inception-2015-12-05.tgz")  # doctest: +SKIP
-    >>> distance = keras_genzoo.metrics.FrechetDistance(features)  # doctest: +SKIP
-    """
-    from keras_genzoo.metrics import inception as network
-
-    if resize not in network.RESIZES:
-        raise ValueError(f"resize is {resize!r}, expected one of {', '.join(network.RESIZES)}.")
-    model, digest, known = network.load(weights)
-    product = model.get_layer("logits_unbiased").kernel.numpy()
-    clean = "-clean" if resize == "clean" else ""
-    extractor = FeatureExtractor(
-        model,
-        layer="pool_3",
-        preprocess=lambda images: network.preprocess(images, resize),
-        name=f"inception{clean}" if known else f"inception-{digest[:8]}{clean}",
-        resize=network.RESIZES[resize],
-        hash=digest[:12],
-        logits=lambda features: features @ product,
-        maps=("conv_2", "conv_4", "mixed_2_join", "mixed_7_join", "mixed_10_join"),
-        batch_size=32,
-    )
-    extractor.kept = True
-    if known:
-        extractor.titles = {symbol: title + clean.replace("-clean", "[clean]") for symbol, title in TITLES.items()}
-    return extractor
-
-
-def _head(dense):
-    kernel, bias = (weight.numpy() for weight in dense.weights)
-    return lambda features: features @ kernel + bias
-
-
-def _file_digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-# The names that scores have on the features of Inception, and on no others.
-TITLES = {"FD": "FID", "FD_inf": "FID_inf", "KD": "KID", "IS": "IS", "rFD": "rFID"}
-TITLES |= {f"{which}_{symbol}": f"{which}_{TITLES[symbol]}" for which in ("class", "intra") for symbol in ("FD", "KD")}
-SHIPPED = {
-    "fashion-cnn": _fashion_cnn,
-    "efficientnet-lite0": _efficientnet_lite0,
-    "inception": inception_features,
-    "inception-clean": lambda: inception_features(resize="clean"),
-}
-GARMENTS = ("fashion_mnist_mini", "fashion_mnist")
-
-
-@functools.cache
-def _shipped(name):
-    extractor = SHIPPED[name]()
-    extractor.kept = True
-    return extractor
-
-
-def names():
-    """The names that `get` takes."""
-    return list(SHIPPED)
-
-
-def default_features(data=None, channels=None):
-    """The name of the features to look at images with, where none are asked for.
-
-    Args:
-        data: str or None. Name of the data set, if it has one.
-        channels: int or None. Of the images, if known: Inception sees gray and RGB ones alone.
-
-    Returns:
-        "fashion-cnn" for Fashion-MNIST, which it knows; else "inception" where its weights are on this machine, so that the
-        distance is the FID, and else "efficientnet-lite0".
-    """
-    from keras_genzoo.metrics import inception as network
-
-    if data in GARMENTS:
-        return "fashion-cnn"
-    return "inception" if channels in (None, 1, 3) and network.available() else "efficientnet-lite0"
-
-
 def score_name(symbol, features):
     """What a score is called: `FD[fashion-cnn]`, or FID on Inception's features, and so on.
 
@@ -277,42 +148,6 @@ def settings_of(features):
     if not getattr(features, "kept", False):
         return None
     return {"features": features.name, "features_hash": features.hash, "resize": features.resize}
-
-
-def get(features):
-    """An extractor by name, or the one given.
-
-    Args:
-        features: str or extractor. By name:
-            - "fashion-cnn": the last layer but one (128 values) of a classifier of Fashion-MNIST that ships with the
-              package; takes images of any height, width and channels (resized to 28x28, channels averaged); right for
-              garments, and a rough eye for other small images.
-            - "efficientnet-lite0": the 1280 features of a small classifier of ImageNet that ships with the package, for
-              colour and whatever else there is.
-            - "inception", "inception-clean": see `inception_features`; the ones for FID.
-            Each is loaded at its first use.
-
-    Raises:
-        ValueError: an unknown name, or an object that is no extractor.
-        OSError: the weights of Inception are neither here nor to be fetched.
-
-    Example:
-
-    >>> features = keras_genzoo.metrics.get("fashion-cnn")
-    >>> features(np.zeros((2, 33, 21, 5), "uint8")).shape
-    (2, 128)
-    """
-    if isinstance(features, str):
-        if features not in SHIPPED:
-            raise ValueError(f"unknown features {features!r}; there are {', '.join(SHIPPED)}, or give a FeatureExtractor.")
-        return _shipped(features)
-    missing = [name for name in ("name", "hash", "resize", "dim", "__call__") if not hasattr(features, name)]
-    if missing:
-        raise ValueError(
-            f"features of type {type(features).__name__} lack {', '.join(missing)}; "
-            f"give one of the names {', '.join(SHIPPED)}, or a FeatureExtractor."
-        )
-    return features
 
 
 def extract(features, images, what="images"):

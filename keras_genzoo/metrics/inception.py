@@ -22,6 +22,7 @@ URL = f"https://storage.googleapis.com/download.tensorflow.org/models/image/imag
 ARCHIVE_BYTES, GRAPH_BYTES = 88_931_400, 95_673_916
 SIZE = 299
 RESIZES = {"tf1": "TF1 bilinear 299x299", "clean": "bicubic antialiased 299x299, clipped"}
+SPATIAL = 7  # channels of `mixed_6/conv` that sFID looks at
 EPSILON = 1e-3  # of the graph's batch normalisations
 
 
@@ -96,6 +97,17 @@ class Bias(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def spatial(model):
+    """The network read at the features of sFID: the first seven channels of `mixed_6/conv`, flat, `(batch, 2023)`.
+
+    So the evaluation of ADM has it (openai/guided-diffusion, evaluations/evaluator.py).
+    """
+    channels = model.get_layer("mixed_6_conv").output[..., :SPATIAL]
+    return keras.Model(
+        model.inputs, keras.layers.Flatten(dtype="float32", name="spatial")(channels), name="inception_2015_spatial"
+    )
 
 
 def _name(node):

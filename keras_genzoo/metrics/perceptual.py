@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core.images import check_images, on_levels, to_unit
-from keras_genzoo.metrics.features import batch_size, get
+from keras_genzoo.metrics.extractors import get
+from keras_genzoo.metrics.features import batch_size
 
 BATCH = 64  # images at a time, of extractors that take no fewer
 EPSILON = 1e-10  # below the square of any activation that counts

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_genzoo.metrics.features import extract, get, score_name
+from keras_genzoo.metrics.extractors import get
+from keras_genzoo.metrics.features import extract, score_name
 from keras_genzoo.metrics.frechet import GaussianStatistics, check_gaussian, statistics_distance
 
-KEYS = ("mu", "sigma")
+KEYS, SPATIAL_KEYS = ("mu", "sigma"), ("mu_s", "sigma_s")
 INCEPTION = 2048  # features of `pool_3`
+DIMENSIONS = {"inception": INCEPTION, "inception-clean": INCEPTION, "inception-spatial": 2023}
 # What else there is in a panel, and needs the features of the real images, or others than those of `pool_3`.
-LACKING = "KID, precision, recall, density, coverage, classes met and FID_inf need real images, and sFID needs spatial features"
+LACKING = (
+    "KID, precision, recall, density, coverage, classes met and FID_inf need real images, and sFID needs spatial features "
+    "(inception-spatial)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +54,13 @@ def is_reference(path):
         return False  # who reads it as images says what is wrong
 
 
-def read_reference(path):
+def read_reference(path, spatial=False):
     """Statistics from the `.npz` files of pytorch-fid, clean-fid and EDM (`mu`, `sigma`), and from the reference batches of ADM,
     which hold images (`arr_0`) and statistics of spatial features (`mu_s`, `sigma_s`) beside them. Pickles are not read.
 
     Args:
         path: str or Path.
+        spatial: bool. Whether to read `mu_s` and `sigma_s`, for sFID on the features "inception-spatial". Defaults to False.
 
     Returns:
         `Reference`.
@@ -68,12 +74,13 @@ def read_reference(path):
     >>> keras_genzoo.metrics.read_reference("stats.npz").dim  # doctest: +SKIP
     8
     """
+    keys = SPATIAL_KEYS if spatial else KEYS
     try:
         with np.load(path, allow_pickle=False) as stored:
-            mean, covariance = (np.asarray(stored[key], "float64") for key in KEYS)
+            mean, covariance = (np.asarray(stored[key], "float64") for key in keys)
     except (KeyError, TypeError, AttributeError):
         raise ValueError(
-            f"{path} holds no statistics, expected a .npz file of the arrays mu (dim,) and sigma (dim, dim)."
+            f"{path} holds no statistics, expected a .npz file of the arrays {keys[0]} (dim,) and {keys[1]} (dim, dim)."
         ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as NumPy arrays without pickles ({error}); save it by `np.savez`.") from error
@@ -96,8 +103,8 @@ def reference_scores(reference, images, features="inception"):
         features: str or extractor, see `get`. Defaults to "inception".
 
     Returns:
-        dict: `FID` (`FD[X]` on other features), `n_generated`, `features_dim`, `features`, `features_hash`, `resize`,
-        `reference`, the file, and `not_computed`, a sentence.
+        dict: `FID` (`sFID` on spatial features, `FD[X]` on others), `n_generated`, `features_dim`, `features`, `features_hash`,
+        `resize`, `reference`, the file, and `not_computed`, a sentence.
 
     Raises:
         ValueError: statistics of another number of features; see `check_images`.
@@ -105,7 +112,8 @@ def reference_scores(reference, images, features="inception"):
     Warns:
         UserWarning: fewer images than features.
     """
-    dim = INCEPTION if features in ("inception", "inception-clean") else get(features).dim  # before the network is fetched
+    dim = DIMENSIONS.get(features) if isinstance(features, str) else None
+    dim = dim or get(features).dim  # known of Inception before the network is fetched
     if reference.dim != dim:
         raise ValueError(
             f"{reference.source} holds statistics of {reference.dim} features, and {getattr(features, 'name', features)} has "

@@ -7,8 +7,9 @@ import numpy as np
 from keras_genzoo.core.cache import digest, remembered
 from keras_genzoo.core.images import check_images
 from keras_genzoo.metrics.classes import class_count, inception_score, mode_count, nearest_classes, within_classes
+from keras_genzoo.metrics.extractors import get
 from keras_genzoo.metrics.extrapolation import POINTS, frechet_infinity
-from keras_genzoo.metrics.features import check_pair, extract, get, score_name, settings_of
+from keras_genzoo.metrics.features import check_pair, extract, score_name, settings_of
 from keras_genzoo.metrics.frechet import GaussianStatistics, bootstrap_deviation, statistics_distance
 from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
 from keras_genzoo.metrics.memorisation import Memorisation

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_genzoo.metrics.features import extract, get, score_name
+from keras_genzoo.metrics.extractors import get
+from keras_genzoo.metrics.features import extract, score_name
 
 
 class StreamingDistance:
