@@ -176,9 +176,10 @@ def _block(x, network, name, norm):
 def preprocess(images, family):
     """Images in [0, 1] of the 256 levels, gray or RGB, of any size, to the input of a network, `(batch, 224, 224, 3)`.
 
-    Both are resized as PIL's bicubic filter resizes 8-bit images. For DINOv2 an image is stretched to the square,
-    as Stein et al. (2023, arXiv:2306.04675) do, whose Frechet distances these are. For CLIP its shorter side becomes 224 and the
-    square in the middle is taken, as CLIP's own preprocessing does.
+    Both are resized as the bicubic filter of PIL resizes 8-bit images, along the rows first. Pillow 13 goes along the columns
+    first where the height shrinks more. For DINOv2 an image is stretched to the square, as Stein et al. (2023,
+    arXiv:2306.04675) do, whose Frechet distances these are. For CLIP its shorter side becomes 224 and the square in the middle
+    is taken, as CLIP's own preprocessing does.
 
     Args:
         images: float32 tensor `(batch, height, width, 1 or 3)`.
@@ -192,7 +193,7 @@ def preprocess(images, family):
         shorter = min(height, width)
         size = SIZE * height // shorter, SIZE * width // shorter
     levels = 255.0 * images
-    for part in ((height, size[1]), size):  # PIL goes along the rows first, and rounds and clips each time
+    for part in ((height, size[1]), size):  # along the rows first, and PIL rounds and clips each time
         levels = tf.image.resize(levels, part, "bicubic", antialias=True)
         levels = tf.round(tf.clip_by_value(levels, 0.0, 255.0))
     top, left = (round((side - SIZE) / 2) for side in size)
