@@ -80,6 +80,16 @@ def test_one_run_is_done_by_one_process(tmp_path, monkeypatch):
             pass
 
 
+def test_what_another_process_has_done_in_the_meantime_is_not_done_again(tmp_path, monkeypatch):
+    folder, given = Folder.create(tmp_path, SETTINGS), []
+    monkeypatch.setattr(running, "run_job", lambda folder, job, *rest: given.append([run["seed"] for run in job]))
+    assert running.run_all(folder, []) == []
+    folder.add({**a_run(1), "status": "ok"})
+    folder.add({**a_run(2), "status": "failed"})
+    running.run_all(folder, [[a_run(seed)] for seed in range(3)])
+    assert given == [[0], [2]]
+
+
 def test_the_seeds_of_a_recipe_wait_for_the_plan_of_its_first_run_and_then_run_at_once(tmp_path, monkeypatch):
     Folder.create(tmp_path, SETTINGS | {"budget": 10.0})
     plan = {"steps": 5, "cpu": devices.cpu_name(), "code": runs.code(), "tried": True}

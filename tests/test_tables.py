@@ -302,7 +302,7 @@ def test_streams_of_hugging_face_are_refused():
     stream = datasets.IterableDataset.from_generator(lambda: iter([{"image": 0}]))
     with pytest.raises(ValueError, match="your data set is a stream, expected one that is loaded: leave streaming=True out"):
         gz.data.load(stream)
-    with pytest.raises(ValueError, match="no column of images among text, expected one"):
+    with pytest.raises(ValueError, match="holds the columns text, expected one of images: the feature Image"):
         gz.data.load(datasets.Dataset.from_dict({"text": ["some"]}))
 
 

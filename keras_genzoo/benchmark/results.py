@@ -74,9 +74,10 @@ class Folder:
         return locked(self.path, FolderError, f"another process is adding results to {self.path}")
 
     def lock_run(self, run):
-        """A context in which no other process does this run. It waits for one that is about to end."""
-        reason, name = f"another process does {label(run)}, seed {run['seed']}", f".{self.files(run).name}.lock"
-        return locked(self.files(run).parent, FolderError, reason, PATIENCE, name)
+        """A context in which no other process does this run, all controls being one. It waits for one that is about to end."""
+        control = run["kind"] == "control"
+        what, name = ("the controls", "controls") if control else (f"{label(run)}, seed {run['seed']}", self.files(run).name)
+        return locked(self.path / "runs", FolderError, f"another process does {what}", PATIENCE, f".{name}.lock")
 
     def lock_plan(self, run):
         """A context in which no other process plans the steps of a recipe; the others wait."""

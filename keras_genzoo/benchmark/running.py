@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import signal
@@ -53,12 +54,17 @@ def run_all(folder, jobs, timeout=None, anyway=False):
                 failed.append(row)
                 progress.write(f"{label(row)}, seed {row['seed']}: failed: {row['reason']}", file=sys.stderr)
 
-        for job, following in zip(jobs, [*jobs[1:], None], strict=True):
+        for job, following in itertools.zip_longest(jobs, jobs[1:]):
             progress.begin(job)
             with folder.lock_run(job[0]), planned(folder, job[0]) as plan:
+                left = folder.missing(job)
+                if left != job:  # the others were done by another process in the meantime
+                    processes.drop()
+                if not left:
+                    continue
                 if by_clock(folder, job[0]) and not plan and not anyway:
                     planning.wait_for_rest(progress.show)
-                run_job(folder, [{**run, "plan": plan} for run in job], progress, store, timeout, processes, following)
+                run_job(folder, [{**run, "plan": plan} for run in left], progress, store, timeout, processes, following)
     return failed
 
 
@@ -97,8 +103,13 @@ class Processes:
         return self
 
     def __exit__(self, *_):
+        self.drop()
+
+    def drop(self):
+        """End the process that was started for a job and is not taken."""
         if self.ready is not None:
             end(self.ready)
+            self.ready = None
 
     def prepare(self, job):
         """Start the process of a job, or of none, that is not taken yet."""

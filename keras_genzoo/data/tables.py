@@ -216,7 +216,7 @@ def of_hub(source):
     user, name, *configuration = name.split("/")
     try:
         found = _datasets(source).load_dataset(f"{user}/{name}", *configuration, revision=revision or None)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"{source} cannot be had: {textwrap.shorten(str(error), 300)}") from error
     return of_datasets(found, source)
 
@@ -279,8 +279,12 @@ def _label(classes, whole):
 
 
 def _no_column(name, columns, images):
-    found = f"the columns of images {', '.join(images)}" if images else f"no column of images among {', '.join(columns)}"
-    return ValueError(f"{name} holds {found}, expected one, or one that is called 'image'; rename it with `rename_column`.")
+    if images:
+        found = f"the columns of images {', '.join(images)}"
+        return ValueError(f"{name} holds {found}, expected one, or one that is called 'image'; rename it with `rename_column`.")
+    return ValueError(
+        f"{name} holds the columns {', '.join(columns)}, expected one of images: the feature Image, or bytes of files."
+    )
 
 
 # Parquet
