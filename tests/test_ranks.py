@@ -11,7 +11,7 @@ from test_benchmarks import SETTINGS, a_failure, a_row, invoke
 
 from keras_genzoo.benchmark import exports, ranks, repeat, tables
 from keras_genzoo.benchmark.compare import compare
-from keras_genzoo.benchmark.ranking import rankings
+from keras_genzoo.benchmark.ranking import _of_network, rankings
 from keras_genzoo.benchmark.report import write_report
 from keras_genzoo.benchmark.results import Folder, FolderError
 
@@ -223,6 +223,16 @@ def test_rows_that_may_not_be_ranked_are_shown_with_the_reason(change, why):
     marks = {line.label: line.why for line in table.lines}
     assert bool(marks["c"]) == (why is not None) and not marks.get("a")
     assert why is None or why.startswith(marks["c"].partition(" (")[0])
+
+
+def test_a_network_is_known_under_all_names_of_its_features():
+    known = _of_network
+    for features in ("inception", "inception-clean", "inception-spatial"):
+        assert all(known(features).search(f"Perceptual('{name}')") for name in ("inception", "inception-clean"))
+        assert not known(features).search("inception-v3") and not known(features).search("my-inception")
+    assert (
+        known("clip").search("clip") and not known("clip").search("clip-vitl14") and not known("dinov2").search("dinov2-vits14")
+    )
 
 
 def test_a_recipe_off_its_budget_in_one_seed_is_marked_and_ranked():

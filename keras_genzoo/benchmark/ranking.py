@@ -17,6 +17,7 @@ GAUSSIAN = "pixel Gaussian"
 FAMILY, RUNS = Head("family", "The family of the recipe."), Head("runs", "Seeds that have ended.")
 RANK = Head("rank", "All ranks that the seeds leave possible. Models whose ranks overlap may be equal.", "lower")
 FAILED = Head("failed", "Seeds that failed.")
+READINGS = "-clean|-spatial"
 # Of features in rows of earlier versions, which do not tell the number.
 DIMENSIONS = {"fashion-cnn": 128, "efficientnet-lite0": 1280, "inception": 2048, "inception-clean": 2048}
 
@@ -120,7 +121,7 @@ class Ranking:
         if off:
             return f"training missed its budget of seconds by more than {100 * TOLERANCE:.0f} %", f"{off:.2f} of it"
         given = [str(value) for row in entry.rows for value in (row.get("hyperparameters") or {}).values()]
-        if features and any(re.search(rf"(?<![\w-]){re.escape(features)}(?![\w-])", text) for text in given):
+        if features and any(_of_network(features).search(text) for text in given):
             return f"a model that was trained on the features {features} has an advantage in them", ""
         if 0 < len(entry.values(self.by)) < len(entry.rows):
             return f"{self.by} of some seeds is not finite", ""
@@ -273,3 +274,9 @@ def _why_apart(first, other):
 
 def _known(value):
     return "unknown" if value is None else value
+
+
+def _of_network(features):
+    """What finds the name of the network of some features, read in whatever way, in the text of a hyperparameter."""
+    network = re.sub(rf"(?:{READINGS})$", "", features)
+    return re.compile(rf"(?<![\w-]){re.escape(network)}(?:{READINGS})?(?![\w-])")
