@@ -148,6 +148,17 @@ def test_a_stop_leaves_no_file_and_the_next_call_makes_it(photos, monkeypatch):
     assert len(gz.data.as_array(gz.data.load(photos, batch_size=4, cache="file"))) == 16
 
 
+def test_what_a_kill_leaves_is_removed_and_a_file_that_was_cut_off_is_made_anew(photos):
+    load = lambda: gz.data.as_array(gz.data.load(photos, batch_size=4, cache="file", shuffle=False))  # noqa: E731
+    expected, (name,) = load(), kept()
+    unfinished = mapped.home() / f".{name}-abcd1234"
+    unfinished.mkdir()
+    (unfinished / "images.npy").write_bytes(b"half")
+    os.truncate(mapped.home() / name / "images.npy", 500)
+    np.testing.assert_array_equal(load(), expected)
+    assert kept() == [name] and not unfinished.exists()
+
+
 def test_those_who_ask_for_one_file_at_the_same_time_wait_for_the_first(photos, monkeypatch):
     writes, write = [], mapped._write
     monkeypatch.setattr(mapped, "_write", lambda *given: writes.append(1) or write(*given))

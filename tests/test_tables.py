@@ -268,12 +268,20 @@ def wrong_class(folder):
     return folder / "wrong.tar"
 
 
+def cut_off(folder):
+    tar(folder, tested=False)
+    content = (folder / "images.tar").read_bytes()
+    second = 512 + 512 * -(-int(content[124:135], 8) // 512)  # where the header of the second file begins
+    return text(folder / "cut.tar", content[: second + 100])
+
+
 BAD = {
     "gray, then colour": (gray, {}, ["row 1 of", "has colours and row 0 of", "is gray", "channels="]),
     "two sizes": (sizes, {}, ["row 1 of", "4 x 5", "6 x 5", "image_size="]),
     "two columns of images": (two_columns, {}, ["before, after", "called 'image'"]),
     "no parquet": (lambda folder: text(folder / "a.parquet"), {}, ["a.parquet cannot be read as parquet", "write it again"]),
     "no tar": (lambda folder: text(folder / "a.tar"), {}, ["a.tar cannot be read as a tar", "pack it again"]),
+    "tar that was cut off": (cut_off, {}, ["cut.tar cannot be read as a tar", "truncated header"]),
     "no HDF5": (lambda folder: text(folder / "a.h5"), {}, ["a.h5 cannot be read as HDF5"]),
     "class that is no number": (wrong_class, {}, ["cannot be read as a tar of images and class numbers", "'cat'"]),
     "sample without label": (no_label, {"labels": True}, ["no labels", ".cls file to each sample"]),

@@ -83,4 +83,6 @@ def _grouped(tar):
         ending = ending.lower()
         found = int(tar.extractfile(member).read()) if ending in CLASSES else (member.offset_data, member.size)
         sample[ending] = found
+    if 0 < tar.fileobj.seek(0, 2) - tar.offset < tarfile.BLOCKSIZE:  # tarfile takes this for the end
+        raise tarfile.ReadError("truncated header")
     yield sample

@@ -249,11 +249,13 @@ def read_image(file, name=None):
 
 
 def _opened(file, name, look):
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file) as image:
             return look(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} cannot be read as an image (it is of no known format); repair or remove it.") from error
     # PIL raises SyntaxError for a broken PNG, and ValueError for broken sizes.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} cannot be read as an image ({error}); repair or remove it.") from error

@@ -87,7 +87,8 @@ def opened(path):
 def kept(source, split, image_size, channels):
     """The images of a split, decoded and resized, from the file that keeps them. It is made first where there is none.
 
-    Processes that ask for one file wait for the first of them, which makes it. A stop leaves no file, or a whole one.
+    Processes that ask for one file wait for the first of them, which makes it. A stop leaves no file, or a whole one. A file
+    that was cut off is made anew.
 
     Args:
         source: `Source` with `marks`, by which files that have changed are told.
@@ -103,9 +104,11 @@ def kept(source, split, image_size, channels):
     name = re.sub(r"\W+", "_", str(source.name).rsplit(os.sep, 1)[-1])[:40]
     folder = home() / f"{name}-{split}-{key}"
     try:
-        if not (folder / ABOUT).exists():
+        if not _is_whole(folder):
             with alone(home() / f".{folder.name}.lock"):
-                if not (folder / ABOUT).exists():  # made by another process in the meantime
+                if not _is_whole(folder):  # nor made by another process in the meantime
+                    for unfinished in home().glob(f".{folder.name}-*"):  # of a process that was killed
+                        shutil.rmtree(unfinished)
                     _write(folder, source, split, image_size, channels)
     except OSError as error:
         raise OSError(
@@ -114,6 +117,12 @@ def kept(source, split, image_size, channels):
         ) from error
     labels = np.load(folder / LABELS, allow_pickle=False) if (folder / LABELS).exists() else None
     return opened(folder / IMAGES), labels, read_json(folder / ABOUT)["sha256"]
+
+
+def _is_whole(folder):
+    """Whether the images are there, and as many bytes as were written."""
+    about = read_json(folder / ABOUT)
+    return bool(about) and (folder / IMAGES).exists() and (folder / IMAGES).stat().st_size == about["bytes"]
 
 
 def _key(source, split, image_size, channels):
@@ -149,6 +158,7 @@ def _write(folder, source, split, image_size, channels):
         if labelled:
             np.save(temporary / LABELS, np.concatenate(classes))
         about = {"source": str(source.name), "split": split, "shape": [read, *shape], "sha256": digest.hexdigest()}
+        about["bytes"] = (temporary / IMAGES).stat().st_size
         (temporary / ABOUT).write_text(to_json(about, indent=2) + "\n")
 
 
