@@ -17,7 +17,6 @@ well.
 import argparse
 import io
 import os
-import platform
 import subprocess
 import sys
 import tarfile
@@ -175,6 +174,8 @@ def train(path, asked):
 
 def measure(path, asked):
     """What the process that is held and watched does."""
+    from keras_genzoo.core.devices import cpu_name
+
     limit, cores = asked.limit_gb * 1e9, sorted(os.sched_getaffinity(0))[: asked.cores]
     os.sched_setaffinity(0, cores)
     held = hold(limit)
@@ -186,7 +187,7 @@ def measure(path, asked):
     print(
         "held by a control group, of which pages of files are a part" if held else "watched, as no control group can be made here"
     )
-    print(f"machine: {platform.processor() or platform.machine()}, {len(cores)} cores")
+    print(f"machine: {cpu_name()}, {len(cores)} cores")
     return int(watch.most > limit)
 
 
