@@ -47,7 +47,7 @@ def encoded(image, kind):
     content = io.BytesIO()
     from PIL import Image
 
-    Image.fromarray(image).save(content, kind)
+    Image.fromarray(image).save(content, kind, compress_level=1)  # of PNG; to make them must not take hours
     return content.getvalue()
 
 
