@@ -214,6 +214,25 @@ def test_what_sample_does_not_take_is_said_with_what_it_takes(name, settings):
         model.sample(2, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "member", "sentence"),
+    [
+        ("gan", "encode", "GAN '{}' has no `encode`: it has no codes of images."),
+        ("gan", "log_prob", "GAN '{}' has no `log_prob`: its family defines no likelihood of an image."),
+        ("gan", "reconstruct", "GAN '{}' has no `reconstruct`: it needs both encode and decode."),
+        ("gan", "fit_prior", "GAN '{}' has no `fit_prior`: it needs no density fitted to codes."),
+        ("vae", "energy", "VAE '{}' has no `energy`: its family defines no energy of an image."),
+        ("vae", "inpaint", "VAE '{}' has no `inpaint`: only diffusion models fill in images."),
+    ],
+)
+def test_a_member_of_other_families_is_absent_and_says_why(name, member, sentence):
+    model = gz.build(name, SHAPE, width=4, latent_dim=2)
+    assert not hasattr(model, member) and not hasattr(gz.models.GAN, "log_prob")
+    with pytest.raises(AttributeError) as caught:
+        getattr(model, member)(GOOD)
+    assert str(caught.value) == sentence.format(model.name)
+
+
 @pytest.mark.parametrize("name", [name for names in gz.recipes.names().values() for name in names if "/" not in name])
 def test_values_that_recipes_and_ranges_name_are_taken(name):
     """The check of kinds is by these: none of them may be refused for its kind, nor numbers of the other sort."""

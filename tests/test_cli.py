@@ -316,6 +316,14 @@ def test_list_names_every_recipe_and_shipped_data_set():
     output = genzoo("list")
     for name in [*(name for names in gz.recipes.names().values() for name in names), *gz.data.names()]:
         assert name in output
+    autoencoders = [line for line in output.splitlines() if "_autoencoder " in line and line.startswith("  ")]
+    assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in autoencoders}) == 1  # summaries begin below each other
+
+
+def test_help_tells_each_command_in_a_whole_sentence():
+    for group in ((), ("benchmark",)):
+        told = genzoo(*group, "--help").partition("Commands:\n")[2].strip().splitlines()
+        assert len(told) > 5 and all(line.endswith(".") and not line.endswith("...") for line in told), told
 
 
 def test_help_has_an_example_for_every_command_that_takes_arguments():

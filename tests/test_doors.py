@@ -245,7 +245,10 @@ def test_an_argument_that_is_passed_on_is_told_once(registry):
 
     @gz.recipes.recipe("autoencoder", jit_compile=False)
     def passing(image_shape, total_steps, inner=sizes, latent_dim=2):
-        """An autoencoder.
+        """An autoencoder of a few numbers,
+        told in two lines.
+
+        What more there is to say.
 
         Args:
             latent_dim: int. Dimensions of the code.
@@ -257,6 +260,8 @@ def test_an_argument_that_is_passed_on_is_told_once(registry):
     assert entry.defaults == {"inner_depth": 2, "inner_width": 8, "latent_dim": 2}
     assert entry.hyperparameters["latent_dim"].meaning == "int. Dimensions of the code."
     assert entry.hyperparameters["inner_width"].meaning.startswith("int or sequence of `depth` ints. Units")
+    assert entry.summary == "An autoencoder of a few numbers, told in two lines."
+    assert entry.description == "What more there is to say."
     assert entry.search == {"inner_width": Choice((8, 16))}
     layers = gz.build("passing", (8, 8, 1), inner_depth=1, inner_width=16).encoder.layers
     assert [layer.units for layer in layers if isinstance(layer, keras.layers.Dense)] == [16, 2]

@@ -14,6 +14,7 @@ from keras_genzoo.cli.recipes import list_recipes
 
 @click.group(
     "benchmark",
+    short_help="Train recipes at equal budgets and rank them.",
     cls=OneSentence,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
 )
@@ -43,7 +44,7 @@ class Override(click.ParamType):
 anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds though other processes use the cores.")
 
 
-@main.command()
+@main.command(short_help="Train recipes and score them.")
 @click.option("--recipes", default="all", help="As vae,autoencoder or family:vae or all.")
 @options.data
 @options.data_dir
@@ -121,7 +122,7 @@ def run(ctx, out, overrides, channels, list_runs, **settings):
     raise SystemExit(1 if folder.failed else 0)
 
 
-@main.command()
+@main.command(short_help="Score samplers by their number of steps.")
 @click.argument("folder", type=FOLDER)
 @click.option("--evaluations", type=options.Numbers(1), default="5,10,20,50,100", help="Most calls of the network for an image.")
 @click.option("--n", type=click.IntRange(min=100), default=1000, help="Test images compared with as many samples.")
@@ -152,7 +153,7 @@ def sweep(ctx, folder, evaluations, n, imports):
     click.echo(f"Added to the results of {count} models; `{ctx.parent.command_path} report {folder}` draws them.")
 
 
-@main.command()
+@main.command(short_help="Train the best settings of a search anew.")
 @click.argument("folder", type=FOLDER)
 @click.option("--seeds", type=click.IntRange(2), default=3)
 @click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
@@ -183,7 +184,7 @@ def confirm(ctx, folder, seeds, timeout, anyway, device, imports):
     raise SystemExit(1 if failed else 0)
 
 
-@main.command()
+@main.command(short_help="Write the page about a benchmark or a search.")
 @click.argument("folder", type=FOLDER)
 @click.option(
     "--format",
@@ -226,7 +227,7 @@ def report(ctx, folder, kind):
         raise click.BadParameter(str(error), ctx, param_hint="FOLDER") from None
 
 
-@main.command()
+@main.command(short_help="Compare two benchmarks beyond their noise.")
 @click.argument("before", type=FOLDER)
 @click.argument("after", type=FOLDER)
 @click.option("--score", help="Name of a score, as mse or KD[fashion-cnn].  [default: the one that ranks]")

@@ -5,7 +5,7 @@ import click
 from keras_genzoo.cli import options
 
 
-@click.command()
+@click.command(short_help="Add samples of a model from elsewhere.")
 @click.argument("folder", type=options.FOLDER)
 @click.option("--name", required=True, help="What the model is called in tables.")
 @click.option("--samples", type=options.FOLDER, multiple=True, required=True, help="Its images, one --samples a seed.")

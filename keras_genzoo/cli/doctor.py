@@ -9,7 +9,7 @@ EXTRAS = {"report": ("altair", "jinja2", "pandas", "tabulate", "vl_convert"), "t
 PACKAGES = "keras_genzoo", "keras", "tensorflow", "numpy", "tensorflow-datasets"
 
 
-@click.command()
+@click.command(short_help="Show versions, devices, data sets and weights.")
 def doctor():
     """Show what is installed, what computes, and which data sets and weights are found: what to say with a question.
 

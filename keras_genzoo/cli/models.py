@@ -21,7 +21,7 @@ def _load(file, device, imports):
     return file, gz.load(file)
 
 
-@click.command()
+@click.command(short_help="Draw images from a model.")
 @click.argument("file", type=options.FOLDER)
 @click.option("--out", type=options.FOLDER, default="samples.png", help="A .png sheet, a .npz file, or a folder.")
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
@@ -88,7 +88,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     click.echo(f"{n} images are in {out}")
 
 
-@click.command()
+@click.command(short_help="Score a model on images it has not seen.")
 @click.argument("file", type=options.FOLDER)
 @click.option("--data", help="As of `train`.  [default: what the model learned from, by the run.json beside it]")
 @options.data_dir
@@ -169,7 +169,7 @@ def _images_for(file, model, data, data_dir, splits, split):
     return source, images, None if split == "train" else train
 
 
-@click.command()
+@click.command(short_help="Upload a model to the Hugging Face Hub.")
 @click.argument("run", type=options.FOLDER)
 @click.argument("repo")
 @click.option("--license", help="Of the weights, as apache-2.0.")

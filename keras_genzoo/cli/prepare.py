@@ -5,7 +5,7 @@ import click
 from keras_genzoo.cli import options
 
 
-@click.command()
+@click.command(short_help="Build a TFDS data set once.")
 @click.argument("name")
 @click.option("--from", "source", type=options.FOLDER, help="Folder of the original files, instead of the network.")
 @options.data_dir

@@ -5,7 +5,7 @@ import click
 from keras_genzoo.cli import options
 
 
-@click.command("list")
+@click.command("list", short_help="List the recipes and the data sets.")
 @options.imports
 def list_recipes(imports):
     """List the recipes by family, and the data sets that come with the package."""
@@ -13,12 +13,13 @@ def list_recipes(imports):
 
     for family, names in gz.recipes.names().items():
         click.echo(f"{family}:")
+        width = max(map(len, names))
         for name in names:
-            click.echo(f"  {name:<20} {gz.recipes.get(name).summary}")
+            click.echo(f"  {name:<{width}}  {gz.recipes.get(name).summary}")
     click.echo(f"data sets: {', '.join(gz.data.names())}, a folder, a .npy or .npz file, any TFDS name")
 
 
-@click.command()
+@click.command(short_help="Show hyperparameters and networks of a recipe.")
 @click.argument("recipe")
 @click.option("--image-shape", type=options.Shape(), default="28x28x1", help="Height, width and channels of the images.")
 @options.overrides

@@ -7,7 +7,7 @@ from keras_genzoo.cli.models import write_scores
 from keras_genzoo.core import runs
 
 
-@click.command()
+@click.command(short_help="Score images that something else made.")
 @click.argument("samples", type=options.FOLDER)
 @click.option("--against", required=True, help="Real images, as --data of `train`, or statistics: a .npz of mu and sigma.")
 @click.option("--train", help="Training images, to see what is memorised of them.")

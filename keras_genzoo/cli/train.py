@@ -23,7 +23,7 @@ SHEETS = 50  # of samples, about, at most
 SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "from")
 
 
-@click.command()
+@click.command(short_help="Train a recipe.")
 @click.argument("recipe")
 @options.data
 @options.data_dir

@@ -44,7 +44,7 @@ def _weights(ctx, parameter, values):
     return found or None
 
 
-@click.command()
+@click.command(short_help="Search for better hyperparameters.")
 @click.argument("recipe")
 @options.data
 @click.option("--out", type=options.FOLDER, help="Folder of the search.  [default: runs/tune-RECIPE]")

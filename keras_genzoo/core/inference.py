@@ -36,6 +36,24 @@ def available_if(condition, reason):
     return decorate
 
 
+class Absent:
+    """A member that a family may write: where it did not, `hasattr` is false, and asking for it says why in one sentence.
+
+    Args:
+        reason: str. Ends the message of the AttributeError.
+    """
+
+    def __init__(self, reason):
+        self.reason = reason
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, instance, owner):
+        of = owner.__name__ if instance is None else f"{owner.__name__} {instance.name!r}"
+        raise AttributeError(f"{of} has no `{self.name}`: {self.reason}.")
+
+
 def inference(method):
     """Make a method of a model compute with the averaged weights: the mark of everything but the training step."""
 
@@ -102,6 +120,13 @@ class Inference:
 
     _row = None  # the number of the first row while a method of `batched` runs
     _first = 0  # the number of the first image that `sample` draws
+
+    encode = Absent("it has no codes of images")
+    decode = Absent("it has no codes to make images of")
+    log_prob = Absent("its family defines no likelihood of an image")
+    energy = Absent("its family defines no energy of an image")
+    fit_prior = Absent("it needs no density fitted to codes")
+    inpaint = Absent("only diffusion models fill in images")
 
     sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
 

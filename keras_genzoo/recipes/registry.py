@@ -122,9 +122,8 @@ def recipe(family, **execution):
             if twice:
                 raise TypeError(f"the recipe {make.__name__!r} takes {twice[0]!r} twice; give one of them a prefix.")
             hyperparameters |= own
-        summary, _, rest = (inspect.getdoc(make) or "").partition("\n")
-        description = rest.partition("Args:")[0].strip()
-        _add(Recipe(make.__name__, family, make, hyperparameters, execution, summary, description, parts))
+        summary, _, rest = (inspect.getdoc(make) or "").partition("Args:")[0].partition("\n\n")
+        _add(Recipe(make.__name__, family, make, hyperparameters, execution, " ".join(summary.split()), rest.strip(), parts))
         return make
 
     return register
