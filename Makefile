@@ -7,6 +7,8 @@ SEEDS ?= 3
 N ?= 1000
 RECIPES ?= dense_autoencoder,vae,gan,latent_diffusion
 OUT ?= runs/benchmark
+# Further options of `benchmark run`, as MORE=--anyway on a machine that does other things too.
+MORE ?=
 
 # TensorFlow comes with CUDA where nvidia-smi lists a GPU. `make extras` shows the choice, EXTRAS=test,tuning overrides it.
 comma := ,
@@ -72,7 +74,7 @@ wheel-check: install
 	bash scripts/check_wheel.sh $(BIN)/python
 
 benchmark: install
-	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --seeds $(SEEDS) --n $(N) --out $(OUT)
+	$(BIN)/python -m benchmarks run --recipes $(RECIPES) --budget $(BUDGET) --seeds $(SEEDS) --n $(N) --out $(OUT) $(MORE)
 	$(BIN)/python -m benchmarks report $(OUT)
 
 # Sphinx comes beside the chosen extras, so that the next `make test` finds nothing to install anew.

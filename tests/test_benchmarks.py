@@ -1117,7 +1117,7 @@ def test_data_that_no_run_can_use_are_refused_at_once(tmp_path, monkeypatch):
     command = ["run", "--data", tmp_path, "--steps", 1, "--device", "cpu", "--out", tmp_path / "out"]
     result = invoke(*command)
     assert result.exit_code == 2
-    assert "give the images one size with image_size=." in result.output.replace("\n", " ")
+    assert "give the images one size, as image_size=64 (--image-size 64)." in result.output.replace("\n", " ")
     monkeypatch.setattr("keras_genzoo.benchmark.running.run_all", lambda *given: [])
     assert invoke(*command, "--image-size", 8).exit_code == 0  # nothing was kept that would stand in the way
 

@@ -111,6 +111,12 @@ def test_another_choice_installs_again(install):
     assert install(nvidia_smi=NO_DRIVER)[0] == [WITHOUT]
 
 
+def test_a_busy_machine_can_make_the_benchmark_anyway(make):
+    assert "--anyway" not in make("-n", "benchmark") and "--out runs/benchmark --anyway\n" in make(
+        "-n", "benchmark", "MORE=--anyway"
+    )
+
+
 def test_the_share_of_slow_tests_is_the_one_of_the_day(make, commands, tmp_path):
     """Eight days in turn call for eight shares, and the ninth for the first of them again."""
     (commands / "date").unlink()

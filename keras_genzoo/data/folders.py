@@ -46,7 +46,7 @@ class Encoded(Source):
         if image_size is None and image.shape[:2] != size:
             raise ValueError(
                 f"{name} has {image.shape[0]} x {image.shape[1]} pixels and {first} has {size[0]} x {size[1]}; "
-                "give the images one size with image_size=."
+                "give the images one size, as image_size=64 (--image-size 64)."
             )
         if channels is None and image.shape[-1] > self._channels:
             raise ValueError(f"{name} has colours and {first} is gray; give the images one number of channels with channels=.")

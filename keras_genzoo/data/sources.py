@@ -182,7 +182,9 @@ class Source:
             if self.watch is not None and self.watch.found is not None:
                 raise self.watch.found from None
             if "Cannot batch" in error.message or "Cannot add tensor to the batch" in error.message:
-                raise ValueError(f"The images of {self.name} differ in size; give them one with image_size=.") from error
+                raise ValueError(
+                    f"The images of {self.name} differ in size; give them one, as image_size=64 (--image-size 64)."
+                ) from error
             reason = re.sub(r"\{\{.*?\}\} |\[Op:.*", "", error.message.splitlines()[0]).strip()  # without TensorFlow's nodes
             raise ValueError(f"The images of {self.name} cannot be read: {reason}.") from error
         if empty:
