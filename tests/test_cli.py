@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 import types
 
+import click
 import keras
 import numpy as np
 import pytest
@@ -324,6 +326,20 @@ def test_help_tells_each_command_in_a_whole_sentence():
     for group in ((), ("benchmark",)):
         told = genzoo(*group, "--help").partition("Commands:\n")[2].strip().splitlines()
         assert len(told) > 5 and all(line.endswith(".") and not line.endswith("...") for line in told), told
+
+
+def test_help_tells_what_every_option_means():
+    def options(command, path):
+        found = [(path, option.opts[0]) for option in command.params if isinstance(option, click.Option) and not option.help]
+        return sum((options(each, f"{path} {name}") for name, each in getattr(command, "commands", {}).items()), found)
+
+    assert options(main, "genzoo") == []
+
+
+def test_show_tells_of_every_hyperparameter_more_than_its_type():
+    bare = re.compile(r"(int|float|bool|str)\b( or None)?(,? (above|at least|up to|in) [^.;]*)?(; the paper's \w+)?\.")
+    for name, entry in gz.recipes.RECIPES.items():
+        assert [key for key, each in entry.hyperparameters.items() if bare.fullmatch(each.meaning)] == [], name
 
 
 def test_help_has_an_example_for_every_command_that_takes_arguments():

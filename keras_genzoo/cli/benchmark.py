@@ -57,7 +57,7 @@ anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds t
 @click.option("--steps", type=COUNT, help="Train for so many steps instead; repeats a run of a budget exactly.")
 @click.option("--seeds", type=COUNT, default=1, help="Runs a recipe, with seeds 0, 1, ...")
 @click.option("--first-seed", type=click.IntRange(0), default=0, help="Begin with this seed, as to choose by other ones.")
-@click.option("--batch-size", type=COUNT, default=128)
+@click.option("--batch-size", type=COUNT, default=128, help="Images in a training step.")
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", help="Compare with these images.")
 @click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all of the split, 10,000 at most]")
 @click.option("--features", help="Features in which images are compared, as inception for FID.  [default: by the data]")
@@ -155,7 +155,7 @@ def sweep(ctx, folder, evaluations, n, imports):
 
 @main.command(short_help="Train the best settings of a search anew.")
 @click.argument("folder", type=FOLDER)
-@click.option("--seeds", type=click.IntRange(2), default=3)
+@click.option("--seeds", type=click.IntRange(2), default=3, help="Runs of each of the two.")
 @click.option("--timeout", type=POSITIVE, help="Seconds after which a run is stopped and counts as failed.  [default: none]")
 @anyway
 @options.device

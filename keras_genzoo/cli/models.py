@@ -25,8 +25,8 @@ def _load(file, device, imports):
 @click.argument("file", type=options.FOLDER)
 @click.option("--out", type=options.FOLDER, default="samples.png", help="A .png sheet, a .npz file, or a folder.")
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
-@click.option("--seed", type=click.IntRange(0), default=0)
-@click.option("--batch-size", type=click.IntRange(1), default=256)
+@click.option("--seed", type=click.IntRange(0), default=0, help="The same seed gives the same images.")
+@click.option("--batch-size", type=click.IntRange(1), default=256, help="Images computed at a time.")
 @click.option(
     "--labels", type=options.Numbers(), help="Classes between commas, taken in turn, of conditional models.  [default: drawn]"
 )
@@ -96,7 +96,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", help="Images to compare with.")
 @click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated, drawn from all.  [default: all]")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the samples and the draws of images.")
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device
 @options.imports

@@ -24,7 +24,7 @@ from keras_genzoo.core import runs
 @options.image_size
 @options.channels
 @options.splits
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the draws.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the draws of images.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device

@@ -73,10 +73,10 @@ def _weights(ctx, parameter, values):
 @options.image_size
 @options.splits
 @options.flip
-@click.option("--batch-size", type=click.IntRange(1), default=128)
+@click.option("--batch-size", type=click.IntRange(1), default=128, help="Images in a training step.")
 @click.option("--n", "n", type=click.IntRange(2), default=2000, help="Validation images, and samples, compared.")
 @click.option("--features", help="Features of fd.  [default: by the data]")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the search, and of each trial's training.")
 @options.mixed_precision
 @options.device
 @options.imports

@@ -70,7 +70,7 @@ class EnergyModel(Chained):
             and few steps of training, chains stay young. Defaults to 10,000.
         restart: float in [0, 1]. Share of the chains that begin anew, from noise, each time. Defaults to 0.05.
         data_noise: float. Standard deviation of noise on the data. Defaults to 0.03.
-        energy_weight: float. Defaults to 0.1.
+        energy_weight: float, at least 0. Weight of the squared energies, which keeps them near 0. Defaults to 0.1.
         noise_levels: pair of floats. Smallest and largest sigma of the objective "score". Defaults to `(0.05, 1.0)`.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 

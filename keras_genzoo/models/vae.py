@@ -371,8 +371,8 @@ class InfoVAE(VAE):
 
     Args:
         encoder, decoder: as in `VAE`.
-        divergence: name or `divergences.Divergence`, not a game. Defaults to "mmd".
-        alpha: float up to 1. Defaults to 1.
+        divergence: name or `divergences.Divergence`, none that trains a critic. Defaults to "mmd".
+        alpha: float up to 1. Share of the KL term that the divergence takes the place of. Defaults to 1.
         weight: float above 1 - alpha; the paper's lambda. Defaults to 1000.
         **kwargs: as in `VAE`.
     """

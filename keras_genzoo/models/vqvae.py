@@ -28,7 +28,7 @@ class Codebook(Part):
     Args:
         size: int. Number of vectors.
         dim: int. Their dimensions.
-        decay: float in (0, 1). Of the running means. Defaults to 0.99.
+        decay: float in (0, 1). Decay of the running means. Defaults to 0.99.
         revive: float in [0, 1). Share of the mean running count below which a vector is dead; 0 moves none. Defaults to 0.03.
     """
 
@@ -126,7 +126,7 @@ class VQVAE(Autoencoder):
         distance: as in `Autoencoder`. Defaults to "l2".
         prior: `priors.CategoricalMixture` of `rows * columns` positions, or None. For small grids, `priors.GaussianMixture` of
             `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook. Defaults to None.
-        commitment: float, at least 0; the paper's beta. Defaults to 0.25.
+        commitment: float, at least 0. Weight of the commitment loss, the paper's beta. Defaults to 0.25.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:

@@ -31,7 +31,7 @@ class WAE(Autoencoder):
         divergence: "mmd" (WAE-MMD), "gaussian_mmd", "sliced_wasserstein" (SWAE), "cramer_wold" (CWAE), another
             `divergences.Divergence`, or an `adversarial.LatentGame` (WAE-GAN), whose critic makes a step with `critic_optimizer`
             after each of the autoencoder. Defaults to "mmd".
-        weight: float above 0; the paper's lambda. Defaults to 100.
+        weight: float above 0. Weight of the divergence, the paper's lambda. Defaults to 100.
         distance: the cost c(x, y), as in `Autoencoder`. Defaults to "l2".
         prior: object with `sample(n, random)`, of fixed parameters; None is N(0, I). Defaults to None.
         fitted_prior: `priors.GaussianMixture` or None. The density that `fit_prior` fits to the codes after training; `sample`

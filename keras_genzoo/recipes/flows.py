@@ -129,7 +129,7 @@ def glow(
     dense=Hyperparameter(
         4, Choice((0, 2, 4, 8)), "Couplings by fully connected networks, which see the whole image, of what is left in the end."
     ),
-    dense_width=Hyperparameter(512, meaning="Units of these."),
+    dense_width=Hyperparameter(512, meaning="Units of the hidden layers of the dense couplings."),
     checkerboard=Hyperparameter(
         0,
         Choice((0, 2, 4)),
