@@ -111,6 +111,7 @@ BAD = {
     # recipes
     "an unknown recipe": (lambda: gz.build("vea", SHAPE), "'vea'", "Did you mean 'vae'?"),
     "an unknown override": (lambda: gz.build("vae", SHAPE, latent=2), "'latent'", "latent_dim"),
+    "a name of one's own": (lambda: gz.build("vae", SHAPE, name="mine"), "recipe 'vae' has no argument 'name'", "latent_dim"),
     "capitals": (lambda: gz.build("VAE", SHAPE), "'VAE'", "Did you mean 'vae'?"),
     "text for a size": (lambda: gz.build("vae", SHAPE, latent_dim="16"), "latent_dim is '16'", "as 16"),
     "text for a rate": (lambda: gz.build("vae", SHAPE, learning_rate="fast"), "learning_rate is 'fast'", "a number"),
@@ -193,6 +194,7 @@ BAD = {
     "a scale of zero": (lambda: likelihoods.Gaussian(0), "scale is 0", "optimal"),
     "widths of another depth": (lambda: networks.mlp(4, 2, width=[8], depth=2), "1 numbers for depth=2", "2"),
     "a loss": (lambda: vae().compile(loss="mse"), "loss='mse'", "defines its own"),
+    "metrics": (lambda: vae().compile("adam", metrics=["mse"]), "metrics was given", "FrechetDistanceMonitor"),
     "an unknown optimizer": (lambda: vae().compile(critic_optimizer="adam"), "'critic_optimizer'", "['optimizer']"),
 }
 

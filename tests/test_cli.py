@@ -247,6 +247,9 @@ def test_a_model_is_scored_on_the_images_of_its_run(vae, shades, tmp_path):
     scored = lambda *arguments: json.loads("{" + genzoo("evaluate", *arguments).partition("{")[2])  # noqa: E731
     scores = scored(out, "--features", "fashion-cnn")
     assert scores["data"] == str(shades) and scores["n_real"] == 8 and "nearest_train[fashion-cnn]" in scores
+    between = scored(out, "--features", "fashion-cnn", "--controls")["controls"]
+    floor, ceiling = between["real train images"], between["pixel Gaussian"]
+    assert floor["KD[fashion-cnn]"] < ceiling["KD[fashion-cnn]"] and set(floor) == set(ceiling) >= {"authenticity", "coverage"}
     others = scored(out, "--features", "fashion-cnn", "--data", "fashion_mnist_mini", "-n", 20)
     assert others["n_real"] == 20 and "nearest_train[fashion-cnn]" not in others  # it did not learn from those
     shutil.copy(out / "model.keras", tmp_path / "model.keras")

@@ -9,6 +9,21 @@ from keras_genzoo.cli import options
 from keras_genzoo.core import hub, memory, runs
 from keras_genzoo.core.files import replacing, to_json
 
+# The beginnings of the names of scores that controls are given for.
+CONTROLLED = (
+    "FD[",
+    "KD[",
+    "kd_l",
+    "kd_h",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "train_ratio",
+    "authenticity",
+    "data_copying",
+)
+
 
 def _load(file, device, imports):
     """The file of a model, or of a run in a folder, and the model on a device, with what it was made with imported again."""
@@ -97,10 +112,13 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
 @click.option("--features", help="Features of the distances, as inception for FID.  [default: by the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="Number of images, real and generated, drawn from all.  [default: all]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the samples and the draws of images.")
+@click.option(
+    "--controls", is_flag=True, help="Score real training images and the pixel Gaussian too, to read the scores beside."
+)
 @click.option("--out", type=options.FOLDER, help="Write the JSON to this file too.")
 @options.device
 @options.imports
-def evaluate(file, data, data_dir, splits, split, features, n, seed, out, device, imports):
+def evaluate(file, data, data_dir, splits, split, features, n, seed, controls, out, device, imports):
     """Score the model in FILE, or in the folder of a run, on images it has not seen, and print the scores as JSON.
 
     Where the images have labels, a conditional model draws samples of these labels, and distances within classes are given.
@@ -111,18 +129,38 @@ def evaluate(file, data, data_dir, splits, split, features, n, seed, out, device
     \b
     Examples:
       genzoo evaluate runs/vae
+      genzoo evaluate runs/vae --controls
       genzoo evaluate downloaded.keras --data my_photos/
     """
     import keras_genzoo as gz
 
     file, model = _load(file, device, imports)
     source, images, train = _images_for(file, model, data, data_dir, splits, split)
+    click.echo(f"scoring on the {split} images of {source}: a minute or more", err=True)
     compared = {split: images} | ({} if train is None else {"train": train})
     about = {"file": str(file), "data": source, "split": split, "images": runs.data_record(source, compared)["images"]}
     scores = about | gz.evaluate(model, images, features=features, n=n, seed=seed, train=train)
     if scores.get("sample_labels") == "uniform":
         click.echo(f"{source} has no labels, so the samples of this conditional model are of uniform labels.", err=True)
+    if controls:
+        if train is None or "n_generated" not in scores:
+            raise click.UsageError("--controls need training images that are not those of --split, and a model that samples.")
+        scores["controls"] = _scores_of_controls(images, train, scores, seed)
     click.echo(write_scores(scores, out))
+
+
+def _scores_of_controls(images, train, scores, seed):
+    """What rows of the benchmark that no model made get on the same images: a dict of names to scores."""
+    import keras_genzoo as gz
+    from keras_genzoo.benchmark.controls import CONTROLS
+
+    learned, found = gz.data.as_array(train), {}
+    learned = learned[0] if isinstance(learned, tuple) else learned
+    for name in ("real train images", "pixel Gaussian"):
+        made, others = CONTROLS[name](learned, min(scores["n_real"], len(learned) // 2), seed)
+        told = gz.score_samples(made, images, train=others, features=scores["features"], n=len(made))
+        found[name] = {key: value for key, value in told.items() if key in scores and key.startswith(CONTROLLED)}
+    return found
 
 
 def write_scores(scores, out):

@@ -251,6 +251,11 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
             raise ValueError(f"loss={loss!r} was given, but {type(self).__name__} defines its own; change its arguments instead.")
         given = {"optimizer": optimizer, **others}
         unknown = sorted(set(given) - set(self.optimizers))
+        if scored := sorted({"metrics", "weighted_metrics", "loss_weights"} & set(unknown)):
+            raise ValueError(
+                f"{scored[0]} was given, but {type(self).__name__} logs the terms of its own loss; for scores of samples while it "
+                f"trains, give `fit` the callback gz.callbacks.FrechetDistanceMonitor()."
+            )
         if unknown:
             raise ValueError(
                 f"compile() takes no {unknown[0]!r}; the optimizers of {type(self).__name__} are {sorted(self.optimizers)}."

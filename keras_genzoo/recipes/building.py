@@ -12,7 +12,7 @@ from keras_genzoo.recipes.registry import RECIPES, get
 
 
 def build(
-    name,
+    recipe,
     image_shape,
     total_steps=None,
     dtype=None,
@@ -24,7 +24,7 @@ def build(
     """Build and compile the model of a recipe.
 
     Args:
-        name: str. A recipe, as `gz.recipes.names()` lists them.
+        recipe: str. A recipe, as `gz.recipes.names()` lists them.
         image_shape: `(height, width, channels)`.
         total_steps: int or None. Number of training steps planned: learning rates decay to zero over them and warm-ups take
             their share. None keeps learning rates constant and leaves warm-ups out: how long `fit` trains is not known here,
@@ -45,11 +45,13 @@ def build(
 
     >>> model = gz.build("vae", image_shape=(28, 28, 1), latent_dim=16)
     """
-    entry = get(name)
+    entry = get(recipe)
     image_shape, total_steps = image_size(image_shape), whole_or_none(total_steps=total_steps)
     unknown = sorted(set(overrides) - set(entry.defaults))
     if unknown:
-        raise ValueError(f"recipe {name!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}.")
+        raise ValueError(
+            f"recipe {recipe!r} has no argument {unknown[0]!r}, expected some of {', '.join(sorted(entry.defaults))}."
+        )
     _check_kinds(entry, overrides)
     # Numbers of Python, which a saved config can hold.
     overrides = {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
