@@ -65,7 +65,7 @@ def gallery(folders):
         shown = [name for name in names if name in found]
         if not shown:
             continue
-        parts.append(f"## {family.capitalize()}\n")
+        parts.append(f"## {family.upper() if len(family) == 3 else family.capitalize()}\n")  # GAN, Flow
         for name in shown:
             folder, row = found[name]
             page = sheet(samples(folder, row)[:SHOWN], COLUMNS)

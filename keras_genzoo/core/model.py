@@ -253,8 +253,8 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         unknown = sorted(set(given) - set(self.optimizers))
         if scored := sorted({"metrics", "weighted_metrics", "loss_weights"} & set(unknown)):
             raise ValueError(
-                f"{scored[0]} was given, but {type(self).__name__} logs the terms of its own loss; for scores of samples while it "
-                f"trains, give `fit` the callback gz.callbacks.FrechetDistanceMonitor()."
+                f"{scored[0]} was given, but {type(self).__name__} logs the terms of its own loss; for scores of samples while "
+                f"it trains, give `fit` the callback gz.callbacks.FrechetDistanceMonitor()."
             )
         if unknown:
             raise ValueError(
