@@ -1,11 +1,13 @@
 """The pictures of docs/tutorials and examples/first_hour.ipynb, of real runs: `python scripts/tutorial_pictures.py own_images`.
 
 Runs all blocks of a page from top to bottom, in full, and keeps each picture that has its file in a comment above it:
-`<!-- picture: runs/vae/samples.png -->`. What the blocks print goes to the terminal, to be compared with the page. The page
+`<!-- picture: runs/vae/samples.png -->`, or of a page an element, `<!-- picture: runs/tune/report.html .answer -->`, which Debian's
+Chromium shows. What the blocks print goes to the terminal, to be compared with the page. The page
 `first_hour` is the notebook, whose outputs are written into it. A page takes up to half an hour on two cores.
 """
 
 import argparse
+import io
 import os
 import re
 import subprocess
@@ -19,8 +21,9 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 PAGES, NOTEBOOK = ROOT / "docs" / "tutorials", ROOT / "examples" / "first_hour.ipynb"
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n\n?)?```(python|shell)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-PICTURE = re.compile(r"^<!-- picture: (\S+) -->\n!\[.*?\]\((\S+?)\)$", re.MULTILINE)
+PICTURE = re.compile(r"^<!-- picture: (\S+)(?: (\S+))? -->\n!\[.*?\]\((\S+?)\)$", re.MULTILINE)
 WIDTH = 480  # pixels that a picture has at least; smaller ones grow by a whole factor
+CHROMIUM, SCREEN = "/usr/bin/chromium", {"width": 1000, "height": 800}
 
 
 def run(text):
@@ -36,6 +39,20 @@ def run(text):
         else:
             subprocess.run(["bash", "-euc", code], check=True)
         print(f"# {time.perf_counter() - start:.0f} s\n", flush=True)
+
+
+def opened(source, element):
+    """The picture of a file, or of an element of a page."""
+    if not element:
+        return Image.open(source)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_page(viewport=SCREEN)
+        page.goto(Path(source).resolve().as_uri())
+        if page.locator(".plot").count():
+            page.wait_for_selector("html[data-plots=drawn]", state="attached")
+        return Image.open(io.BytesIO(page.locator(element).first.screenshot()))
 
 
 def execute(notebook):
@@ -57,6 +74,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="+", metavar="page", choices=[NOTEBOOK.stem, *(path.stem for path in PAGES.glob("*.md"))])
     parser.add_argument("--folder", type=Path, help="where the runs are kept; a temporary folder by default")
+    parser.add_argument("--no-run", action="store_true", help="only take the pictures of the runs in --folder")
     arguments = parser.parse_args()
     for page in arguments.pages:
         if page == NOTEBOOK.stem:
@@ -65,11 +83,12 @@ def main():
         text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as temporary:
             folder = (arguments.folder or Path(temporary)) / page
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=arguments.no_run)
             os.chdir(folder)
-            run(text)
-            for source, target in PICTURE.findall(text):
-                with Image.open(source) as image:
+            if not arguments.no_run:
+                run(text)
+            for source, element, target in PICTURE.findall(text):
+                with opened(source, element) as image:
                     factor = -(-WIDTH // image.width)
                     size = image.width * factor, image.height * factor
                     pack(image.convert("RGB").resize(size, Image.Resampling.NEAREST), PAGES / target)
