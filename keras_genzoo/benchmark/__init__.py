@@ -9,7 +9,7 @@ from keras_genzoo import data as data_module
 from keras_genzoo import metrics, recipes
 from keras_genzoo.benchmark import controls, running
 from keras_genzoo.benchmark.results import PROTOCOL, Folder, FolderError
-from keras_genzoo.core import devices, plugins
+from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.data.loading import absolute
 
@@ -142,6 +142,9 @@ def run(
         "steps_per_execution": steps_per_execution,
     }
     folder = Folder.create(out, settings)
+    for row in folder.rows():
+        if row["recipe"] in chosen and row["status"] == "ok":
+            runs.check_name(row, f"a row of {out}")
     rows = _rows(chosen, range(first_seed, first_seed + seeds), overrides, imports)
     with folder.lock():
         folder.ask(rows)

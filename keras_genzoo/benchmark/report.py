@@ -10,6 +10,7 @@ import keras_genzoo as gz
 from keras_genzoo.benchmark import controls, plots, repeat, tables
 from keras_genzoo.benchmark.ranking import rankings
 from keras_genzoo.benchmark.results import FolderError, label
+from keras_genzoo.core import runs
 from keras_genzoo.core.files import replacing
 
 TEMPLATES = "report.html.j2", "report.md.j2"
@@ -115,7 +116,7 @@ def describe(folder, rows):
             "label": entry.label,
             "seed": row["seed"],
             "control": entry.control,
-            "summary": " ".join(filter(None, (row.get("summary") or known_summary(row), known_budget(row)))),
+            "summary": " ".join(filter(None, (told_summary(row), known_budget(row)))),
             "planned": repeat.planned(row),
             "commands": repeat.commands(entry.rows, folder.settings),
             "pictures": {
@@ -154,6 +155,14 @@ def describe(folder, rows):
         "reading": reading(ranked[0]) if ranked else [],
         "plots": drawn,
     }
+
+
+def told_summary(row):
+    """What a row is of, in a sentence or two; of a recipe that is called otherwise today, that too."""
+    new = runs.renamed(row)
+    if new:
+        return f"Today this recipe is called {new!r}, and {row['recipe']!r} is another network."
+    return row.get("summary") or known_summary(row)
 
 
 def known_summary(row):
