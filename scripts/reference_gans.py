@@ -9,7 +9,8 @@ The networks are those of their authors' code, or of a well known reimplementati
     python -m venv ~/reference-venv && ~/reference-venv/bin/pip install torch==2.13.0 numpy requests setuptools
     ~/reference-venv/bin/python scripts/reference_gans.py R3GAN BigGAN-PyTorch pytorch-gan-collections
 
-Every variable is drawn in Keras's layout (tests/drawn.py) and brought into that of PyTorch, and its gradient back.
+Every variable is drawn in Keras's layout (tests/drawn.py) and brought into that of PyTorch, and its gradient back. All is in
+float64: in float32 some unit near 0 of a wide network may have the other sign, and a gradient of its own.
 """
 
 import importlib
@@ -67,7 +68,8 @@ def filled(module, names):
         value = weight(name, to_keras(np.zeros(shape), kind).shape)
         parameter.data.copy_(from_keras(value, kind, shape))
         holder, matrix = module.get_submodule(parent), parameter.detach().reshape(shape[0], -1)
-        u = None if own != "weight" else torch.tensor(direction(value if kind not in ("table", "grid") else matrix.numpy().T))
+        kernel = matrix.numpy().T if kind in ("table", "grid") else value
+        u = torch.tensor(direction(kernel)).double() if own == "weight" else None
         if own == "weight" and hasattr(holder, "weight_u"):  # PyTorch's
             holder.weight_u.copy_(u)
             holder.weight_v.copy_(torch.nn.functional.normalize(matrix.T @ u, dim=0))
@@ -83,7 +85,7 @@ def told(key, output, inputs, found):
     (output * torch.tensor(channels_first(numbers(f"{key}/probe", channels_last(output).shape)))).sum().backward()
     gradients = {name: to_keras(parameter.grad.numpy(), kind) for name, (parameter, kind) in found.items()}
     gradients["input"] = channels_last(inputs.grad)
-    return {f"{key}/output": thinned(channels_last(output)), **sketches(key, {**gradients, "output": channels_last(output)})}
+    return {f"{key}/output": thinned(channels_last(output)).astype("float32"), **sketches(key, {**gradients, "output": channels_last(output)})}
 
 
 def sketches(key, arrays):
@@ -100,7 +102,7 @@ def channels_first(array):
 
 
 def given(name, shape):
-    return torch.tensor(channels_first(numbers(name, shape))).requires_grad_()
+    return torch.tensor(channels_first(numbers(name, shape)), dtype=torch.float64).requires_grad_()
 
 
 def count(*modules):
@@ -227,6 +229,11 @@ def r3gan_pair(module, widths, cardinality, blocks, noise, classes):
     d = module.Discriminator(
         widths[::-1], cardinality[::-1], [blocks] * len(widths), ConditionEmbeddingDimension=widths[0], **settings
     )
+    for stage in (*g.MainLayers, *d.MainLayers):
+        stage.DataType = torch.float64
+        for layer in stage.Layers:
+            if hasattr(layer, "Resampler"):
+                layer.Resampler.Kernel.data = layer.Resampler.Kernel.data.float()  # as its code asks for; it is exact
     return g, d
 
 
@@ -237,7 +244,7 @@ def r3gan(module, trainer):
     names = r3gan_names(4, 1, {4})
     found = filled(g, names[0]), filled(d, names[1])
     z, images = given("r3gan/z", (2, 8)), given("r3gan/images", (2, 64, 64, 3))
-    labels = torch.tensor(np.eye(CLASSES, dtype="float32")[LABELS])
+    labels = torch.tensor(np.eye(CLASSES)[LABELS])
     stored = {
         **told("r3gan/generator", g(z, labels), z, found[0]),
         **told("r3gan/critic", d(images, labels)[:, None], images, found[1]),
@@ -259,6 +266,7 @@ def r3gan(module, trainer):
 
 
 def main():
+    torch.set_default_dtype(torch.float64)
     roots = [str(Path(each).resolve()) for each in sys.argv[1:]]
     sys.path[:0] = roots
     load = importlib.import_module
