@@ -85,7 +85,10 @@ def told(key, output, inputs, found):
     (output * torch.tensor(channels_first(numbers(f"{key}/probe", channels_last(output).shape)))).sum().backward()
     gradients = {name: to_keras(parameter.grad.numpy(), kind) for name, (parameter, kind) in found.items()}
     gradients["input"] = channels_last(inputs.grad)
-    return {f"{key}/output": thinned(channels_last(output)).astype("float32"), **sketches(key, {**gradients, "output": channels_last(output)})}
+    return {
+        f"{key}/output": thinned(channels_last(output)).astype("float32"),
+        **sketches(key, {**gradients, "output": channels_last(output)}),
+    }
 
 
 def sketches(key, arrays):

@@ -105,7 +105,9 @@ def test_a_transformed_spot_is_the_spot_of_transformed_places(matrix):
     x, y = grid(40, 48)
     image = bump(x, y).astype("float32")[None, ..., None]
     there = np.einsum("ij,jrc->irc", matrix, np.stack([x, y, np.ones_like(x)]))
-    within = [limit - np.abs(2 * limit - np.abs(each + limit)) for each, limit in zip(there[:2], (23.5, 19.5), strict=True)]  # mirrored
+    within = [
+        limit - np.abs(2 * limit - np.abs(each + limit)) for each, limit in zip(there[:2], (23.5, 19.5), strict=True)
+    ]  # mirrored
     found = affine.transformed(tf.constant(image), tf.constant(matrix[None], tf.float32))[0, ..., 0]
     np.testing.assert_allclose(found, bump(*within), atol=0.01)
 

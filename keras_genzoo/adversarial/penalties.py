@@ -32,16 +32,16 @@ class Penalty(Part):
         if not min(ramps.ends(weight)) > 0:
             raise ValueError(f"weight is {weight!r}, expected a number above 0.")
         self.weight = weight
-        self.seen = ramps.clock(self) if isinstance(weight, ramps.Ramp) else None
+        self._seen = ramps.clock(self) if isinstance(weight, ramps.Ramp) else None
 
     @property
     def weight_now(self):
-        return ramps.at(self.weight, self.seen)
+        return ramps.at(self.weight, self._seen)
 
     def tell(self, seen):
         """Let it know how many images and steps a model has seen, int64 `(2,)`; called before each step."""
-        if self.seen is not None:
-            self.seen.assign(seen)
+        if self._seen is not None:
+            self._seen.assign(seen)
 
     def __call__(self, score, real, fake, random):
         """The weighted penalty, one number an image or a scalar.
