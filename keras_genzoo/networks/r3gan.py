@@ -12,6 +12,7 @@ from keras_genzoo.networks.common import crop
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 SLOPE = 0.2  # of the leaky ReLU below 0
+TOGETHER = 128  # channels of a convolution on a CPU, of groups beside each other
 FULL = 4  # coarsest stages of the full width; each finer one has half the channels
 
 
@@ -19,8 +20,8 @@ FULL = 4  # coarsest stages of the full width; each finer one has half the chann
 class GroupedConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` of stride 1 with `groups`, padded by zeros to the same size.
 
-    TensorFlow has no such convolution on a CPU, and Keras compiles each call of one anew. Here matrices are multiplied instead,
-    one for each place of the kernel.
+    TensorFlow has no such convolution on a CPU, and Keras compiles each call of one anew. There it is an ordinary convolution
+    whose kernel is zero between the groups, of as many groups at a time as have `TOGETHER` channels.
     """
 
     def __init__(self, filters, kernel_size, padding="same", **kwargs):
@@ -35,18 +36,22 @@ class GroupedConv2D(layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         if tf.config.list_logical_devices("GPU"):
             return super().convolution_op(inputs, kernel)
-        _, height, width, channels = ops.shape(inputs)
-        rows, columns = self.kernel_size
-        x = ops.pad(inputs, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
-        x = ops.reshape(x, (-1, height + rows - 1, width + columns - 1, self.groups, channels // self.groups))
-        kernel = ops.cast(ops.convert_to_tensor(kernel), inputs.dtype)
-        kernel = ops.reshape(kernel, (rows, columns, channels // self.groups, self.groups, self.filters // self.groups))
-        seen = (
-            tf.einsum("nhwgi,igo->nhwgo", x[:, row : row + height, column : column + width], kernel[row, column])
-            for row in range(rows)
-            for column in range(columns)
+        own = self.filters // self.groups
+        together = max(
+            count for count in range(1, self.groups + 1) if self.groups % count == 0 and (count == 1 or count * own <= TOGETHER)
         )
-        return ops.reshape(sum(seen), (-1, height, width, self.filters))
+        kernel = ops.cast(ops.convert_to_tensor(kernel), inputs.dtype)
+        parts = ops.split(inputs, self.groups // together, axis=-1), ops.split(kernel, self.groups // together, axis=-1)
+        found = [ops.conv(x, _apart(part, together), padding="same") for x, part in zip(*parts, strict=True)]
+        return found[0] if len(found) == 1 else ops.concatenate(found, axis=-1)
+
+
+def _apart(kernel, groups):
+    """A kernel of groups, `(rows, columns, inputs of a group, outputs)`, as that of all inputs: zero between groups."""
+    rows, columns, inputs, outputs = kernel.shape
+    kernel = ops.reshape(kernel, (rows, columns, 1, inputs, groups, outputs // groups))
+    blocks = kernel * ops.reshape(ops.eye(groups, dtype=kernel.dtype), (groups, 1, groups, 1))
+    return ops.reshape(blocks, (rows, columns, groups * inputs, outputs))
 
 
 def _beside(x, axis):

@@ -148,7 +148,7 @@ variant(
 variant(
     "relativistic_gan",
     "gan",
-    "Relativistic pairing with the R1 and R2 penalties, the loss of R3GAN, and the networks of the recipes above.",
+    "Relativistic pairing with the R1 and R2 penalties, the loss of R3GAN, and the networks of `gan`.",
     **PLAIN,
     objective="relativistic",
     penalties=("r1", "r2"),
