@@ -37,7 +37,7 @@ from keras_genzoo import (
     spacings,
     weightings,
 )
-from keras_genzoo.core import images, randomness
+from keras_genzoo.core import images, ramps, randomness
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.saving import load, take_weights
@@ -80,6 +80,7 @@ __all__ = [
     "networks",
     "predictions",
     "priors",
+    "ramps",
     "randomness",
     "recipes",
     "regularizers",

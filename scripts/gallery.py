@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_genzoo import recipes
 from keras_genzoo.benchmark.results import Folder, label
+from keras_genzoo.core import runs
 
 DOCS = Path(__file__).parents[1] / "docs"
 PICTURES = DOCS / "images" / "gallery"
@@ -36,7 +37,7 @@ def first_rows(folders):
         rows = [row for row in folder.rows() if row["kind"] == "recipe" and row["status"] == "ok" and not row["overrides"]]
         for row in sorted(rows, key=lambda row: -row["seed"]):
             if (folder.files(row) / "images.npz").exists():
-                found[label(row)] = folder, row
+                found[runs.renamed(row) or label(row)] = folder, row
     return found
 
 
@@ -71,7 +72,7 @@ def gallery(folders):
             page = sheet(samples(folder, row)[:SHOWN], COLUMNS)
             pack(page.resize((page.width * SCALE, page.height * SCALE), Image.Resampling.NEAREST), PICTURES / f"{name}.webp")
             picture = f"![Samples of {name}](images/gallery/{name}.webp)"
-            parts.append("\n\n".join([f"### `{name}`", row["summary"], picture, facts(folder, row) + "\n"]))
+            parts.append("\n\n".join([f"### `{name}`", recipes.get(name).summary, picture, facts(folder, row) + "\n"]))
     (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -1,8 +1,8 @@
 """The pictures of docs/tutorials and examples/first_hour.ipynb, of real runs: `python scripts/tutorial_pictures.py own_images`.
 
 Runs all blocks of a page from top to bottom, in full, and keeps each picture that has its file in a comment above it:
-`<!-- picture: runs/vae/samples.png -->`, or of a page an element, `<!-- picture: runs/tune/report.html .answer -->`, which Debian's
-Chromium shows. What the blocks print goes to the terminal, to be compared with the page. The page
+`<!-- picture: runs/vae/samples.png -->`, or of a page an element, `<!-- picture: runs/tune/report.html .answer -->`, which
+Debian's Chromium shows. What the blocks print goes to the terminal, to be compared with the page. The page
 `first_hour` is the notebook, whose outputs are written into it. A page takes up to half an hour on two cores.
 """
 

@@ -475,7 +475,7 @@ def test_penalties_by_name_have_the_weights_of_their_papers_unless_one_is_given(
     assert weights("gan", (8, 8, 1), width=4, penalties=every) == [expected[name] for name in every]
     assert weights("gan", (8, 8, 1), width=4, penalties="alp") == [100]
     assert weights("gan", (8, 8, 1), width=4) == [5] and weights("wgan_gp", (8, 8, 1), width=4) == [10]
-    assert weights("r3gan", (8, 8, 1), width=4) == [0.5, 0.5]
+    assert weights("relativistic_gan", (8, 8, 1), width=4) == [0.5, 0.5]
 
 
 def test_penalties_are_of_the_images_that_the_critic_sees(random):

@@ -18,6 +18,7 @@ DENSE = {"width": 16, "depth": 1, "latent_dim": 3}
 MIXTURE = {**DENSE, "components": 2}
 GAME = {**DENSE, "critic_width": 8}
 CONVOLUTIONAL = {"width": 4, "depth": 2, "latent_dim": 3}
+RESIDUAL = {"generator_width": 4, "generator_depth": 1, "critic_width": 4, "critic_depth": 1, "critic_blocks": 1, "latent_dim": 3}
 FLOW = {"width": 8, "steps": 1, "dense": 1, "dense_width": 8, "dequantisation": 4}
 UNET = {"width": 8, "multipliers": (1,), "steps": 2}
 TINY = {
@@ -32,7 +33,10 @@ TINY = {
     "two_stage_vae": {**DENSE, "second_width": 8},
     "vqvae": {"width": 4, "depth": 2, "codes": 8},
     **dict.fromkeys(("wae_mmd", "gaussian_wae_mmd", "rbf_wae_mmd", "swae", "cwae", "wae_gan", "aae"), GAME),
-    **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "r3gan", "conditional_gan"), CONVOLUTIONAL),
+    **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "relativistic_gan"), CONVOLUTIONAL),
+    "conditional_gan": CONVOLUTIONAL,
+    **dict.fromkeys(("sngan", "biggan"), RESIDUAL),
+    "r3gan": CONVOLUTIONAL | {"depth": 1},
     **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion", "ncsn"), UNET),
     "planar_vae": {**DENSE, "flow_layers": 2},
     "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},
@@ -75,7 +79,7 @@ def batches(name, images, batch_size=4, drop_remainder=True):
 # The lean pass of `make test`: all but variants of the families that take longest, whose code another recipe runs.
 SLOW = {"edm", "ncsn", "ddpm", "conditional_diffusion", "realnvp", "spline_flow", "gaussian_rbm", "score_ebm"}
 # Objectives and penalties are held against numbers by themselves.
-SLOW |= {"lsgan", "wgan", "wgan_gp", "dcgan", "r3gan", "sngan_hinge"}
+SLOW |= {"lsgan", "wgan", "wgan_gp", "dcgan", "relativistic_gan", "sngan_hinge", "biggan"}
 # Variants of autoencoders, VAEs and WAEs differ by a term of the loss, which tests of its own see act.
 SLOW |= {name for family in ("autoencoder", "vae", "wae") for name in gz.recipes.names()[family]} - {
     *("autoencoder", "dense_autoencoder", "vae", "iaf_vae", "vqvae", "wae_gan"),

@@ -225,7 +225,7 @@ def test_an_autoencoder_samples_only_with_a_fitted_prior(images):
 
 SIZES = {"width": 8, "latent_dim": 2, "components": 1, "hidden": 8, "multipliers": (1, 2), "autoencoder_width": 8, "steps": 2}
 SIZES |= {"sample_steps": 5, "buffer_size": 32, "layers": 2, "flow_layers": 1}
-SIZES |= {"layers": 2, "flow_layers": 1, "codes": 8, "second_width": 8, "critic_width": 8}
+SIZES |= {"layers": 2, "flow_layers": 1, "codes": 8, "second_width": 8, "critic_width": 8, "generator_width": 8}
 # `make test` tries one recipe of each way to make them, and the others are this one with other settings.
 FIRST = set({entry.make: name for name, entry in reversed(gz.recipes.registry.RECIPES.items())}.values())
 FIRST -= {"wae_mmd", "flow_matching"}  # networks of `vae`, and the U-Net, which tests/test_networks.py tries at every shape

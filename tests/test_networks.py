@@ -10,6 +10,7 @@ from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
 from keras_genzoo.metrics.vit import Scale, Tokens
+from keras_genzoo.networks import r3gan
 from keras_genzoo.networks.adversarial import KINDS
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
@@ -143,6 +144,10 @@ WITH_INPUTS = {
     "dense_denoiser without classes": lambda: networks.dense_denoiser((1, 1, 4), 8, 2),
     **{f"generator, {kind}": lambda kind=kind: networks.generator(3, (4, 4, 1), 3, kind, width=4) for kind in KINDS},
     **{f"critic, {kind}": lambda kind=kind: networks.critic((4, 4, 1), 2, 3, kind, width=4) for kind in KINDS},
+    "resnet_generator": lambda: networks.resnet_generator(3, (4, 4, 1), 3, width=4, depth=1),
+    "resnet_critic": lambda: networks.resnet_critic((4, 4, 1), 2, 3, width=4, depth=1),
+    "r3gan_generator": lambda: networks.r3gan_generator(3, (4, 4, 1), 3, width=4, depth=1),
+    "r3gan_critic": lambda: networks.r3gan_critic((4, 4, 1), 3, width=4, depth=1),
     "spectral critic": lambda: networks.critic((4, 4, 1), 1, 3, width=4, spectral=True),
     "conv_coupling": lambda: networks.conv_coupling((4, 4, 2), 3, 4, context=2),
     "residual_coupling": lambda: networks.residual_coupling((4, 4, 2), 3, 4, 2, context=2),
@@ -207,6 +212,10 @@ NUMPY = np.int64(2)
         lambda: networks.residual_decoder(NUMPY, (8, 8, 1), width=NUMPY, depth=NUMPY, blocks=NUMPY),
         lambda: networks.generator(NUMPY, (8, 8, 1), num_classes=NUMPY),
         lambda: networks.critic((8, 8, 1), NUMPY, num_classes=NUMPY),
+        lambda: networks.resnet_generator(NUMPY, (8, 8, 1), num_classes=NUMPY, width=NUMPY, depth=NUMPY),
+        lambda: networks.resnet_critic((8, 8, 1), NUMPY, num_classes=NUMPY, width=NUMPY, depth=NUMPY, blocks=NUMPY),
+        lambda: networks.r3gan_generator(NUMPY, (8, 8, 1), NUMPY, width=NUMPY, depth=NUMPY, blocks=NUMPY, group=NUMPY),
+        lambda: networks.r3gan_critic((8, 8, 1), NUMPY, width=NUMPY, depth=NUMPY, blocks=NUMPY, expansion=NUMPY),
         lambda: networks.unet((8, 8, 1), np.int64(8), (1,), np.int64(1), num_classes=NUMPY, patch=NUMPY),
         lambda: networks.dense_denoiser((1, 1, 4), NUMPY, NUMPY),
         lambda: networks.made(NUMPY, NUMPY, NUMPY, depth=NUMPY),
@@ -232,6 +241,11 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "SpectralDense": (lambda: own_layers.SpectralDense(5), (None, 4), (2, 4)),
     "TimeEmbedding": (lambda: own_layers.TimeEmbedding(5), (None,), (2,)),
     "MaskedDense": (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (None, 2), (2, 2)),
+    "GroupedConv2D": (lambda: r3gan.GroupedConv2D(6, 3, groups=2), PIXELS, SOME),
+    "BilinearUp": (r3gan.BilinearUp, PIXELS, SOME),
+    "BilinearDown": (r3gan.BilinearDown, PIXELS, SOME),
+    "Basis": (lambda: r3gan.Basis(3, 5), (None, 4), (2, 4)),
+    "Coefficients": (r3gan.Coefficients, (None, 6, 6, 4), SOME),
     "Bias": (Bias, (None, 4), (2, 4)),
     "Scale": (Scale, (None, 4), (2, 4)),
     "Tokens": (Tokens, (None, 3, 2, 4), (2, 3, 2, 4)),
@@ -240,7 +254,10 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
 
 def test_every_layer_is_tested_as_keras_knows_it():
     assert set(LAYERS) - {"Bias", "Scale", "Tokens"} == {
-        name for name, each in vars(own_layers).items() if isinstance(each, type) and not name.startswith("_")
+        name
+        for module in (own_layers, r3gan)
+        for name, each in vars(module).items()
+        if isinstance(each, type) and each.__module__ == module.__name__ and not name.startswith("_")
     }
 
 

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.augmentation import augment, check_kinds, per_image
+from keras_genzoo.core import ramps
 from keras_genzoo.core.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -15,9 +16,10 @@ class Penalty(Part):
     """Base: a term of the critic's loss.
 
     Args:
-        weight: float above 0.
+        weight: float above 0, or `ramps.Ramp` of such.
 
     Attributes:
+        weight_now: the weight at hand, a number or a scalar tensor, of the images and steps that `tell` was told last.
         before: "real" or "fake" where the slope is that in these images before they are augmented, with the score of what
             becomes of them (ADA, Karras et al. 2020, arXiv:2006.06676, and R3GAN, in the code that each published); None
             where the images are those that the critic sees. Defaults to None.
@@ -27,9 +29,19 @@ class Penalty(Part):
 
     def __init__(self, weight, **kwargs):
         super().__init__(**kwargs)
-        if not weight > 0:
+        if not min(ramps.ends(weight)) > 0:
             raise ValueError(f"weight is {weight!r}, expected a number above 0.")
         self.weight = weight
+        self._seen = ramps.clock(self) if isinstance(weight, ramps.Ramp) else None
+
+    @property
+    def weight_now(self):
+        return ramps.at(self.weight, self._seen)
+
+    def tell(self, seen):
+        """Let it know how many images and steps a model has seen, int64 `(2,)`; called before each step."""
+        if self._seen is not None:
+            self._seen.assign(seen)
 
     def __call__(self, score, real, fake, random):
         """The weighted penalty, one number an image or a scalar.
@@ -94,9 +106,9 @@ class SlopePenalty(Penalty):
     def __call__(self, score, real, fake, random):
         squares = slopes(score, self.places(real, fake, random))
         if self.target == 0:
-            return self.weight * squares  # without a root, which has no slope at 0
+            return self.weight_now * squares  # without a root, which has no slope at 0
         excess = ops.sqrt(squares + 1e-12) - self.target
-        return self.weight * ops.square(ops.relu(excess) if self.one_sided else excess)
+        return self.weight_now * ops.square(ops.relu(excess) if self.one_sided else excess)
 
 
 @_registered
@@ -135,7 +147,7 @@ class AdversarialLipschitz(Penalty):
         length = low + (high - low) * per_image(random, images)
         there = score(images + length * tf.stop_gradient(unit(tape.gradient(change, direction))))
         excess = ops.relu(ops.abs(here - there) / ops.reshape(length, (-1,)) - 1.0)
-        return self.weight * ops.mean(ops.square(excess))
+        return self.weight_now * ops.mean(ops.square(excess))
 
 
 @_registered
@@ -152,7 +164,7 @@ class Consistency(Penalty):
         self.kinds = check_kinds(kinds)
 
     def __call__(self, score, real, fake, random):
-        return self.weight * ops.square(score(real) - score(augment(real, self.kinds, random)))
+        return self.weight_now * ops.square(score(real) - score(augment(real, self.kinds, random)))
 
 
 PENALTIES = {

@@ -10,7 +10,7 @@ from keras_genzoo import data as data_module
 from keras_genzoo import metrics, recipes
 from keras_genzoo.benchmark import cluster, controls, running
 from keras_genzoo.benchmark.results import PROTOCOL, Folder, FolderError
-from keras_genzoo.core import devices, plugins
+from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.data.loading import absolute
 
@@ -156,6 +156,9 @@ def run(
     if ray is not None and only is not None:
         raise ArgumentError("only", f"only is {only} and ray {ray!r}, and each shares out the runs; give one of them.")
     folder = Folder.create(out, settings)
+    for row in folder.rows():
+        if row["recipe"] in chosen and row["status"] == "ok":
+            runs.check_name(row, f"a row of {out}")
     with contextlib.nullcontext() if only else folder.lock():
         folder.ask(wanted)
         rows = [row for job in jobs for row in job]

@@ -4,6 +4,7 @@ import ast
 import shlex
 
 from keras_genzoo.benchmark.results import label
+from keras_genzoo.core import runs
 
 
 def commands(rows, settings, out="runs/again"):
@@ -33,7 +34,8 @@ def commands(rows, settings, out="runs/again"):
 
 
 def _command(row, seeds, settings, out):
-    recipe, parts = row["recipe"], ["genzoo", "benchmark", "run", "--recipes", row["recipe"]]
+    recipe = runs.renamed(row) or row["recipe"]
+    parts = ["genzoo", "benchmark", "run", "--recipes", recipe]
     for key, value in sorted(row["overrides"].items()):
         parts += ["--set", f"{recipe}.{key}={_literal(value)}"]
     size = settings.get("image_size")

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_genzoo import recipes
 from keras_genzoo.benchmark import controls, pictures, plots, repeat
+from keras_genzoo.core import runs
 
 KINDS = {
     "samples": "Samples, not selected",
@@ -60,7 +61,7 @@ def _section(folder, entry, index, shared, drawn):
         "seeds": len(entry.rows),
         "control": entry.control,
         "family": entry.family,
-        "summary": " ".join(filter(None, (row.get("summary") or known_summary(row), known_budget(row)))),
+        "summary": " ".join(filter(None, (told_summary(row), known_budget(row)))),
         "planned": repeat.planned(row),
         "commands": repeat.commands(entry.rows, folder.settings),
         "settings": settings_of(row),
@@ -93,6 +94,14 @@ def strip(folder, entries):
             if "samples" in arrays:
                 found.append({"label": entry.label, "control": entry.control, "uri": pictures.strip(arrays["samples"])})
     return found
+
+
+def told_summary(row):
+    """What a row is of, in a sentence or two; of a recipe that is called otherwise today, that too."""
+    new = runs.renamed(row)
+    if new:
+        return f"Today this recipe is called {new!r}, and {row['recipe']!r} is another network."
+    return row.get("summary") or known_summary(row)
 
 
 def known_summary(row):

@@ -289,6 +289,7 @@ def _stored(out, record):
     stored = runs.read(out)
     if not stored and any((out / name).exists() for name in (runs.MODEL, STATE)):
         raise click.UsageError(f"{out} holds a model, and nothing that says of which run; choose another --out, or --fresh.")
+    runs.check_name(stored, out)
     if stored and "data" not in stored:
         raise click.UsageError(f"{out} holds a run of an earlier version; choose another --out, or --fresh to begin anew.")
     differing = runs.differing(stored, record, SAME) if stored else []
@@ -325,6 +326,7 @@ def _tuned(config, recipe):
         found = tuned["recipe"], dict(tuned["hyperparameters"]), int(tuned["batch_size"])
     except (ValueError, KeyError, TypeError):
         raise click.BadParameter(f"{config} is no best.json of `genzoo tune`.", param_hint="--config") from None
+    runs.check_name(tuned, config)
     if found[0] != recipe:
         raise click.BadParameter(f"{config} is of recipe {found[0]!r}, not of {recipe!r}.", param_hint="--config")
     return tuned

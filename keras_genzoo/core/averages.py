@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_genzoo.core import randomness
+from keras_genzoo.core.ramps import HalfLife
 
 PREFIX, STEPS = "average_", "average_steps_of_"  # of the names of a model's own variables
 UNKNOWN = 2**31  # steps of averages in files that do not tell: they go on with their full decay
@@ -128,7 +129,8 @@ def settle(model):
 
 
 def update(model, networks, moved):
-    """Move the averages of these networks towards their weights: in step t, from 0, by 1 - min(ema, t / (t + 10)).
+    """Move the averages of these networks towards their weights: in step t, from 0, by 1 - min(ema, t / (t + 10)), or as their
+    half-life says.
 
     Args:
         networks: names of the arguments that were trained.
@@ -138,7 +140,11 @@ def update(model, networks, moved):
         return
     steps = next(model._averages.steps[name] for name, names in model.optimizers.items() if set(networks) & set(names))
     count = tf.identity(tf.convert_to_tensor(steps))
-    share = (1 - tf.minimum(model.ema, tf.cast(count / (count + 10), tf.float32))) * tf.cast(moved, tf.float32)
+    if isinstance(model.ema, HalfLife):
+        kept = model.ema.kept(model._place.now(), model._place.rows)
+    else:
+        kept = tf.minimum(model.ema, tf.cast(count / (count + 10), tf.float32))
+    share = (1 - kept) * tf.cast(moved, tf.float32)
     trained = {id(v) for v in model._variables_of(networks, "variables")}
     for variable, average in model._averages.all:
         if id(variable) in trained:

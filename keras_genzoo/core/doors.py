@@ -17,7 +17,7 @@ def _of_a_batch(step, counts):
     @functools.wraps(step)
     def awaited(self, data):
         with tf.control_dependencies([part for part in tf.nest.flatten(data) if tf.is_tensor(part)]):
-            with shares.taken(data) as shared, self._place.step() if counts else contextlib.nullcontext():
+            with shares.taken(data) as shared, self._place.step(shares.rows(data)) if counts else contextlib.nullcontext():
                 results = step(self, data)
                 if shared and counts:
                     shares.settle(self._statistics)

@@ -49,7 +49,7 @@ def card(model, record, license=None, repo=None):
     size = "x".join(map(str, model.image_shape))
     lines = ["---", "library_name: keras", "tags:", "- keras_genzoo", "- image-generation"]
     lines += [f"license: {license}", "---"] if license else ["---"]
-    lines += [f"# {record.get('recipe', model.name)}", ""]
+    lines += [f"# {runs.renamed(record) or record.get('recipe', model.name)}", ""]
     lines += [f"A `{type(model).__name__}` of keras_genzoo for images of {size}, with {model.count_params():,} parameters.", ""]
     if hasattr(model, "sample"):
         lines += [f"![Samples, seed 0]({SAMPLES})", ""]

@@ -16,6 +16,7 @@ from keras_genzoo.core.exporting import Exporting
 from keras_genzoo.core.fitting import Fitting
 from keras_genzoo.core.hub import Pretrained
 from keras_genzoo.core.inference import Inference
+from keras_genzoo.core.ramps import HalfLife
 from keras_genzoo.core.serialization import Configured, constructor_arguments
 from keras_genzoo.core.stored import Stored
 from keras_genzoo.core.tracking import added, counted
@@ -62,10 +63,10 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
     Args:
         seed: int or None. Seed of the noise in training and validation; None draws one from Keras's global state.
             Defaults to None.
-        ema: float in (0, 1) or None. Decay of the exponential moving average of the weights (`averaged` names of which
-            arguments; normalisation statistics included) that everything but the training step then uses. Step t, from
-            0, averages with decay min(ema, t / (t + 10)), so that a short run does not remember its start; the model counts
-            and saves these steps. Before the first there is no average. Defaults to None, none at all.
+        ema: float in (0, 1), `ramps.HalfLife` or None. Decay of the exponential moving average of the weights (`averaged` names
+            of which arguments; normalisation statistics included) that everything but the training step then uses. Step t, from
+            0, averages with decay min(ema, t / (t + 10)), so that a short run does not remember its start, or by a half-life in
+            images; the model counts and saves these steps. Before the first there is no average. Defaults to None, none at all.
         name: str or None. Name of the model.
         dtype: dtype policy of the model itself; networks have their own.
 
@@ -103,8 +104,8 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
     def __init__(self, seed=None, ema=None, name=None, dtype=None):
         # Without autocast, which would round what a family computes in float32 where Keras calls it, and nowhere else.
         super().__init__(name=name, dtype=dtype, autocast=False)
-        if ema is not None and not (isinstance(ema, numbers.Real) and 0 < ema < 1):
-            raise ValueError(f"ema is {ema!r}, expected None or a decay between 0 and 1, such as 0.999.")
+        if not (ema is None or isinstance(ema, HalfLife) or (isinstance(ema, numbers.Real) and 0 < ema < 1)):
+            raise ValueError(f"ema is {ema!r}, expected None or a decay between 0 and 1, such as 0.999, or a HalfLife.")
         self.seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
         self.ema = ema
         self._counters = {name: randomness.counter(self, name) for name in ("random", "random_test")}
@@ -327,6 +328,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
             scale = optimizer.scale_loss(tf.convert_to_tensor(weight))
             terms[norm] = tf.math.divide_no_nan(optimizers.global_norm(gradients), tf.cast(scale, tf.float32))
         if variables:  # unless all is frozen
+            optimizers.tell(optimizer, self._place.now())
             before = tf.identity(tf.convert_to_tensor(optimizer.iterations))
             optimizer.apply_gradients(zip(optimizers.clip_together(gradients, optimizer, replicas), variables, strict=True))
             # Not where gradients are still gathered, or were not finite.

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_genzoo.core.ramps import RampedAdam
+
 
 def companions(model, given):
     """An optimizer for each name in `model.optimizers`.
@@ -75,6 +77,13 @@ def _number(rate):
 def known_variables(optimizer):
     """The ids of the variables that an optimizer was built for."""
     return {id(variable) for variable in _inner(optimizer)._trainable_variables}
+
+
+def tell(optimizer, seen):
+    """Let an optimizer with ramps know how much its model has seen: images and steps, int64 `(2,)`."""
+    inner = _inner(optimizer)
+    if isinstance(inner, RampedAdam):
+        inner.seen.assign(seen)
 
 
 def rates(model):

@@ -8,9 +8,9 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_genzoo.core import order, randomness
+from keras_genzoo.core import order, ramps, randomness
 
-NAMES = "passes", "batches_taken", "order_mark"
+NAMES = "passes", "batches_taken", "order_mark", "seen"
 
 
 class Place:
@@ -20,24 +20,39 @@ class Place:
         passes: number of passes that it has ended.
         batches: batches that it has taken of the next one.
         mark: `Order.mark` of these data; 0 of others, of which nothing is known.
+        seen: images and steps of all trainings, those of the step at hand not counted; int64 `(2,)`.
     """
 
     def __init__(self, model):
-        self.passes, self.batches, self.mark = (randomness.counter(model, name) for name in NAMES)
+        self.passes, self.batches, self.mark = (randomness.counter(model, name) for name in NAMES[:3])
+        self.seen = ramps.clock(model)
         self._local = threading.local()  # TensorFlow runs each replica in a thread of its own
 
     @contextlib.contextmanager
-    def step(self):
-        """Count a batch, once where a step calls that of its base."""
+    def step(self, rows):
+        """Count a batch of so many images, once where a step calls that of its base."""
         outer = not getattr(self._local, "stepping", False)
         self._local.stepping = True
+        if outer:
+            self._local.rows = rows
         try:
             if outer:
                 self.batches.assign(tf.convert_to_tensor(self.batches) + 1)
             yield
+            if outer:
+                self.seen.assign(self.now() + tf.stack([tf.cast(rows, tf.int64), tf.constant(1, tf.int64)]))
         finally:
             if outer:
                 self._local.stepping = False
+
+    def now(self):
+        """`seen` as a tensor."""
+        return tf.identity(tf.convert_to_tensor(self.seen))
+
+    @property
+    def rows(self):
+        """Images of the whole batch of the step at hand; 1 outside of any."""
+        return self._local.rows if getattr(self._local, "stepping", False) else 1
 
     def set(self, passes, batches, mark):
         for variable, value in zip((self.passes, self.batches, self.mark), (passes, batches, mark), strict=True):

@@ -18,6 +18,8 @@ from keras_genzoo.core.files import plain, read_json, replacing, to_json
 
 NAME, MODEL = "run.json", "model.keras"
 PACKAGE = Path(__file__).parents[1]
+NAMES = 2  # the version of recipes' names, stored with what names one; nothing was stored of the first
+RENAMED = {"r3gan": "relativistic_gan"}  # what names of the first version are today, where they mean another network
 
 
 def record(recipe, imports=(), command=None, **settings):
@@ -34,7 +36,31 @@ def record(recipe, imports=(), command=None, **settings):
     """
     settings = plain(json.loads(json.dumps(settings, default=_name)))
     known = {"command": command or command_line(), "environment": environment()}
-    return {"recipe": recipe, "imports": list(imports), **settings, **known}
+    return {"recipe": recipe, "recipe_names": NAMES, "imports": list(imports), **settings, **known}
+
+
+def renamed(stored):
+    """What the recipe of a stored run, search or row is called today, where its name means another network; else None.
+
+    Args:
+        stored: dict with `recipe`, and with `recipe_names` since their second version.
+    """
+    return RENAMED.get(stored.get("recipe")) if stored.get("recipe_names", 1) < NAMES else None
+
+
+def check_name(stored, what):
+    """Raise one sentence if the name of a stored recipe means another network today.
+
+    Args:
+        stored: as of `renamed`.
+        what: str or Path. What holds it.
+    """
+    new = renamed(stored)
+    if new:
+        raise ValueError(
+            f"{what} is of the recipe {stored['recipe']!r} of version 0.1.0, which is called {new!r} now, and today's "
+            f"{stored['recipe']!r} is another network; begin anew with {new!r}."
+        )
 
 
 def command_line():

@@ -66,6 +66,19 @@ def _of(context, rows):
     return Share(starts(counts, len(context.strategy.extended.worker_devices))[replica], count, tf.reduce_sum(counts), False)
 
 
+def rows(data):
+    """Images of the whole batch in a step, an int64 scalar.
+
+    Args:
+        data: what the step was given.
+    """
+    own = current()
+    if own is not None:
+        return own.total
+    first = next((part for part in tf.nest.flatten(data) if hasattr(part, "shape")), ())
+    return tf.reduce_prod(tf.shape(first, tf.int64)[:1])
+
+
 def starts(counts, local):
     """The place of the first image of each share in the whole batch, int64 `(replicas,)`.
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_genzoo import adversarial
-from keras_genzoo.augmentation import augment, check_kinds, view
+from keras_genzoo.augmentation import AdaptiveChance, augment, chance_at, check_chance, check_kinds, view
 from keras_genzoo.core.batches import extra
 from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
@@ -42,8 +42,10 @@ class GAN(GenerativeModel):
             2017, arXiv:1701.07875); of other batches all see the same. 0 leaves the critic as it
             is, without an optimizer: features for an objective of these, such as "polyharmonic" on the pixels themselves, by a
             critic that is a `keras.layers.Flatten`. Defaults to 1.
-        augment: names of `augmentation.AUGMENTATIONS`, applied to all that the critic sees (Zhao et al. 2020). Defaults to
-            none.
+        augment: names of `augmentation.AUGMENTATIONS`, or pairs of such a name and a share of the chance, applied to all that the
+            critic sees (Zhao et al. 2020). Defaults to none.
+        augment_chance: float in [0, 1], `ramps.Ramp`, `augmentation.AdaptiveChance` or its name, "adaptive". The chance of each
+            augmentation. Defaults to 1.
         **kwargs: `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
@@ -55,13 +57,22 @@ class GAN(GenerativeModel):
     """
 
     terms = ("critic_loss", "real_score", "fake_score", "diversity")
-    diagnostics = ("penalty_loss", "generator_gradient_norm")
     monitor = None
     rising = ("diversity",)
     averaged = ("generator",)
     data_spared = ("further",)
 
-    def __init__(self, generator, critic, objective="non_saturating", penalties=(), critic_steps=1, augment=(), **kwargs):
+    def __init__(
+        self,
+        generator,
+        critic,
+        objective="non_saturating",
+        penalties=(),
+        critic_steps=1,
+        augment=(),
+        augment_chance=1.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         critic_steps = whole(0, critic_steps=critic_steps)
         self.generator = generator
@@ -78,7 +89,7 @@ class GAN(GenerativeModel):
                 f"{len(self.penalties)} penalties: a critic that does not learn is for objectives of features, such as "
                 f"'polyharmonic', without penalties."
             )
-        self.augment = check_kinds(augment)
+        self.augment, self.augment_chance = check_kinds(augment), check_chance(augment_chance)
         check_output(critic, "critic", (None if self.objective.features else 1,))
         check_output(generator, "generator", self.image_shape)
         inputs, count = input_shapes(generator, "generator"), len(input_shapes(critic, "critic"))
@@ -88,6 +99,12 @@ class GAN(GenerativeModel):
             raise ValueError(
                 f"the generator has {len(inputs)} inputs and the critic {count}: expected labels into both or into neither."
             )
+
+    @property
+    def diagnostics(self):
+        """What training alone reports, the chance of augmentation included where it changes."""
+        moves = not isinstance(self.augment_chance, float)
+        return ("penalty_loss", "generator_gradient_norm", *(("augment_chance",) if moves else ()))
 
     @property
     def optimizers(self):
@@ -141,6 +158,9 @@ class GAN(GenerativeModel):
                 sets.append(self._real((more[:, index], None if labels is None else labels[:, index])))
         return [sets[step % len(sets)] for step in range(max(1, self.critic_steps))]
 
+    def _chance(self):
+        return chance_at(self.augment_chance, self._place.now())
+
     @staticmethod
     def _with_labels(x, labels):
         return x if labels is None else (x, labels)
@@ -153,7 +173,8 @@ class GAN(GenerativeModel):
 
     def critic_terms(self, real, labels, fakes, random, training):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
-        views = [view(self.augment, random) for _ in (real, *fakes)]
+        chance = self._chance()
+        views = [view(self.augment, random, chance) for _ in (real, *fakes)]
         shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
         outputs, more = zip(*((self._score(images, labels, training), added(self.critic)) for images in shown), strict=True)
         objective = self.objective.critic_loss(*outputs)
@@ -167,7 +188,7 @@ class GAN(GenerativeModel):
         return {
             "loss": ops.mean(objective) + penalty,
             "critic_loss": objective,
-            **({"penalty_loss": penalty} if training else {}),
+            **({"penalty_loss": penalty, "augment_chance": chance} if training else {}),
             "real_score": scores[0],
             "fake_score": scores[1],
             "outputs": outputs,
@@ -190,14 +211,17 @@ class GAN(GenerativeModel):
 
     def generator_terms(self, real, labels, random, training):
         fakes = self._fakes(ops.shape(real)[0], labels, random, training)
-        outputs = [self._score(augment(images, self.augment, random), labels, training) for images in fakes]
-        real_outputs = self._score(augment(real, self.augment, random), labels, training) if self.objective.relative else None
+        shown = lambda images: augment(images, self.augment, random, self._chance())  # noqa: E731
+        outputs = [self._score(shown(images), labels, training) for images in fakes]
+        real_outputs = self._score(shown(real), labels, training) if self.objective.relative else None
         return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": _differences(fakes[0], labels)}
 
     def train_step(self, data):
         sets = self._sets(data)
         real, labels = sets[0]
         n = ops.shape(real)[0]
+        for penalty in self.penalties:
+            penalty.tell(self._place.now())
         for own in sets[: self.critic_steps]:
             fakes = self._fakes(n, own[1], self.random, training=True)
             critic = self.minimize(
@@ -207,6 +231,8 @@ class GAN(GenerativeModel):
             )
             self.objective.constrain(self.critic.trainable_variables)
             self.objective.update(*critic["outputs"][:2])
+            if isinstance(self.augment_chance, AdaptiveChance):
+                self.augment_chance.update(self.objective.witness(critic["outputs"][0], *critic["outputs"]))
         if not self.critic_steps:
             fakes = self._fakes(n, labels, self.random, training=True)
             critic = self.critic_terms(real, labels, fakes, self.random, training=True)

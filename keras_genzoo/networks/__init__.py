@@ -4,7 +4,9 @@ from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
 from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made, residual_coupling
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
+from keras_genzoo.networks.r3gan import r3gan_critic, r3gan_generator
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
+from keras_genzoo.networks.resnet import resnet_critic, resnet_generator
 from keras_genzoo.networks.unet import unet
 
 __all__ = [
@@ -19,9 +21,13 @@ __all__ = [
     "grid_encoder",
     "made",
     "mlp",
+    "r3gan_critic",
+    "r3gan_generator",
     "residual_coupling",
     "residual_decoder",
     "residual_encoder",
+    "resnet_critic",
+    "resnet_generator",
     "skip_decoder",
     "unet",
 ]

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_genzoo.core.checks import whole, whole_or_none
-from keras_genzoo.networks.common import dense
+from keras_genzoo.networks.common import projection
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, skip_decoder
 from keras_genzoo.networks.mlp import mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
@@ -81,9 +81,4 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
     body = encoder(image_shape, 128, heads=("features",), spectral=spectral, name="body", **settings | {"head_bias": True})
     inputs = keras.Input(body.input_shape[1:], name="image"), keras.Input((num_classes,), name="labels")
     features = layers.Activation(settings["activation"], dtype="float32", name="phi")(body(inputs[0]))
-    score = dense(spectral)(units, use_bias=False, dtype="float32", name="score")(features)
-    of_class = dense(spectral)(128 * units, use_bias=False, dtype="float32", name="class")(inputs[1])
-    if units > 1:
-        of_class = layers.Reshape((128, units), dtype="float32", name="class_features")(of_class)
-    projection = layers.Dot(1, dtype="float32", name="projection")([features, of_class])
-    return keras.Model(inputs, layers.Add(dtype="float32", name="total")([score, projection]), name=name)
+    return keras.Model(inputs, projection(features, inputs[1], units, spectral), name=name)

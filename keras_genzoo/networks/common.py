@@ -69,6 +69,35 @@ def code_heads(x, latent_dim, heads, spectral=False, use_bias=True, activation=N
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
+def projection(features, labels, units, spectral=False, use_bias=False, kernel=None):
+    """Scores of features and classes (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3): a linear function of the features, plus
+    the product with a learned vector of the class. Each of several scores is such a projection, with vectors of its own.
+
+    Args:
+        features: tensor of Keras, `(batch, width)`.
+        labels: one-hot labels, a tensor of Keras, `(batch, classes)`.
+        units: int. Number of scores.
+        spectral: bool. Whether the kernels have spectral norm 1. Defaults to False.
+        use_bias: bool. Whether the linear function has a bias. Defaults to False.
+        kernel: function without arguments that makes an initializer of a kernel; None is the layers' own. Defaults to None.
+
+    Returns:
+        A float32 tensor `(batch, units)`.
+    """
+    width = features.shape[-1]
+
+    def linear(units, use_bias, name):
+        settings = {} if kernel is None else {"kernel_initializer": kernel()}
+        return dense(spectral)(units, use_bias=use_bias, dtype="float32", name=name, **settings)
+
+    score = linear(units, use_bias, "score")(features)
+    of_class = linear(width * units, False, "class")(labels)
+    if units > 1:
+        of_class = layers.Reshape((width, units), dtype="float32", name="class_features")(of_class)
+    product = layers.Dot(1, dtype="float32", name="projection")([features, of_class])
+    return layers.Add(dtype="float32", name="total")([score, product])
+
+
 def channels_of(width, level):
     """Channels at a level, doubled at each but never more than eight times the first's, as in DCGAN."""
     return width * 2 ** min(level, 3)
@@ -83,9 +112,9 @@ def crop(x, height, width):
     return layers.Cropping2D(cropping, dtype="float32", name="crop")(x)
 
 
-def coarse_grid(z, image_shape, depth, filters, spectral=False, name="grid"):
-    """Codes to a feature map of the image's size divided by 2^depth, rounded up."""
+def coarse_grid(z, image_shape, depth, filters, spectral=False, name="grid", **settings):
+    """Codes to a feature map of the image's size divided by 2^depth, rounded up; `settings` are of the dense layer."""
     height, width, _ = image_shape
     rows, columns = math.ceil(height / 2**depth), math.ceil(width / 2**depth)
-    x = dense(spectral)(rows * columns * filters, name=f"{name}_dense")(z)
+    x = dense(spectral)(rows * columns * filters, name=f"{name}_dense", **settings)(z)
     return layers.Reshape((rows, columns, filters), name=name)(x)

@@ -7,7 +7,9 @@ from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.networks.common import channels_of, coarse_grid, code_heads, convolution, crop, normalized
 
 
-def residual_block(x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None):
+def residual_block(
+    x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None, pool=None, conv=None
+):
     """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
 
     Args:
@@ -20,11 +22,13 @@ def residual_block(x, filters, activate, name, spectral=False, resize=None, betw
         between: callable of a tensor, called after the first convolution, or None. Defaults to None.
         dropout: float. Rate before the last convolution. Defaults to 0.
         initializer: Keras initializer of the last convolution's kernel; None is the layer's own. Defaults to None.
+        pool: layer or None. Changes the sides, after the last convolution. Defaults to None.
+        conv: class of convolutions, or a function that makes them; None is by `spectral`. Defaults to None.
 
     Returns:
         The pair of shortcut and change, to be added.
     """
-    conv, shortcut = convolution(spectral), x
+    conv, shortcut = conv or convolution(spectral), x
     x = activate(x, f"{name}_1")
     if resize is not None:
         x, shortcut = resize(x), resize(shortcut)
@@ -34,7 +38,9 @@ def residual_block(x, filters, activate, name, spectral=False, resize=None, betw
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     settings = {} if initializer is None else {"kernel_initializer": initializer}
     x = conv(filters, 3, padding="same", name=f"{name}_conv2", **settings)(x)
-    if shortcut.shape[-1] != filters or resize is not None:
+    if pool is not None:  # a 1x1 convolution may as well come behind it
+        x, shortcut = pool(x), pool(shortcut)
+    if shortcut.shape[-1] != filters or resize is not None or pool is not None:
         shortcut = conv(filters, 1, padding="same", name=f"{name}_shortcut")(shortcut)
     return shortcut, x
 

@@ -103,7 +103,7 @@ def policy(dtype):
         keras.config.set_dtype_policy(before)
 
 
-def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipnorm=None):
+def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipnorm=None, decay="cosine"):
     """Adam; over `total_steps`, if given, a short linear warm-up and then half a cosine down to zero.
 
     Args:
@@ -112,10 +112,16 @@ def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipn
         beta_1: float. Adam's decay of the mean gradient. Defaults to 0.9.
         beta_2: float. Adam's decay of the mean squared gradient. Defaults to 0.999.
         global_clipnorm: float or None. Largest norm of the whole gradient; None does not clip. Defaults to None.
+        decay: "cosine", "linear" (to zero too, without warm-up) or None (constant). How the learning rate falls over the planned
+            steps. Defaults to "cosine".
     """
+    if decay not in ("cosine", "linear", None):
+        raise ValueError(f"decay is {decay!r}, expected 'cosine', 'linear' or None.")
     learning_rate = real(above=0, learning_rate=learning_rate)
     beta_1, beta_2 = real(at_least=0, below=1, beta_1=beta_1, beta_2=beta_2)
-    if total_steps is not None:
+    if total_steps is not None and decay == "linear":
+        learning_rate = keras.optimizers.schedules.PolynomialDecay(learning_rate, total_steps, end_learning_rate=0.0)
+    elif total_steps is not None and decay == "cosine":
         warmup = min(200, total_steps // 20)
         learning_rate = keras.optimizers.schedules.CosineDecay(
             learning_rate / 10 if warmup else learning_rate,

@@ -13,6 +13,7 @@ from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
 
+AUGMENTS = ((), ("translation",), ("color", "translation", "cutout"))
 WEIGHTS = Float(0.02, 50.0, when={"penalties": (("r1",), ("gp",), ("r1", "r2"))}, start=5.0)
 
 
@@ -49,7 +50,8 @@ def gan(
         "objective",
         penalties=("r1",),
         critic_steps=Hyperparameter(1, Int(1, 5, "linear")),
-        augment=Hyperparameter((), Choice(((), ("translation",), ("color", "translation", "cutout")))),
+        augment=Hyperparameter((), Choice(AUGMENTS)),
+        augment_chance=Hyperparameter(1.0, Choice((1.0, "adaptive"), when={"augment": AUGMENTS[1:]})),
     ),
     adam_settings=optimizer(),
     critic_optimizer=optimizer(prefix="critic_"),
@@ -144,9 +146,9 @@ variant(
     beta_2=0.9,
 )
 variant(
-    "r3gan",
+    "relativistic_gan",
     "gan",
-    "R3GAN: relativistic pairing with the R1 and R2 penalties.",
+    "Relativistic pairing with the R1 and R2 penalties, the loss of R3GAN, and the networks of `gan`.",
     **PLAIN,
     objective="relativistic",
     penalties=("r1", "r2"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras_tuner
 
 from keras_genzoo import recipes
-from keras_genzoo.core import plugins
+from keras_genzoo.core import plugins, runs
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.core.files import LOCK, locked, read_json, replacing, to_json
 from keras_genzoo.recipes import space as spaces
@@ -100,11 +100,12 @@ class Search:
     def _take_folder(self, overwrite):
         file, here = self.folder / "search.json", json.loads(json.dumps(self.settings))
         defaults = json.loads(to_json(self.hypermodel.defaults, default=repr))
-        stored = {**here, "imports": self.imports, "defaults": defaults}
+        stored = {**here, "recipe_names": runs.NAMES, "imports": self.imports, "defaults": defaults}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{self.folder} is a file, expected a folder.")
         there = {} if overwrite else read_json(file)
-        for key in ("imports", "defaults"):
+        _check_name(there, self.folder)
+        for key in ("recipe_names", "imports", "defaults"):
             there.pop(key, None)
         if overwrite and file.exists():
             with self._lock():
@@ -206,8 +207,8 @@ class Search:
         return rows
 
     def best(self):
-        """The best trial: dict of `recipe`, `hyperparameters` (of `gz.build`), `batch_size`, `objective`, `value`, `trial`,
-        `imports`.
+        """The best trial: dict of `recipe`, `recipe_names` (the version of its name), `hyperparameters` (of `gz.build`),
+        `batch_size`, `objective`, `value`, `trial`, `imports`.
 
         Raises:
             ValueError: no trial came to an end.
@@ -224,6 +225,7 @@ class Search:
         size = values.pop("batch_size", self.hypermodel.defaults["batch_size"])
         return {
             "recipe": self.hypermodel.name,
+            "recipe_names": runs.NAMES,
             "hyperparameters": values,
             "batch_size": size,
             "objective": self.settings["objective"],
@@ -249,4 +251,12 @@ def _stored(folder):
     lacking = [key for key in ("hypermodel", "space", "data", "objective", "oracle") if key not in found]
     if lacking:
         raise ValueError(f"{folder}/search.json lacks {lacking[0]!r}; restore it, or begin anew with overwrite.")
+    _check_name(found, folder)
+    found.pop("recipe_names", None)
     return found
+
+
+def _check_name(found, folder):
+    """Raise one sentence if the recipe of what was found of a search is called otherwise today."""
+    name = found.get("hypermodel", {}).get("name")
+    runs.check_name({"recipe": name, "recipe_names": found.get("recipe_names", 1)}, folder)

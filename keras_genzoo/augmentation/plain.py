@@ -1,13 +1,12 @@
-"""Augmentations that gradients pass through (DiffAugment, Zhao et al. 2020, arXiv:2006.10738, section 3.2).
+"""Augmentations of DiffAugment (Zhao et al. 2020, arXiv:2006.10738, section 3.2), and mirroring.
 
-Each is a function of images `(n, height, width, channels)` in [-1, 1] and a stream of noise, with chance of its own for every
-image. Sizes are rounded, and what comes in is gray, as in the code that the authors published.
+Sizes are rounded, and what comes in is gray, as in the code that the authors published.
 """
+
+import functools
 
 import tensorflow as tf
 from keras import ops
-
-from keras_genzoo.core import randomness
 
 
 def per_image(random, images):
@@ -15,7 +14,22 @@ def per_image(random, images):
     return random.uniform((ops.shape(images)[0], *[1] * (len(images.shape) - 1)))
 
 
-def _colour(images, random):
+def _by_chance(augmentation):
+    """An augmentation that an image gets as a whole, or not."""
+
+    @functools.wraps(augmentation)
+    def by_chance(images, random, chance=1.0):
+        changed = augmentation(images, random)
+        if isinstance(chance, float) and chance >= 1.0:
+            return changed
+        return ops.where(per_image(random, images) < chance, changed, images)
+
+    return by_chance
+
+
+@_by_chance
+def color(images, random):
+    """Brightness, saturation and contrast (DiffAugment, Zhao et al. 2020, arXiv:2006.10738, section 3.2)."""
     axes = tuple(range(1, len(images.shape)))
     images = images + per_image(random, images) - 0.5  # brightness
     if images.shape[-1] > 1:
@@ -30,8 +44,9 @@ def _nearest(share):
     return int(share + 0.5)
 
 
-def _translation(images, random):
-    """Shift by up to an eighth of each side, gray coming in; sides of fewer than 4 pixels stay."""
+@_by_chance
+def translation(images, random):
+    """A shift by up to an eighth of each side, gray coming in (DiffAugment); sides of fewer than 4 pixels stay."""
     for axis in (1, 2):
         size = images.shape[axis]
         most = _nearest(size / 8)
@@ -43,8 +58,9 @@ def _translation(images, random):
     return images
 
 
-def _cutout(images, random):
-    """A gray rectangle of half of each side, centred anywhere."""
+@_by_chance
+def cutout(images, random):
+    """A gray rectangle of half of each side, centred anywhere (DiffAugment; ADA)."""
     mask = 1.0
     for axis in (1, 2):
         size = images.shape[axis]
@@ -61,43 +77,8 @@ def _along(axis, values):
     return ops.expand_dims(values, (2, 3) if axis == 1 else (1, 3))
 
 
-def _mirror(images, random):
+@_by_chance
+def mirror(images, random):
     """Left and right exchanged in half of the images (Karras et al. 2020, arXiv:2006.06676, appendix B). The critic cannot tell
     mirrored images from others then, so that mirrored ones are generated too: not for letters or right shoes."""
     return ops.where(per_image(random, images) < 0.5, images, ops.flip(images, axis=2))
-
-
-AUGMENTATIONS = {"color": _colour, "translation": _translation, "cutout": _cutout, "mirror": _mirror}
-
-
-def check_kinds(kinds):
-    """The names, or None, as a tuple, after one sentence is raised unless all are augmentations."""
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds or ())
-    unknown = [kind for kind in kinds if kind not in AUGMENTATIONS]
-    if unknown:
-        raise ValueError(f"there is no augmentation {unknown[0]!r}, expected some of {', '.join(AUGMENTATIONS)}.")
-    return kinds
-
-
-def augment(images, kinds, random):
-    """Images in [-1, 1], each augmented by chance of its own; gradients pass through."""
-    for kind in kinds:
-        images = AUGMENTATIONS[kind](images, random)
-    return images
-
-
-def view(kinds, random):
-    """One draw of augmentations, a function of images that augments them alike whenever it is called."""
-    key = random.key()
-    return lambda images: augment(images, kinds, _Again(key))
-
-
-class _Again:
-    """A stream of noise that begins again at the same key."""
-
-    def __init__(self, key):
-        self.key, self.draws = key, 0
-
-    def uniform(self, shape):
-        self.draws += 1
-        return randomness.uniform(randomness.fold(self.key, self.draws), shape)
