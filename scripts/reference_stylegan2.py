@@ -20,7 +20,7 @@ import torch
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(TESTS))
 from drawn import equalized, numbers  # noqa: E402
-from reference_gans import LAYOUTS, channels_first, channels_last, count, from_keras, given, sketches, to_keras, told  # noqa: E402
+from reference_gans import LAYOUTS, channels_first, channels_last, count, from_keras, sketches, to_keras, told  # noqa: E402
 
 LAYOUTS |= {
     "maps": lambda w: w.transpose(1, 2, 0),
@@ -30,6 +30,10 @@ LAYOUTS |= {
 IMAGES, DIM, DEPTH = 4, 8, 3  # of a batch; of noise and styles; of the mapping
 SMALL = {"channel_base": 512, "channel_max": 16}  # 16 channels up to 32 pixels, 8 at 64
 GAMMA, MEAN = 400.0, 0.3  # twice the weight of R1; the moving average of path lengths before the step
+
+
+def given(name, shape):
+    return torch.tensor(channels_first(numbers(name, shape))).requires_grad_()
 
 
 def affine(theirs, ours, kind):
