@@ -37,6 +37,7 @@ TINY = {
     "conditional_gan": CONVOLUTIONAL,
     **dict.fromkeys(("sngan", "biggan"), RESIDUAL),
     "r3gan": CONVOLUTIONAL | {"depth": 1},
+    "stylegan2": {"width": 4, "depth": 1, "latent_dim": 3, "style_dim": 3},
     **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion", "ncsn"), UNET),
     "planar_vae": {**DENSE, "flow_layers": 2},
     "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},

@@ -10,7 +10,7 @@ from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
 from keras_genzoo.metrics.vit import Scale, Tokens
-from keras_genzoo.networks import r3gan
+from keras_genzoo.networks import r3gan, styled
 from keras_genzoo.networks.adversarial import KINDS
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
@@ -148,6 +148,9 @@ WITH_INPUTS = {
     "resnet_critic": lambda: networks.resnet_critic((4, 4, 1), 2, 3, width=4, depth=1),
     "r3gan_generator": lambda: networks.r3gan_generator(3, (4, 4, 1), 3, width=4, depth=1),
     "r3gan_critic": lambda: networks.r3gan_critic((4, 4, 1), 3, width=4, depth=1),
+    "stylegan2_mapping": lambda: networks.stylegan2_mapping(3, 4),
+    "stylegan2_generator": lambda: networks.stylegan2_generator(3, (4, 4, 1), width=4, depth=1),
+    "stylegan2_critic": lambda: networks.stylegan2_critic((4, 4, 1), width=4, depth=1),
     "spectral critic": lambda: networks.critic((4, 4, 1), 1, 3, width=4, spectral=True),
     "conv_coupling": lambda: networks.conv_coupling((4, 4, 2), 3, 4, context=2),
     "residual_coupling": lambda: networks.residual_coupling((4, 4, 2), 3, 4, 2, context=2),
@@ -216,6 +219,9 @@ NUMPY = np.int64(2)
         lambda: networks.resnet_critic((8, 8, 1), NUMPY, num_classes=NUMPY, width=NUMPY, depth=NUMPY, blocks=NUMPY),
         lambda: networks.r3gan_generator(NUMPY, (8, 8, 1), NUMPY, width=NUMPY, depth=NUMPY, blocks=NUMPY, group=NUMPY),
         lambda: networks.r3gan_critic((8, 8, 1), NUMPY, width=NUMPY, depth=NUMPY, blocks=NUMPY, expansion=NUMPY),
+        lambda: networks.stylegan2_mapping(NUMPY, NUMPY, depth=NUMPY, rate=np.float32(0.5)),
+        lambda: networks.stylegan2_generator(NUMPY, (8, 8, 1), width=NUMPY, depth=NUMPY, full=NUMPY),
+        lambda: networks.stylegan2_critic((8, 8, 1), width=NUMPY, depth=NUMPY, full=NUMPY, group=NUMPY),
         lambda: networks.unet((8, 8, 1), np.int64(8), (1,), np.int64(1), num_classes=NUMPY, patch=NUMPY),
         lambda: networks.dense_denoiser((1, 1, 4), NUMPY, NUMPY),
         lambda: networks.made(NUMPY, NUMPY, NUMPY, depth=NUMPY),
@@ -246,6 +252,16 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "BilinearDown": (r3gan.BilinearDown, PIXELS, SOME),
     "Basis": (lambda: r3gan.Basis(3, 5), (None, 4), (2, 4)),
     "Coefficients": (r3gan.Coefficients, (None, 6, 6, 4), SOME),
+    "Blur": (lambda: styled.Blur(2), PIXELS, SOME),
+    "ScaledLeakyReLU": (styled.ScaledLeakyReLU, PIXELS, SOME),
+    "PixelNormalization": (styled.PixelNormalization, (None, 4), (2, 4)),
+    "Row": (lambda: styled.Row(1), (None, 3, 4), (2, 3, 4)),
+    "LearnedConstant": (lambda: styled.LearnedConstant(3, 5, 2), (None, 4), (2, 4)),
+    "EqualizedDense": (lambda: styled.EqualizedDense(5, 0.1, 1.0), (None, 4), (2, 4)),
+    "EqualizedConv2D": (lambda: styled.EqualizedConv2D(3, 3, strides=2), PIXELS, SOME),
+    "ModulatedConv2D": (lambda: styled.ModulatedConv2D(3, 3, up=True), [PIXELS, (None, 4)], [SOME, (2, 4)]),
+    "NoiseInjection": (styled.NoiseInjection, (None, 6, 6, 4), SOME),
+    "MinibatchStd": (lambda: styled.MinibatchStd(2), (None, 6, 6, 4), SOME),
     "Bias": (Bias, (None, 4), (2, 4)),
     "Scale": (Scale, (None, 4), (2, 4)),
     "Tokens": (Tokens, (None, 3, 2, 4), (2, 3, 2, 4)),
@@ -255,7 +271,7 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
 def test_every_layer_is_tested_as_keras_knows_it():
     assert set(LAYERS) - {"Bias", "Scale", "Tokens"} == {
         name
-        for module in (own_layers, r3gan)
+        for module in (own_layers, r3gan, styled)
         for name, each in vars(module).items()
         if isinstance(each, type) and each.__module__ == module.__name__ and not name.startswith("_")
     }
@@ -264,8 +280,10 @@ def test_every_layer_is_tested_as_keras_knows_it():
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_says_its_shape_takes_symbols_and_is_made_anew_from_its_config(name):
     make, symbolic, shape = LAYERS[name]
-    layer, x = make(), np.random.default_rng(0).random(shape).astype("float32")
-    inputs = keras.Input(batch_shape=symbolic)
+    layer, random = make(), np.random.default_rng(0)
+    each_of = lambda do, given: [do(each) for each in given] if isinstance(given, list) else do(given)  # noqa: E731
+    x = each_of(lambda shape: random.random(shape).astype("float32"), shape)
+    inputs = each_of(lambda shape: keras.Input(batch_shape=shape), symbolic)
     network = keras.Model(inputs, layer(inputs))
     y = network(x)
     assert layer.compute_output_shape(shape) == y.shape == tf.function(network)(x).shape

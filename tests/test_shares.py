@@ -16,7 +16,9 @@ from keras_genzoo.layers import SynchronizedBatchNormalization
 
 SCALING = Path(__file__).parents[1] / "docs" / "guides" / "scaling.md"
 # What has batch normalisation, of each replica's share, and nothing else that differs.
-MIXED = {"autoencoder", "vqvae", *gz.recipes.names()["gan"], "realnvp/cifar10"} - {"r3gan", "r3gan/cifar10"}
+OTHERS = {name for name in gz.recipes.names()["gan"] if name.startswith(("r3gan", "stylegan2"))}
+MIXED = {"autoencoder", "vqvae", *gz.recipes.names()["gan"], "realnvp/cifar10"} - OTHERS
+GROUPED = {"stylegan2"}  # whose critic compares images of one device
 TINY_MIXED = sorted(MIXED & set(case.TINY))
 ONE = tf.distribute.get_strategy()
 
@@ -61,7 +63,8 @@ ROUNDED = {"planar_flow": {"learning_rate": 0.001}, "r3gan": {"learning_rate": 0
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in case.TINY if name not in MIXED]
+    "name",
+    [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in case.TINY if name not in MIXED | GROUPED],
 )
 def test_two_devices_train_as_one(name, images, replicas):
     check_alike(name, images, replicas, **ROUNDED.get(name, {}))

@@ -23,6 +23,7 @@ MAKES = {
     "dcgan": {"width": 2},
     "sngan": {"generator_width": 2, "critic_width": 2},
     "r3gan": {"width": 2},
+    "stylegan2": {"width": 2},
     "flow_matching": {"width": 4, "steps": 2},
     "latent_diffusion": {"width": 8, "autoencoder_width": 2},
     "ebm": {"width": 2, "steps": 2, "buffer_size": 8, "sample_steps": 2},
@@ -59,7 +60,7 @@ def grids(model):
 
 
 @pytest.mark.parametrize(
-    "name", ["autoencoder", "vae", "wae_mmd", "gan", "sngan", "r3gan", "latent_diffusion", "flow_matching", "ebm"]
+    "name", ["autoencoder", "vae", "wae_mmd", "gan", "sngan", "r3gan", "stylegan2", "latent_diffusion", "flow_matching", "ebm"]
 )
 def test_the_coarsest_grid_has_four_to_eight_pixels(name):
     for shape in ((40, 48, 3), (64, 64, 1), (96, 128, 3), (256, 256, 3)):

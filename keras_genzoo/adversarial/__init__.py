@@ -17,6 +17,7 @@ from keras_genzoo.adversarial.objectives import (
     Wasserstein,
     get_objective,
 )
+from keras_genzoo.adversarial.paths import PathLength
 from keras_genzoo.adversarial.penalties import (
     PENALTIES,
     AdversarialLipschitz,
@@ -43,6 +44,7 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Objective",
+    "PathLength",
     "Penalty",
     "Relativistic",
     "SlopePenalty",

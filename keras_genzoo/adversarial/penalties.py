@@ -7,6 +7,7 @@ from keras import ops
 from keras_genzoo import divergences
 from keras_genzoo.augmentation import augment, check_kinds, per_image
 from keras_genzoo.core import ramps
+from keras_genzoo.core.checks import whole
 from keras_genzoo.core.serialization import Part, named
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
@@ -17,6 +18,9 @@ class Penalty(Part):
 
     Args:
         weight: float above 0, or `ramps.Ramp` of such.
+        every: int. In one of so many steps of the model the penalty gets a step of the critic's optimizer for itself, with this
+            times the weight (lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section 3.1); 1 adds it to the loss of
+            every step. Defaults to 1.
 
     Attributes:
         weight_now: the weight at hand, a number or a scalar tensor, of the images and steps that `tell` was told last.
@@ -27,8 +31,9 @@ class Penalty(Part):
 
     before = None
 
-    def __init__(self, weight, **kwargs):
+    def __init__(self, weight, every=1, **kwargs):
         super().__init__(**kwargs)
+        self.every = whole(every=every)
         if not min(ramps.ends(weight)) > 0:
             raise ValueError(f"weight is {weight!r}, expected a number above 0.")
         self.weight = weight
@@ -84,6 +89,7 @@ class SlopePenalty(Penalty):
             "real" ones or at "fake" ones. Defaults to "between".
         target: float. Defaults to 1.
         one_sided: bool. Defaults to False.
+        **kwargs: `every`, as in `Penalty`.
     """
 
     def __init__(self, weight=10.0, at="between", target=1.0, one_sided=False, **kwargs):

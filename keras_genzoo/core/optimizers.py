@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_genzoo.core import shares
 from keras_genzoo.core.ramps import RampedAdam
 
 
@@ -165,3 +166,75 @@ def clip_together(gradients, optimizer, replicas):
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     # Every replica hands over an equal share, which the optimizer's own clipping leaves alone and its sum restores.
     return [gradient / replicas for gradient in optimizer._clip_gradients(total)]
+
+
+def step_every(model, every, loss_of, networks, optimizer):
+    """Lazy regularisation: a gradient step of its own, in one of so many steps of a model, on a loss times that number
+    (Karras et al. 2020, arXiv:1912.04958, section 3.1).
+
+    On average over steps the gradient is that of the loss. The optimizer makes more steps than the model, and `lazy` says how its
+    rates make up for it. The averages of the weights take this step in with the next one of `minimize`.
+
+    Args:
+        model: `GenerativeModel`, in a training step.
+        every: int. The steps 0, `every`, `2 * every` and so on are those.
+        loss_of: callable without arguments, to the loss and a further number, scalars or one an image. It is called in those
+            steps alone, so it may draw noise, but gather nothing from other replicas.
+        networks: names of the constructor arguments to train.
+        optimizer: the optimizer of these.
+
+    Returns:
+        Three scalars: whether the step is made; the loss times `every`, and the further number; both are 0 where it is not made.
+    """
+    variables, weight = model._variables_of(networks, "trainable_variables"), shares.weight()
+    seen = model._place.now()
+    due = tf.equal(seen[1] % every, 0)
+
+    def of_step():
+        with tf.GradientTape() as tape:
+            loss, told = (tf.reduce_mean(tf.cast(each, tf.float32)) for each in loss_of())
+            objective = optimizer.scale_loss(every * loss * weight)
+        found = tape.gradient(objective, variables)
+        zeros = lambda v: tf.zeros(v.shape, v.dtype)  # noqa: E731
+        return every * loss, told, [zeros(v) if g is None else tf.cast(g, v.dtype) for g, v in zip(found, variables, strict=True)]
+
+    def of_none():
+        return tf.constant(0.0), tf.constant(0.0), [tf.zeros(v.shape, v.dtype) for v in variables]
+
+    loss, told, gradients = tf.cond(due, of_step, of_none)
+    if variables:
+        tell(optimizer, seen)
+        gradients = clip_together(gradients, optimizer, model.distribute_strategy.num_replicas_in_sync)
+        _apply_if(due, optimizer, gradients, variables)
+    return due, loss, told
+
+
+def _apply_if(due, optimizer, gradients, variables):
+    def apply(gradients):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def chosen(due, act):
+        tf.cond(due, lambda: (act(), tf.constant(True))[1], lambda: tf.constant(False))
+
+    def across(strategy, due, gradients):
+        due = strategy.experimental_local_results(due)[0]  # the same on all
+        chosen(due, lambda: strategy.extended.call_for_each_replica(apply, args=(gradients,)))
+
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        chosen(due, lambda: apply(gradients))
+    else:  # within a condition no replica may wait for the others
+        context.merge_call(across, args=(due, gradients))
+
+
+def lazy(every, learning_rate, *betas):
+    """Rates of an Adam that makes `every + 1` steps in `every` steps of a model, as with `step_every`: to the power of
+    c = every / (every + 1), and the learning rate times c (Karras et al. 2020, arXiv:1912.04958, appendix B).
+
+    Example:
+
+    >>> [round(rate, 4) for rate in lazy(4, 0.0025, 0.0, 0.99)]
+    [0.002, 0.0, 0.992]
+    """
+    share = every / (every + 1)
+    return [share * learning_rate, *(beta**share for beta in betas)]

@@ -7,6 +7,7 @@ from keras_genzoo.models.flow import Flow
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.latent_diffusion import LatentDiffusion
 from keras_genzoo.models.rbm import RBM
+from keras_genzoo.models.style_gan import StyleGAN
 from keras_genzoo.models.two_stage_vae import TwoStageVAE
 from keras_genzoo.models.vae import VAE, BetaTCVAE, InfoVAE
 from keras_genzoo.models.vqvae import VQVAE, Codebook
@@ -27,5 +28,6 @@ __all__ = [
     "InfoVAE",
     "LatentDiffusion",
     "SmoothAutoencoder",
+    "StyleGAN",
     "TwoStageVAE",
 ]

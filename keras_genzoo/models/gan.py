@@ -9,6 +9,7 @@ from keras_genzoo.core.batches import extra
 from keras_genzoo.core.checks import check_output, input_shapes, whole
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.optimizers import step_every
 from keras_genzoo.core.tracking import added
 from keras_genzoo.regularizers import check_unmixed
 
@@ -36,7 +37,7 @@ class GAN(GenerativeModel):
             features `(batch, units)` where the objective takes these.
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
         penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Defaults
-            to none.
+            to none. Those with `every` above 1 get steps of their own.
         critic_steps: int. Steps of the critic before each of the generator. Each sees real images of its own where batches
             have `further` ones, as `gz.data.load(..., **model.data_needs)` gives them (algorithm 1 of WGAN, Arjovsky et al.
             2017, arXiv:1701.07875); of other batches all see the same. 0 leaves the critic as it
@@ -174,14 +175,13 @@ class GAN(GenerativeModel):
     def critic_terms(self, real, labels, fakes, random, training):
         """The critic's loss and what to watch; `fakes` are one generated batch, or two for objectives with `pairs`."""
         chance = self._chance()
-        views = [view(self.augment, random, chance) for _ in (real, *fakes)]
-        shown = [look(images) for look, images in zip(views, (real, *fakes), strict=True)]
+        views, shown = self._shown((real, *fakes), random, chance)
         outputs, more = zip(*((self._score(images, labels, training), added(self.critic)) for images in shown), strict=True)
         objective = self.objective.critic_loss(*outputs)
-        penalty = 0.0
-        if training and self.penalties:
+        own, penalty = [each for each in self.penalties if each.every == 1], 0.0
+        if training and own:
             score = lambda x: self.objective.witness(self._score(x, labels, training), *outputs)  # noqa: E731
-            penalty = sum(ops.mean(self._penalty(each, score, (real, fakes[0]), shown, views, random)) for each in self.penalties)
+            penalty = sum(ops.mean(self._penalty(each, score, (real, fakes[0]), shown, views, random)) for each in own)
         scores = [self.objective.witness(each, *outputs) for each in outputs[:2]]
         if self.objective.probability:
             scores = [ops.sigmoid(each) for each in scores]
@@ -194,6 +194,28 @@ class GAN(GenerativeModel):
             "outputs": outputs,
             "added": {"critic": sum(more) / len(more)},
         }
+
+    def _shown(self, images, random, chance):
+        """A draw of augmentations for each of several batches, and what they make of it."""
+        views = [view(self.augment, random, chance) for _ in images]
+        return views, [look(each) for look, each in zip(views, images, strict=True)]
+
+    def _lazily(self, real, labels, fakes):
+        """The steps of the penalties that come in some steps alone; the mean of what they add over all steps, a scalar."""
+        total = 0.0
+        for every in sorted({each.every for each in self.penalties} - {1}):
+            penalties = [each for each in self.penalties if each.every == every]
+
+            def loss_of(penalties=penalties):
+                views, shown = self._shown((real, *fakes), self.random, self._chance())
+                # Of one score the witness is the score itself, whatever the others are.
+                outputs = [self._score(each, labels, True) for each in shown] if self.objective.features else (None, None)
+                score = lambda x: self.objective.witness(self._score(x, labels, True), *outputs)  # noqa: E731
+                terms = [self._penalty(each, score, (real, fakes[0]), shown, views, self.random) for each in penalties]
+                return sum(map(ops.mean, terms)), 0.0
+
+            total = total + step_every(self, every, loss_of, ("critic",), self.critic_optimizer)[1]
+        return total
 
     @staticmethod
     def _penalty(penalty, score, images, shown, views, random):
@@ -229,6 +251,7 @@ class GAN(GenerativeModel):
                 ("critic",),
                 self.critic_optimizer,
             )
+            critic["penalty_loss"] = critic["penalty_loss"] + self._lazily(*own, fakes)
             self.objective.constrain(self.critic.trainable_variables)
             self.objective.update(*critic["outputs"][:2])
             if isinstance(self.augment_chance, AdaptiveChance):
@@ -236,10 +259,15 @@ class GAN(GenerativeModel):
         if not self.critic_steps:
             fakes = self._fakes(n, labels, self.random, training=True)
             critic = self.critic_terms(real, labels, fakes, self.random, training=True)
+        more = self.smoothness_terms(n)
         generator = self.minimize(
-            lambda: self.generator_terms(real, labels, self.random, training=True), ("generator",), self.optimizer
+            lambda: self.generator_terms(real, labels, self.random, training=True), self.optimizers["optimizer"], self.optimizer
         )
-        return self.track({**critic, **generator})
+        return self.track({**critic, **generator, **more})
+
+    def smoothness_terms(self, n):
+        """What a step of the generator for itself, before its own one, has to report: none here."""
+        return {}
 
     def test_step(self, data):
         real, labels = self._real(data)
@@ -249,7 +277,8 @@ class GAN(GenerativeModel):
             fakes = self._fakes(ops.shape(real)[0], labels, random, training=False)
             return self.critic_terms(real, labels, fakes, random, training=False)
 
-        generator = self.measure(lambda: self.generator_terms(real, labels, random, training=False), ("generator",))
+        networks = self.optimizers["optimizer"]
+        generator = self.measure(lambda: self.generator_terms(real, labels, random, training=False), networks)
         return self.track({**self.measure(critic_terms, ("critic",)), **generator})
 
 

@@ -7,6 +7,7 @@ from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.r3gan import r3gan_critic, r3gan_generator
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 from keras_genzoo.networks.resnet import resnet_critic, resnet_generator
+from keras_genzoo.networks.stylegan2 import stylegan2_critic, stylegan2_generator, stylegan2_mapping
 from keras_genzoo.networks.unet import unet
 
 __all__ = [
@@ -29,5 +30,8 @@ __all__ = [
     "resnet_critic",
     "resnet_generator",
     "skip_decoder",
+    "stylegan2_critic",
+    "stylegan2_generator",
+    "stylegan2_mapping",
     "unet",
 ]
