@@ -205,8 +205,10 @@ def reading(ranking):
         "is sought among the training images that are not in that control.)",
         "MSE (of images in [0, 1]), PSNR and SSIM compare test images with their reconstructions, PD compares them in the layers "
         "of the network, and rFD (rFID) is the Frechet distance of all reconstructions. PCA of the training images is "
-        "the best that 16 numbers an image do by linear means. Bits/dim bounds the code length of test images "
-        "from above; families with other likelihoods may not define it.",
+        "the best that 16 numbers an image do by linear means. Bits/dim is the code length of test images by pixel and channel: "
+        "a bound lies above the model's own; an exact one, and [ode], the estimate by the probability-flow equation, are of "
+        "dequantised images where the model is a density, and lie above that of the levels. Families with other likelihoods may "
+        "not define it.",
         "Bits/dim [ais] and log p [ais] are estimates by annealed importance sampling and no bounds: the estimate of log Z errs "
         "downwards, so they err in the model's favour, and rank with each other alone. AUROC is how well a model's energies tell "
         "other images (emoji, in gray where the data are; noise) from test images: 1 is always, 0.5 not at all, less that others "

@@ -69,9 +69,14 @@ def memory_columns(scores):
 
 
 def likelihood_title(key):
-    """The name of a likelihood's column. An estimate that errs in a model's favour says so: it is no bound to be ranked with."""
-    title = key.replace("bits_per_dim", "bits/dim ").replace("log_prob", "log p, nats ")
-    return f"{title}, an estimate that errs {'downwards' if 'bits' in title else 'upwards'}" if key.endswith("[ais]") else title
+    """The name of a likelihood's column: what it is, and which way it errs. One that errs in a model's favour is no bound to be
+    ranked with."""
+    title, bits = key.replace("bits_per_dim", "bits/dim ").replace("log_prob", "log p, nats ").strip(), "bits" in key
+    if key.endswith("[ais]"):
+        return f"{title}, an estimate that errs {'downwards' if bits else 'upwards'}"
+    if key.endswith("[ode]"):
+        return f"{title}, an estimate without bias"
+    return f"{title}, {'an upper' if bits else 'a lower'} bound" if key.endswith("]") else f"{title}, exact"
 
 
 def energy_columns(scores):
