@@ -227,8 +227,8 @@ def rate_and_trace(velocity, x, t, told=(), probe=None):
 
 
 def _repeated(each, count):
-    """Every row `count` times, one below the other."""
-    copies = tf.tile(each[:, None], (1, count, *[1] * (len(each.shape) - 1)))
+    """Every row `count` times, one below the other. (The gradient of a product is compiled by XLA within a loop, `tile`'s not.)"""
+    copies = each[:, None] * tf.ones((1, count, *[1] * (len(each.shape) - 1)), each.dtype)
     return tf.reshape(copies, (-1, *each.shape[1:]))
 
 
