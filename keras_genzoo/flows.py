@@ -15,6 +15,7 @@ from keras_genzoo.core.serialization import Configured
 from keras_genzoo.priors import StandardNormal
 
 ROWS = 1000  # of the data, from which layers that depend on data take their values
+NO_WEIGHTS = "sample weights came, and a Density takes none; repeat the rows that count more."
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -51,14 +52,13 @@ class Density(Configured, keras.Model):
         super().__init__(**kwargs)
         if tf.distribute.has_strategy():
             raise ValueError("a Density trains on one device; build it outside of the strategy's scope.")
-        self.bijectors = list(bijectors)
-        self.features, self.context = whole(features=features), whole_or_none(context=context)
+        self.bijectors, self.features, self.context = list(bijectors), whole(features=features), whole_or_none(context=context)
         self.prior = StandardNormal(self.features) if prior is None else prior
         self.seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
         self._chain = _chain(self.bijectors)
         self._prepared = randomness.counter(self, "prepared")
         self.random = randomness.Stream(self.seed, randomness.counter(self, "random"))
-        self.__dict__["_target"] = None  # a callable, which would be taken for a part of the model if it is a layer
+        self._aim_at(None)
         self._check_bijectors()
         self._log_density = tf.function(self._log_density_of, autograph=False, reduce_retracing=True)
         self._inverse = tf.function(self._inverse_of, autograph=False, reduce_retracing=True)
@@ -128,7 +128,7 @@ class Density(Configured, keras.Model):
         if context is None:
             return None
         context = tf.cast(tf.convert_to_tensor(context), tf.float32)
-        return _rows(widen(context) if context.shape.rank == 1 else context, self.context, "contexts")
+        return _rows(widen(context) if context.shape.rank == 1 else context, self.context, "context")
 
     def _log_density_of(self, x, context=None, training=False):
         z, log_det = forward_of(self._chain, x, training, *_given(context))
@@ -139,17 +139,20 @@ class Density(Configured, keras.Model):
 
     # Training
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(self, x=None, y=None, **kwargs):
         """`keras.Model.fit` on rows x `(n, features)` and contexts y `(n, context)`, or a data set of batches of both.
 
-        Before the first step of its life, layers that depend on data, as `bijectors.ActNorm`, take their values from up to 1,000
+        Before the first step of its life, layers that depend on data, as `bijectors.ActNorm`, take their values from some 1,000
         rows from all over x, or of a data set from the first batch.
         """
+        if {"sample_weight", "class_weight"} & set(kwargs):
+            raise ValueError(NO_WEIGHTS)
+        rows, contexts = self._checked(*_first(x, y))
         if not tf.convert_to_tensor(self._prepared):
-            rows, contexts = self._checked(*_some(x, y))
-            self._chain.initialize(*as_of(self._chain, rows, *_given(contexts)))
+            some = slice(None, None, max(1, len(rows) // ROWS))
+            self._chain.initialize(*as_of(self._chain, rows[some], *(each[some] for each in _given(contexts))))
             self._prepared.assign(1)
-        return super().fit(x, y, *args, **kwargs)
+        return super().fit(x, y, **kwargs)
 
     def fit_to(self, log_density, contexts=None, steps=1000, batch_size=256, **settings):
         """Draw the density towards one that is known but for a factor, by its own samples (reverse KL; Papamakarios et al. 2021,
@@ -184,12 +187,16 @@ class Density(Configured, keras.Model):
         if contexts is not None:
             some = tf.data.Dataset.from_tensor_slices(contexts).repeat().shuffle(len(contexts), seed=self.seed)
             data = tf.data.Dataset.zip((data, some.batch(batch_size)))
-        self.__dict__["_target"], self.train_function = log_density, None
         self._prepared.assign(1)  # data that come later find trained layers
+        self._aim_at(log_density)
         try:
-            return super().fit(data, steps_per_epoch=whole(steps=steps), **settings)
+            return super().fit(data, steps_per_epoch=whole(steps=steps), **{"shuffle": False, **settings})
         finally:
-            self.__dict__["_target"], self.train_function = None, None
+            self._aim_at(None)
+
+    def _aim_at(self, log_density):
+        """Train by a density, or None, by data, in functions that are traced anew. A layer must not become a part of this one."""
+        self.__dict__["_target"], self.train_function, self.test_function = log_density, None, None
 
     def _checked(self, x, context):
         """Rows and contexts of a batch, as tensors."""
@@ -198,30 +205,33 @@ class Density(Configured, keras.Model):
                 f"the batches have {'no' if context is None else 'a'} second part, and the context of {self.name!r} is "
                 f"{self.context}; give fit(x, contexts) the contexts that it depends on, and no others."
             )
-        return _rows(x, self.features, "x"), None if context is None else _rows(context, self.context, "contexts")
+        return _rows(x, self.features, "x"), None if context is None else _rows(context, self.context, "context")
 
-    def _losses(self, data, training):
+    def _rows_loss(self, data, training):
         """What is lowered, of every row of a batch."""
         x, context, weights = keras.utils.unpack_x_y_sample_weight(data)
         if weights is not None:
-            raise ValueError("sample weights came, and a Density takes none; repeat the rows that count more.")
+            raise ValueError(NO_WEIGHTS)
         if self._target is None:
             return -self._log_density_of(*self._checked(x, context), training)
         z = tf.reshape(self.prior.sample(tf.shape(x)[0], self.random), (-1, self.features))
         x = self._inverse_of(z, context)
         log_q = self.prior.log_prob(z) + forward_of(self._chain, x, training, *_given(context))[1]
-        return log_q - tf.cast(self._target(x, *_given(context)), tf.float32)
+        log_p = tf.cast(self._target(x, *_given(context)), tf.float32)
+        if log_p.shape.rank != 1:
+            raise ValueError(f"log_density returned shape {log_p.shape}, expected (batch,), a number for each row.")
+        return log_q - log_p
 
     def train_step(self, data):
         with tf.GradientTape() as tape:
-            losses = self._losses(data, training=True)
+            losses = self._rows_loss(data, training=True)
             loss = self.optimizer.scale_loss(tf.reduce_mean(losses))
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return self._logged(losses)
 
     def test_step(self, data):
-        return self._logged(self._losses(data, training=False))
+        return self._logged(self._rows_loss(data, training=False))
 
     def _logged(self, losses):
         for metric in self.metrics:
@@ -262,15 +272,14 @@ def _rows(values, size, name):
     values = tf.cast(tf.convert_to_tensor(values), tf.float32)
     if values.shape.rank != 2 or values.shape[1] != size:
         raise ValueError(f"{name} has shape {values.shape}, expected (n, {size}).")
+    if tf.executing_eagerly() and not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values, expected finite numbers; remove or repair these rows.")
     return values
 
 
-def _some(x, context):
-    """Rows from all over arrays, evenly spaced, or the first batch of a data set."""
-    if hasattr(x, "shape"):
-        step = max(1, len(x) // ROWS)
-        return x[::step], None if context is None else context[::step]
-    return keras.utils.unpack_x_y_sample_weight(next(iter(x)))[:2]
+def _first(x, context):
+    """All rows and contexts of arrays, or the first batch of a data set."""
+    return (x, context) if hasattr(x, "shape") else keras.utils.unpack_x_y_sample_weight(next(iter(x)))[:2]
 
 
 # Flows in a line. All begin with a scale and an offset for each number, by which the data are about standard normal.
@@ -308,7 +317,7 @@ def MAF(features, context=None, transforms=3, hidden=(64, 64), elementwise="affi
         elementwise: "affine", "additive", "spline" or `bijectors.Elementwise`. Defaults to "affine".
     """
     layers = autoregressions(features, transforms, elementwise, width=hidden, depth=len(hidden), context=context or None)
-    return _compiled(layers, features, context, settings)
+    return _compiled(layers, features, context or None, **settings)
 
 
 def RealNVP(features, context=None, transforms=6, hidden=(64, 64), elementwise="affine", **settings):
@@ -323,7 +332,7 @@ def RealNVP(features, context=None, transforms=6, hidden=(64, 64), elementwise="
     if whole(features=features) < 2:
         raise ValueError("features is 1, and a coupling needs a number that stays and one that changes; take gz.flows.NSF.")
     layers = couplings(features, whole(transforms=transforms), hidden, len(hidden), elementwise, context or None)
-    return _compiled([bijectors.ActNorm(features), *layers], features, context, settings)
+    return _compiled([bijectors.ActNorm(features), *layers], features, context or None, **settings)
 
 
 def FFJORD(features, context=None, hidden=(64, 64), solver="rk4", trace="exact", **settings):
@@ -335,11 +344,11 @@ def FFJORD(features, context=None, hidden=(64, 64), solver="rk4", trace="exact",
     """
     network = networks.dense_velocity(features, hidden, len(hidden), context=context or None)
     layers = [bijectors.ActNorm(features), bijectors.Continuous(network, solver, trace)]
-    return _compiled(layers, features, context, settings)
+    return _compiled(layers, features, context or None, **settings)
 
 
-def _compiled(layers, features, context, settings):
-    density = Density(layers, features, context or None, **settings)
+def _compiled(layers, *arguments, **settings):
+    density = Density(layers, *arguments, **settings)
     density.compile(keras.optimizers.Adam(1e-3))
     return density
 

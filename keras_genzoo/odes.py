@@ -107,15 +107,17 @@ class DormandPrince(Solver):
 
         error / (atol + rtol max(|before|, |after|)),
 
-    is 1 at most. Rows that do not arrive, because of values that are not finite or of more steps than allowed, are NaN.
+    is 1 at most. Errors of many steps add up: where f jumps often, as at the thousand bends of `schedules.Linear`, smaller
+    tolerances help little. Rows that do not arrive, because of values that are not finite or of more steps than allowed, are NaN.
 
     Args:
-        rtol, atol: floats above 0. Relative and absolute tolerance of a step. Default to 1e-4, float32's digits left in mind.
+        rtol, atol: floats above 0. Relative and absolute tolerance of a step. Default to 1e-5; much less is below the digits of
+            float32.
         most_steps: int. Steps at most, those not taken included. Gradients of compiled training keep memory for all of them.
             Defaults to 1,000.
     """
 
-    def __init__(self, rtol=1e-4, atol=1e-4, most_steps=1000, **kwargs):
+    def __init__(self, rtol=1e-5, atol=1e-5, most_steps=1000, **kwargs):
         super().__init__(**kwargs)
         self.rtol, self.atol = real(above=0, rtol=rtol, atol=atol)
         self.most_steps = whole(most_steps=most_steps)
@@ -135,7 +137,9 @@ class DormandPrince(Solver):
     def _step(self, slope, place, width, slopes, state):
         """Try one step of every row; rows that have arrived stay where they are."""
         left = 1.0 - place
-        used, ends = tf.minimum(width, left), width >= left
+        ends = width >= left
+        end = tf.where(ends, tf.ones_like(place), place + width)
+        used = end - place  # not `width`, which rounding of `end` leaves out of step with the places
         stages = [slopes]
         for node, row in zip(NODES, STAGES, strict=True):
             after = _moved(state, [(used * share, each) for share, each in zip(row, stages, strict=True) if share])
@@ -148,7 +152,7 @@ class DormandPrince(Solver):
         factor = tf.where(tf.math.is_finite(error), factor, NARROWER * tf.ones_like(factor))
         choose = lambda new, old: tf.where(_as_wide(taken, old), new, old)  # noqa: E731
         return (
-            choose(tf.where(ends, tf.ones_like(place), place + used), place),
+            choose(end, place),
             used * factor,
             [choose(new, old) for new, old in zip(stages[-1], slopes, strict=True)],
             [choose(new, old) for new, old in zip(after, state, strict=True)],
@@ -227,7 +231,8 @@ def rate_and_trace(velocity, x, t, told=(), probe=None):
 
 
 def _repeated(each, count):
-    """Every row `count` times, one below the other. (The gradient of a product is compiled by XLA within a loop, `tile`'s not.)"""
+    """Every row `count` times, one below the other."""
+    # XLA compiles the gradient of a product within a loop, but not that of `tile`.
     copies = each[:, None] * tf.ones((1, count, *[1] * (len(each.shape) - 1)), each.dtype)
     return tf.reshape(copies, (-1, *each.shape[1:]))
 

@@ -135,11 +135,11 @@ def test_gradients_pass_through_all_steps(solver, jit_compile):
 
 
 def test_solvers_go_by_name_and_refuse_what_is_no_number():
-    assert isinstance(odes.get("rk4"), odes.RungeKutta) and odes.get("dormand_prince").rtol == 1e-4
+    assert isinstance(odes.get("rk4"), odes.RungeKutta) and odes.get("dormand_prince").rtol == 1e-5
     for solver in (odes.RungeKutta(7), odes.DormandPrince(1e-3, 1e-5, 20)):
         again = type(solver).from_config(solver.get_config())
         assert again.get_config() == solver.get_config()
-    assert odes.RungeKutta(7).coarser().steps == 3 and odes.DormandPrince(1e-5).coarser().rtol == pytest.approx(1e-4)
+    assert odes.RungeKutta(7).coarser().steps == 3 and odes.DormandPrince(1e-6).coarser().rtol == pytest.approx(1e-5)
     for call, sentence in [
         (lambda: odes.get("euler"), "solver is 'euler', expected one of dormand_prince, rk4"),
         (lambda: odes.RungeKutta(0), "steps is 0, expected a whole number of at least 1"),

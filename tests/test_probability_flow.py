@@ -17,7 +17,8 @@ from keras_genzoo.core import images, randomness
 from keras_genzoo.models import Diffusion
 
 SPAN = 512 / 255  # of the unit cube in [-1, 1], where level k is at 2 k / 255 - 1
-FINE = odes.DormandPrince(1e-6, 1e-6, most_steps=5000)  # many, for DDPM's schedule has a thousand bends
+FINE = odes.DormandPrince(1e-6, 1e-6)
+PAST_BENDS = odes.RungeKutta(4000)  # of DDPM's schedule, a thousand at each of which a step may err as far as its tolerance
 
 
 def density(model, points, **settings):
@@ -35,7 +36,9 @@ def test_the_density_of_gaussian_images_is_exact_on_every_schedule(schedule):
     first, last = np.hypot(signal * std, noise)
     at_end = scipy.stats.norm(0, float(model.prior_scale)).logpdf(SPAN * (points - 0.5) * last / first)
     exact = at_end.sum(axis=(1, 2, 3)) + 4 * np.log(SPAN * last / first)
-    np.testing.assert_allclose(density(model, points, solver=FINE), exact, atol=1e-3)
+    bends = schedule in ("linear", "zero_snr")
+    np.testing.assert_allclose(density(model, points, solver=PAST_BENDS if bends else FINE), exact, atol=1e-3)
+    np.testing.assert_allclose(density(model, points), exact, atol=2e-3 if bends else 1e-3)  # by default
     if schedule == "rectified_flow":  # from the images themselves to nothing but noise
         data = scipy.stats.norm(0.5, std / SPAN).logpdf(points).sum(axis=(1, 2, 3))
         np.testing.assert_allclose(exact, data, atol=1e-6)
@@ -68,13 +71,12 @@ def test_the_density_in_the_plane_is_the_true_one_and_its_errors_are_as_told():
     np.testing.assert_allclose(found, exact, atol=1e-3)
     assert np.isnan(deviation).all() and np.max(error) < 2e-3
     np.testing.assert_allclose(model.log_prob(levels, method="ode", trace="exact", solver=FINE), found, atol=1e-3)
-    for solver in (odes.DormandPrince(1e-3, 1e-3), odes.RungeKutta(6)):
+    for solver in (odes.DormandPrince(), odes.RungeKutta(6)):
         found, error, _ = model.ode_log_prob(levels, trace="exact", solver=solver)
         wrong = np.abs(found - exact)
-        assert wrong.max() > 1e-4  # so that there is something to tell
+        assert wrong.max() > 1e-5  # so that there is something to tell
         assert np.sqrt(np.mean(wrong**2)) < np.sqrt(np.mean(np.square(error))) and np.mean(wrong < error + 1e-4) > 0.8
-    # By default the error is far below a hundredth of a bit.
-    assert np.abs(model.log_prob(levels, trace="exact") - exact).max() < 0.01
+    assert np.abs(model.log_prob(levels, trace="exact") - exact).max() < 1e-3
 
 
 def test_hutchinsons_estimate_has_the_mean_of_the_exact_trace_and_tells_its_deviation():
@@ -145,8 +147,8 @@ def test_likelihoods_are_of_the_labels_and_do_not_depend_on_the_batch(images):
 def test_networks_that_round_are_solved_by_fixed_steps():
     sizes = {"width": 8, "multipliers": (1,), "seed": 0}
     rounded, fine = (gz.build("flow_matching", (8, 8, 1), dtype=dtype, **sizes) for dtype in ("mixed_bfloat16", None))
-    assert isinstance(rounded._solver(None), odes.RungeKutta) and isinstance(fine._solver(None), odes.DormandPrince)
-    assert rounded._solver(FINE) is FINE
+    assert isinstance(rounded._solver(None, True), odes.RungeKutta) and rounded._solver(FINE, True) is FINE
+    assert [fine._solver(None, exact).rtol for exact in (True, False)] == [1e-5, 1e-4]
 
 
 def test_what_a_likelihood_is_not_made_of_is_one_sentence(images):
