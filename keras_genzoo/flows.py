@@ -55,8 +55,7 @@ class Density(Configured, keras.Model):
         self.bijectors, self.features, self.context = list(bijectors), whole(features=features), whole_or_none(context=context)
         self.prior = StandardNormal(self.features) if prior is None else prior
         self.seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
-        self._chain = _chain(self.bijectors)
-        self._prepared = randomness.counter(self, "prepared")
+        self._chain, self._prepared = _chain(self.bijectors), randomness.counter(self, "prepared")
         self.random = randomness.Stream(self.seed, randomness.counter(self, "random"))
         self._aim_at(None)
         self._check_bijectors()
@@ -147,6 +146,7 @@ class Density(Configured, keras.Model):
         """
         if {"sample_weight", "class_weight"} & set(kwargs):
             raise ValueError(NO_WEIGHTS)
+        x, y = (np.asarray(each, "float32") if isinstance(each, (list, tuple)) else each for each in (x, y))
         rows, contexts = self._checked(*_first(x, y))
         if not tf.convert_to_tensor(self._prepared):
             some = slice(None, None, max(1, len(rows) // ROWS))
@@ -270,8 +270,8 @@ def _given(context):
 
 def _rows(values, size, name):
     values = tf.cast(tf.convert_to_tensor(values), tf.float32)
-    if values.shape.rank != 2 or values.shape[1] != size:
-        raise ValueError(f"{name} has shape {values.shape}, expected (n, {size}).")
+    if values.shape.rank != 2 or values.shape[1] != size or values.shape[0] == 0:
+        raise ValueError(f"{name} has shape {values.shape}, expected (n, {size}) of at least one row.")
     if tf.executing_eagerly() and not np.isfinite(values).all():
         raise ValueError(f"{name} holds NaN or infinite values, expected finite numbers; remove or repair these rows.")
     return values

@@ -125,6 +125,20 @@ def test_the_scales_of_the_data_are_taken_before_the_first_step_and_once():
     np.testing.assert_array_equal(flow.bijectors[0].bias, before)
 
 
+def test_a_continuous_flow_trains_compiled_by_xla_as_without():
+    random = np.random.default_rng(0)
+    x, context = random.normal(size=(64, 2)), random.normal(size=(64, 1))
+    found = []
+    for jit_compile in (False, True):
+        flow = flows.FFJORD(2, 1, (8,), gz.odes.RungeKutta(2), seed=0)
+        for index, variable in enumerate(flow.trainable_variables):
+            variable.assign(0.3 * np.random.default_rng(index).normal(size=variable.shape))
+        flow.compile(keras.optimizers.Adam(1e-2), jit_compile=jit_compile)
+        # Lists of rows are taken too.
+        found.append(flow.fit(x.tolist(), context.tolist(), epochs=3, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
 def linear_simulator(n, seed):
     """theta ~ N(0, 1), y = A theta + noise: parameters and observations."""
     random = np.random.default_rng(seed)
@@ -229,7 +243,7 @@ def test_what_does_not_fit_is_one_sentence(replicas):
     plain, told = flows.NSF(2, **SMALL), flows.NSF(2, 3, **SMALL)
     x = np.zeros((4, 2), "float32")
     for call, sentence in [
-        (lambda: plain.log_prob(np.zeros((4, 3))), r"x has shape \(4, 3\), expected \(n, 2\)"),
+        (lambda: plain.log_prob(np.zeros((4, 3))), r"x has shape \(4, 3\), expected \(n, 2\) of at least one row"),
         (lambda: plain.log_prob(np.zeros(2)), r"x has shape \(2,\), expected \(n, 2\)"),
         (lambda: plain([0.0]).log_prob(x), "depends on no context"),
         (lambda: told().sample(3), "context is None, but .* depends on a context of 3 numbers"),
@@ -238,6 +252,7 @@ def test_what_does_not_fit_is_one_sentence(replicas):
         (lambda: told.fit(x, verbose=0), "the batches have no second part, and the context of .* is 3"),
         (lambda: plain.fit(x, x, verbose=0), "the batches have a second part, and the context of .* is None"),
         (lambda: plain.fit(x, sample_weight=np.ones(4), verbose=0), "sample weights came"),
+        (lambda: told(np.zeros((0, 3))).sample(3), r"context has shape \(0, 3\), expected \(n, 3\) of at least one row"),
         (lambda: plain.log_prob([[0.0, np.nan]]), "x holds NaN or infinite values"),
         (lambda: told([np.inf] * 3).log_prob(x), "context holds NaN or infinite values"),
         (lambda: plain.fit(np.full((5000, 2), np.nan), verbose=0), "x holds NaN or infinite values"),

@@ -69,6 +69,8 @@ class LatentDiffusion(GenerativeModel):
                 "the diffusion model learns its variance by the levels of pixels, and codes have none; give it a network that "
                 "puts out as many channels as it takes."
             )
+        if diffusion.dequantise:
+            raise ValueError("dequantise is True, and codes have no levels within which to draw noise; take dequantise=False.")
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")

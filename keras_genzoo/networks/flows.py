@@ -86,7 +86,7 @@ def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", c
 
 
 def dense_velocity(dimensions, width=64, depth=2, activation="tanh", context=None, name="velocity"):
-    """Vectors and times to the rates of `bijectors.Continuous`, by a fully connected network that sees both side by side.
+    """Vectors and times to the rates of `bijectors.Continuous`, by a fully connected network.
 
     Args:
         dimensions: int. Of the vectors.
@@ -102,12 +102,15 @@ def dense_velocity(dimensions, width=64, depth=2, activation="tanh", context=Non
     """
     dimensions, depth = whole(dimensions=dimensions, depth=depth)
     inputs = [keras.Input((dimensions,), dtype=_head(), name="vector"), keras.Input((), dtype=_head(), name="time")]
-    seen = [inputs[0], layers.Reshape((1,), name="time_as_vector")(inputs[1])]
+    first, *others = widths_of(width, depth)
+    # A layer for each input, for XLA compiles no gradient of a concatenation within the loop of a solver.
+    time = layers.Reshape((1,), name="time_as_vector")(inputs[1])
+    seen = [layers.Dense(first, name="hidden1")(inputs[0]), layers.Dense(first, use_bias=False, name="of_time")(time)]
     if context is not None:
         inputs.append(keras.Input((whole(context=context),), dtype=_head(), name="context"))
-        seen.append(inputs[-1])
-    x = layers.Concatenate(name="seen")(seen)
-    for index, units in enumerate(widths_of(width, depth), 1):
+        seen.append(layers.Dense(first, use_bias=False, name="of_context")(inputs[-1]))
+    x = layers.Activation(activation, name="activation1")(layers.Add(name="seen")(seen))
+    for index, units in enumerate(others, 2):
         x = layers.Dense(units, activation=activation, name=f"hidden{index}")(x)
     x = layers.Dense(dimensions, kernel_initializer="zeros", dtype=_head(), name="rate")(x)
     return keras.Model(inputs, x, name=name)
