@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "myst_nb",
     "recipes",
+    "models",
 ]
 exclude_patterns = ["_extensions"]
 highlight_language = "none"

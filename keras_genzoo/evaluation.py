@@ -57,8 +57,8 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
                 `class_KD[features]`, dicts by class.
             `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`,
                 of models without classes.
-            `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound has its name behind
-                the number's, as `bits_per_dim[iw64]`.
+            `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound or an estimate has its
+                name behind the number's, as `bits_per_dim[iw64]` or `bits_per_dim[ode]`.
             `log_prob_error`: the standard error of the estimated partition function, in nats, where `log_prob` has one; the
                 estimate's name, as `log_prob[ais]`, tells it from a bound.
             `auroc[emoji32]`, `auroc[noise]`: how well the energy tells other images (`outsiders`) from the test images, the area

@@ -1,7 +1,8 @@
 """Samplers of diffusion models from noise to images, step by step, each a pure function of its state.
 
 `state = init(x, steps)`, then `state = step(state, denoise, schedule, t, t_next, key)` from time to time; `state[0]` is x_t.
-`denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t. t is a scalar.
+`denoise(x_t, t)` gives the pair of the image and the noise that a model sees in x_t. t is a scalar. Where a model has learned the
+variance of its steps, `denoise.learns_variance` is True, and `denoise(x_t, t, variance=True)` gives its v as a third.
 """
 
 import math
@@ -81,7 +82,7 @@ def check_spacing(spacing):
     return spacing
 
 
-def _velocity(denoise, schedule, x, t):
+def velocity(denoise, schedule, x, t):
     """dx / dt of the probability-flow equation (Song et al. 2021, arXiv:2011.13456, eq. 13)."""
     image, noise = denoise(x, t)
     return schedule.signal_slope(t) * image + schedule.noise_slope(t) * noise
@@ -98,22 +99,26 @@ class Ancestral(Sampler):
     """DDPM's (Ho et al. 2020, arXiv:2006.11239, algorithm 2): a draw from q(x_next | x_t, image), with the image that is seen.
 
     Args:
-        variance: "small", the variance of q(x_next | x_t, image), or "large", that of q(x_t | x_next). Defaults to "small".
+        variance: "small", the variance of q(x_next | x_t, image), "large", that of q(x_t | x_next), or None: the one that the
+            model has learned (`learned_variance`), and "small" where it has not. Defaults to None.
     """
 
     stochastic = True
 
-    def __init__(self, variance="small", **kwargs):
+    def __init__(self, variance=None, **kwargs):
         super().__init__(**kwargs)
-        if variance not in ("small", "large"):
-            raise ValueError(f"variance is {variance!r}, expected 'small' or 'large'.")
+        if variance not in (None, "small", "large"):
+            raise ValueError(f"variance is {variance!r}, expected None, 'small' or 'large'.")
         self.variance = variance
 
     def step(self, state, denoise, schedule, t, t_next, key):
-        x = state[0]
-        image, _ = denoise(x, t)
+        x, learned = state[0], self.variance is None and getattr(denoise, "learns_variance", False)
+        image, _, *v = denoise(x, t, variance=True) if learned else denoise(x, t)
         mean, small, large = posterior(schedule, x, image, t, t_next)
-        variance = small if self.variance == "small" else ops.where(schedule.noise(t_next) > 0, large, 0.0)
+        variance = large if self.variance == "large" else small
+        if learned:
+            variance = learned_variance(*v, ops.maximum(small, 1e-20), large)
+        variance = ops.where(schedule.noise(t_next) > 0, variance, 0.0)
         return (mean + ops.sqrt(variance) * randomness.normal(key, tf.shape(x)),)
 
 
@@ -127,6 +132,12 @@ def posterior(schedule, x, image, t, t_next):
     total, rest = ops.square(schedule.noise(t)), ops.square(schedule.noise(t_next))
     mean = (ratio * rest / total) * x + (schedule.signal(t_next) * excess / total) * image
     return mean, excess * rest / total, excess
+
+
+def learned_variance(v, small, large):
+    """The variance of a step that a network chooses between those of `posterior`, by its logarithm (Nichol and Dhariwal 2021,
+    arXiv:2102.09672, eq. 15): the small one for v = 0, the large one for 1."""
+    return ops.exp(v * ops.log(large) + (1.0 - v) * ops.log(small))
 
 
 @_registered
@@ -170,7 +181,7 @@ class Euler(Sampler):
 
     def step(self, state, denoise, schedule, t, t_next, key):
         x = state[0]
-        return (x + (t_next - t) * _velocity(denoise, schedule, x, t),)
+        return (x + (t_next - t) * velocity(denoise, schedule, x, t),)
 
 
 @_registered
@@ -214,11 +225,11 @@ class Heun(Euler):
             more = t * ops.where((t >= low) & (t <= high), 1.0 + gamma, 1.0)
             added = ops.sqrt(ops.square(more) - ops.square(t)) * self.churn_scale
             x, t = x + added * randomness.normal(key, tf.shape(x)), more
-        slope = _velocity(denoise, schedule, x, t)
+        slope = velocity(denoise, schedule, x, t)
         there = x + (t_next - t) * slope
 
         def corrected():
-            return x + 0.5 * (t_next - t) * (slope + _velocity(denoise, schedule, there, t_next))
+            return x + 0.5 * (t_next - t) * (slope + velocity(denoise, schedule, there, t_next))
 
         return tf.cond(schedule.noise(t_next) > 0, corrected, lambda: there), gamma
 

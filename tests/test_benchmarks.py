@@ -359,13 +359,15 @@ def test_estimates_that_err_in_a_models_favour_say_so_and_have_a_column_of_their
     (ranking,) = rankings([bound, estimate, energy])
     found = bound["scores"] | estimate["scores"] | energy["scores"]
     table = ranking.table(tables.reconstruction_columns(found), controls=False, intervals=True).frame().set_index("name")
-    assert dict(table.loc["vae"])["bits/dim [iw64]"] == "3.00"
+    assert dict(table.loc["vae"])["bits/dim [iw64], an upper bound"] == "3.00"
     own = dict(table.loc["gaussian_rbm"])
-    assert own["bits/dim [iw64]"] == tables.NOTHING
+    assert own["bits/dim [iw64], an upper bound"] == tables.NOTHING
     assert own["bits/dim [ais], an estimate that errs downwards"] == "2.00"
     assert own["log p, nats [ais], an estimate that errs upwards"] == "-1,500"
     assert own["standard error of log Z, nats"] == "0.250"
     assert "ebm" not in table.index  # nothing is known of it here
+    titles = [scores.title(f"bits_per_dim{label}") for label in ("", "[ode]")]
+    assert titles == ["bits/dim, exact", "bits/dim [ode], an estimate without bias"]
     table = ranking.table(tables.energy_columns(found), controls=False, intervals=True).frame().set_index("name")
     assert dict(table.loc["ebm"].drop("family")) == {
         "AUROC against [emoji32]": "0.750",

@@ -542,7 +542,7 @@ def test_the_estimate_of_the_bound_is_unbiased_and_knows_its_error(images):
     np.testing.assert_array_less(np.abs(estimates.mean(axis=0) - exact), 5 * spread / np.sqrt(40) + 1)
     assert np.all(spread < 1.5 * errors.mean(axis=0))
     np.testing.assert_allclose(model.log_prob(images[:4], samples=8, seed=3), estimates[3], rtol=1e-5)
-    assert not hasattr(gz.build("flow_matching", (8, 8, 1), width=8, multipliers=(1,)), "log_prob")
+    assert not hasattr(gz.build("flow_matching", (8, 8, 1), width=8, multipliers=(1,)), "variational_bound")
 
 
 # Networks

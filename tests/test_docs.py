@@ -48,6 +48,7 @@ PAGES = [
 ]
 MANY = 5  # epochs, of a training that is cut
 QUICK = ("list", "show", "doctor")  # commands that run
+LIKELIHOODS = {None: "exact", "iw64": "bound", "elbo": "bound", "ais": "estimate", "ode": "estimate"}  # by `log_prob_label`
 
 
 @pytest.fixture
@@ -199,7 +200,6 @@ def test_the_links_of_readme_lead_to_files():
 def test_the_table_of_readme_says_what_models_can_do():
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE)
     assert len(rows) > 10
-    likelihoods = {None: "exact", "iw64": "bound", "elbo": "bound", "ais": "estimate"}
     for name, row in rows:
         model = gz.build(name, (28, 28, 1))
         can = {member: hasattr(model, member) for member in ("sample", "fit_prior", "reconstruct", "encode", "log_prob")}
@@ -207,7 +207,7 @@ def test_the_table_of_readme_says_what_models_can_do():
             "yes" if can["sample"] else "prior" if can["fit_prior"] else "",
             "yes" if can["reconstruct"] else "",
             "yes" if can["encode"] else "",
-            likelihoods[model.log_prob_label] if can["log_prob"] else "",
+            LIKELIHOODS[model.log_prob_label] if can["log_prob"] else "",
             "yes" if model.num_classes else "",
         ]
         assert [cell.strip() for cell in row.split("|")[1:]] == expected, name
@@ -225,6 +225,29 @@ def test_every_recipe_has_its_paper_and_stands_on_a_page_of_its_family():
     assert names == set(papers["recipes"])
     assert {key for keys in papers["recipes"].values() for key in keys} == set(papers["papers"])
     assert set(recipes_here()) <= {page.stem for page in (DOCS / "reference" / "recipes").glob("*.md")}
+
+
+def test_every_recipe_stands_on_the_page_of_models_with_what_it_optimises_and_a_test_that_exists():
+    told = tomllib.loads((DOCS / "_extensions" / "models.toml").read_text("utf-8"))
+    families = recipes_here()
+    names = {name for family in families.values() for name in family}
+    assert names == set(told["optimises"]) == set(told["proof"])
+    assert set(told["likelihood"]) <= names | set(families)
+    asked = re.findall(r"<!-- models of (\w+) -->", (DOCS / "models.md").read_text("utf-8"))
+    assert sorted(asked) == sorted(families)
+    for test in sorted({test for tests in told["proof"].values() for test in tests}):
+        file, _, function = test.partition("::")
+        assert f"\ndef {function}(" in (REPOSITORY / "tests" / file).read_text("utf-8"), test
+
+
+@pytest.mark.slow
+def test_the_page_of_models_tells_what_their_likelihoods_are():
+    told = tomllib.loads((DOCS / "_extensions" / "models.toml").read_text("utf-8"))["likelihood"]
+    for family, names in recipes_here().items():
+        for name in (name for name in names if "/" not in name):
+            model = gz.build(name, (28, 28, 1))
+            expected = LIKELIHOODS[model.log_prob_label] if hasattr(model, "log_prob") else None
+            assert expected in (None, told.get(name) or told.get(family)), name
 
 
 @pytest.mark.slow

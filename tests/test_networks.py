@@ -156,6 +156,7 @@ WITH_INPUTS = {
     "residual_coupling": lambda: networks.residual_coupling((4, 4, 2), 3, 4, 2, context=2),
     "dense_coupling": lambda: networks.dense_coupling(4, 3, 8, context=2),
     "made": lambda: networks.made(4, 2, 8, context=2),
+    "dense_velocity": lambda: networks.dense_velocity(4, 8, context=2),
 }
 
 
@@ -187,6 +188,7 @@ HIDDEN = {  # how often the activation is called, counted by hand: by a network 
     "residual_coupling": (3 * 2 + 1, lambda act: networks.residual_coupling((4, 4, 1), 2, 4, 3, act)),
     "dense_coupling": (3, lambda act: networks.dense_coupling(4, 2, 4, 3, act)),
     "made": (3, lambda act: networks.made(4, 2, 4, 3, act, context=2)),
+    "dense_velocity": (3, lambda act: networks.dense_velocity(4, (8, 7, 6), 3, act, context=2)),
     # Two a block, of which there are 8, and in DDPM++ two more that change the sides; time, condition and the last.
     "unet": (2 * 8 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2))),
     "unet of DDPM++": (2 * 10 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2), kind="ddpm++")),

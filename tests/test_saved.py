@@ -42,9 +42,9 @@ def test_a_model_saved_by_version_0_1_0_is_loaded_with_equal_outputs(name, tmp_p
     model = gz.load(FOLDER / f"{name}.keras")
     with np.load(FOLDER / f"{name}.npz") as expected:
         found = outputs(model)
-        assert {"state", *found} == set(expected.files)
-        for key, value in found.items():
-            np.testing.assert_allclose(value, expected[key], rtol=1e-4, atol=1e-4, err_msg=key)
+        assert set(expected.files) <= {"state", *found}  # a later version may be asked for more
+        for key in set(expected.files) - {"state"}:
+            np.testing.assert_allclose(found[key], expected[key], rtol=1e-4, atol=1e-4, err_msg=key)
         state = BUILT["state"](model)
         np.testing.assert_allclose(np.sort(state), np.sort(expected["state"]), rtol=1e-6)
     if name not in AGAIN:

@@ -111,7 +111,11 @@ SCORES = {
     "reconstruction_sharpness": Score(
         "The sharpness of reconstructions over the data's: blur is below 1.", None, POSITIVE, "sharpness, data 1"
     ),
-    "bits_per_dim": Score("The code length of test images. A bound lies above the true value.", LOWER, title="bits/dim "),
+    "bits_per_dim": Score(
+        "The code length of test images. A bound lies above the true value; that of dequantised images above that of levels.",
+        LOWER,
+        title="bits/dim ",
+    ),
     "log_prob": Score("The logarithm of the likelihood of test images.", HIGHER, title="log p, nats "),
     "log_prob_error": Score("How well the normalising constant is known.", LOWER, title="standard error of log Z, nats"),
     "active_units": _count("The units of the code that carry information, of all.", "active units, of all"),
@@ -175,16 +179,26 @@ def of(key):
 
 
 def title(key):
-    """What tables call a score. An estimate that errs in a model's favour says so: it is no bound to be ranked with.
+    """What tables call a score. A likelihood says what it is, and which way it errs: one that errs in a model's favour is no
+    bound to be ranked with.
 
     Example:
 
     >>> from keras_genzoo.benchmark import scores
     >>> scores.title("mse"), scores.title("KD[fashion-cnn]"), scores.title("bits_per_dim[iw64]")
-    ('MSE', 'KD[fashion-cnn]', 'bits/dim [iw64]')
+    ('MSE', 'KD[fashion-cnn]', 'bits/dim [iw64], an upper bound')
     """
     name, bracket = split(key)
     bracket = "" if name == "log_prob_error" else bracket
-    errs = {"bits_per_dim": "downwards", "log_prob": "upwards"}.get(name) if bracket == "[ais]" else None
     found = f"{of(key).title or name}{bracket}".strip()
-    return f"{found}, an estimate that errs {errs}" if errs else found
+    return f"{found}, {_kind(name, bracket)}" if name in ("bits_per_dim", "log_prob") else found
+
+
+def _kind(name, bracket):
+    """What a likelihood is, in words."""
+    bits = name == "bits_per_dim"
+    if bracket == "[ais]":
+        return f"an estimate that errs {'downwards' if bits else 'upwards'}"
+    if bracket == "[ode]":
+        return "an estimate without bias"
+    return f"{'an upper' if bits else 'a lower'} bound" if bracket else "exact"

@@ -6,6 +6,7 @@ on images `(batch, height, width, channels)` alike, where not said otherwise, in
 
 from keras_genzoo.bijectors.base import Bijector, Chain, Inverted
 from keras_genzoo.bijectors.channels import ActNorm, InvertibleConvolution, Permutation
+from keras_genzoo.bijectors.continuous import Continuous
 from keras_genzoo.bijectors.coupled import Autoregressive, Coupling, Pointwise, VariationalDequantisation
 from keras_genzoo.bijectors.elementwise import (
     ELEMENTWISE,
@@ -29,6 +30,7 @@ __all__ = [
     "Autoregressive",
     "Bijector",
     "Chain",
+    "Continuous",
     "Coupling",
     "Elementwise",
     "FactorOut",

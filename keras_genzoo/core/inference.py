@@ -65,7 +65,7 @@ def inference(method):
     return averaged
 
 
-def batched(method):
+def batched(method=None, *, compiled=False):
     """Make a method of images, or of codes, one of any number of them; with the averaged weights, as `inference` does.
 
     The method is written for one batch, and is called so within a graph and by other such methods. A user hands it an array of
@@ -75,7 +75,11 @@ def batched(method):
     Args:
         method: of a tensor, called `x` where it is images and `z` where it is codes, and of settings; its results have a row
             for each of the tensor's. Among the settings may be `labels`, which go by row.
+        compiled: bool. Whether it is compiled for a single batch too, as pays for long loops: `@batched(compiled=True)`. Defaults
+            to False.
     """
+    if method is None:
+        return functools.partial(batched, compiled=compiled)
     body, signature = inference(method), inspect.signature(method)
     first = list(signature.parameters)[1]
 
@@ -93,9 +97,9 @@ def batched(method):
             self._check_rows(piece, first == "x", method.__name__)
             if labels is not None and "labels" in signature.parameters and (self.conditional or given is not None):
                 settings["labels"] = tf.constant(self._labels(len(labels), None, labels), tf.int64)
-            compiled = more and not self.run_eagerly
+            as_graph = (more or compiled) and not self.run_eagerly
             with _enough_memory(method.__name__, len(piece)):
-                results.append(self._run(body, piece, row, settings, compiled=compiled))
+                results.append(self._run(body, piece, row, settings, compiled=as_graph))
         if len(results) == 1:
             return results[0]
         with tf.device("CPU"):  # where memory is
@@ -259,7 +263,9 @@ class Inference:
         run = functools.partial(self._of_rows, method)
         if not compiled or tf.config.functions_run_eagerly():
             return run(rows, row, settings, averaged)
-        # Of any number of rows (and of steps) and any seed: one graph however many images are asked for.
+        # Of any number of rows (and of steps) and any seed: one graph however many images are asked for. Numbers of NumPy would
+        # become tensors.
+        settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
         if "seed" in settings:
             settings = {**settings, "seed": tf.constant(settings["seed"], tf.int64)}
         arguments = tf.nest.map_structure(tf.convert_to_tensor, rows), tf.constant(row, tf.int64), settings, averaged
@@ -348,7 +354,8 @@ class Inference:
         """
         return self.to_bits_per_dim(self.log_prob(x, **kwargs))
 
-    def to_bits_per_dim(self, log_prob):
-        """What `log_prob` returned, in bits per dimension."""
+    def to_bits_per_dim(self, log_prob, support=None):
+        """What `log_prob` returned, in bits per dimension; `support` is what it is over, where it is not the model's own."""
         bits = -log_prob / (math.prod(self.image_shape) * math.log(2))
-        return bits + math.log2(image_convention.LEVELS) if self.support == "continuous" else bits
+        continuous = (self.support if support is None else support) == "continuous"
+        return bits + math.log2(image_convention.LEVELS) if continuous else bits

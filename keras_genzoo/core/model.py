@@ -84,7 +84,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
         num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
             `draw_latents` drew and one-hot labels `(batch, num_classes)`.
-        log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64".
+        log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64"; None where it is.
     """
 
     terms = ()

@@ -6,16 +6,18 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import samplers, schedules, weightings
-from keras_genzoo.core.checks import check_output, input_shapes, whole, whole_or_none
+from keras_genzoo.core import images
+from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, real, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
 from keras_genzoo.models.diffusion_bound import VariationalBound
+from keras_genzoo.models.diffusion_likelihood import SPAN, ProbabilityFlow
 from keras_genzoo.models.diffusion_sampling import Sampling
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Diffusion(Sampling, VariationalBound, GenerativeModel):
+class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
     """A network learns to see the image in a noisy one, and a sampler walks from noise to an image by what it sees.
 
     Of an image x in [-1, 1], a time t and noise epsilon the schedule makes x_t = signal(t) x + noise(t) epsilon, and
@@ -28,13 +30,16 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
-            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet`.
+            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet`. One that puts out twice the
+            channels learns the variance of the chain's steps too: behind the prediction stands v, see
+            `samplers.learned_variance`.
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".
         loss_weight: name or `weightings.LossWeight`. Defaults to "simple".
         time_sampling: name or `weightings.TimeSampling`. Defaults to "uniform".
         timesteps: int or None. Number of times that the model is trained at, those of the schedule's chain of so many steps
-            (`Schedule.time`); None is every time from `t_min` to `t_max`. With it there is a `log_prob`. Defaults to None.
+            (`Schedule.time`); None is every time from `t_min` to `t_max`. With it `log_prob` is the chain's bound. Defaults to
+            None.
         sampler: name or `samplers.Sampler`, of `sample` unless told otherwise. Defaults to "heun".
         steps: int. Steps of `sample`, `encode` and `decode` unless told otherwise. Defaults to 15.
         spacing: name of `spacings.SPACINGS`, of the times of these steps unless told otherwise; None is each sampler's own, see
@@ -43,11 +48,16 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         label_dropout: float. Share of the training images whose label is kept from the network, so that guidance knows what
             images without one look like; of conditional models. With 0 there is no guidance, and codes and likelihoods need
             labels. Defaults to 0.1.
+        dequantise: bool. Whether training draws noise within the 256 levels, as a likelihood by the probability-flow equation
+            supposes: else the best network puts all density on the levels themselves. Defaults to False.
+        variance_weight: float of at least 0. Where the variance is learned, what the bound on the likelihood counts in the loss,
+            in bits a dimension; no gradient of it reaches the prediction (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 16).
+            Defaults to 0.001.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
-            sampling of which the schedule has no times.
+            sampling of which the schedule has no times; a learned variance without `timesteps`.
 
     Example:
 
@@ -60,8 +70,6 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
     keyed = True
-    support = "levels"
-    log_prob_label = "elbo"
 
     def __init__(
         self,
@@ -76,6 +84,8 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         clip=False,
         label_dropout=0.1,
         spacing=None,
+        dequantise=False,
+        variance_weight=0.001,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,12 +102,27 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         self.clip = clip
         self.label_dropout = label_dropout
         self.spacing = samplers.check_spacing(spacing)
+        self.dequantise = dequantise
+        self.variance_weight = real(at_least=0, variance_weight=variance_weight)
         self.prediction.check(self.schedule)
         self.time_sampling.check(self.schedule)
-        check_output(network, "network", self.image_shape)
+        self.learns_variance = self._checked_outputs()
         inputs = input_shapes(network, "network")
         self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
+
+    def _checked_outputs(self):
+        """Whether the network puts out a variance behind its prediction."""
+        *sides, channels = self.image_shape
+        if output_shapes(self.network, "network") != [(*sides, 2 * channels)]:
+            check_output(self.network, "network", self.image_shape)
+            return False
+        if self.timesteps is None:
+            raise ValueError(
+                f"the network puts out {2 * channels} channels for images of {channels}, as one that learns the variance of a "
+                f"chain's steps, and timesteps is None; give it timesteps=1000, or a network of {channels} channels."
+            )
+        return True
 
     @property
     def image_shape(self):
@@ -114,11 +139,17 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
 
     # What the network sees
 
-    def outputs(self, x_t, t, labels, training=False):
-        """The network's output for noisy images at times t, `(batch,)`."""
+    def heads(self, x_t, t, labels, training=False):
+        """What the network puts out for noisy images at times t, `(batch,)`: the prediction, and the v of a learned variance or
+        None."""
         scale = self.prediction.scale(self.schedule, t)
         inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t)]
-        return self.network(inputs if labels is None else [*inputs, labels], training=training)
+        output = self.network(inputs if labels is None else [*inputs, labels], training=training)
+        return tuple(ops.split(output, 2, axis=-1)) if self.learns_variance else (output, None)
+
+    def outputs(self, x_t, t, labels, training=False):
+        """The network's prediction for noisy images at times t, `(batch,)`."""
+        return self.heads(x_t, t, labels, training)[0]
 
     def labels_or_none(self, labels, n):
         """One-hot labels `(n, num_classes)` of those that an inference method was given, zeros for none; None of a model without
@@ -151,7 +182,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             )
 
     def denoiser(self, labels=None, guidance=None, clip=False):
-        """The pair of image and noise in x_t at a scalar time, for samplers.
+        """The pair of image and noise in x_t at a scalar time, for samplers, and the v of a learned variance if asked.
 
         Args:
             labels: one-hot `(batch, classes)` or None.
@@ -160,20 +191,22 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             clip: bool. Whether to clip the image, and to make the noise fit.
         """
 
-        def denoise(x, t):
+        def denoise(x, t, variance=False):
             times = tf.fill((tf.shape(x)[0],), t)
             if guidance is None:
-                output = self.outputs(x, times, labels)
+                output, v = self.heads(x, times, labels)
             else:
                 both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
-                with_labels, without = tf.split(self.outputs(*both), 2)
-                output = without + guidance * (with_labels - without)
+                output, v = self.heads(*both)
+                with_labels, without = tf.split(output, 2)
+                output, v = without + guidance * (with_labels - without), v if v is None else tf.split(v, 2)[0]
             image, noise = self.prediction.image_and_noise(self.schedule, x, output, t)
             if clip:
                 image = ops.clip(image, -1.0, 1.0)
                 noise = (x - self.schedule.signal(t) * image) / self.schedule.noise(t)
-            return image, noise
+            return (image, noise, v) if variance else (image, noise)
 
+        denoise.learns_variance = self.learns_variance
         return denoise
 
     def call(self, x):
@@ -198,9 +231,11 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         drawn, factor = self.time_sampling.draw(uniform, self.schedule)
         if self.timesteps is None:
             return drawn, drawn, factor
-        # Of each time as many positions: quantiles of the times stay.
-        index = ops.clip(ops.floor(self.schedule.position(drawn) * self.timesteps) + 1.0, 1, self.timesteps)
-        return self.schedule.time(index, self.timesteps), drawn, factor
+        return self.schedule.time(self._index(drawn), self.timesteps), drawn, factor
+
+    def _index(self, drawn):
+        """The numbers, from 1, of the `timesteps` that drawn times become, as many positions for each: their quantiles stay."""
+        return ops.clip(ops.floor(self.schedule.position(drawn) * self.timesteps) + 1.0, 1, self.timesteps)
 
     def errors(self, x, labels, random, training):
         """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
@@ -212,8 +247,11 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * epsilon
         target = self.prediction.target(self.schedule, x, epsilon, wide)
-        error = ops.mean(ops.square(target - self.outputs(x_t, t, labels, training)), axis=(1, 2, 3))
-        return self.weight(t, drawn) * error, factor, t
+        output, v = self.heads(x_t, t, labels, training)
+        error = self.weight(t, drawn) * ops.mean(ops.square(target - output), axis=(1, 2, 3))
+        if v is not None:
+            error += self.variance_weight * self.variance_loss(x, x_t, ops.stop_gradient(output), v, self._index(drawn))
+        return error, factor, t
 
     def weight(self, t, drawn=None):
         """What the squared error of the network's output at times t counts.
@@ -232,8 +270,13 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
             weight *= ops.abs(self.schedule.log_snr_slope(drawn)) / self.time_sampling.density(drawn, self.schedule)
         return weight
 
+    def _pixels(self, data, random):
+        """The images of a batch in [-1, 1]; with `dequantise`, points of the levels' intervals."""
+        x = self.images_of(data)
+        return SPAN * (images.dequantise(x, random.uniform(ops.shape(x))) - 0.5) if self.dequantise else 2.0 * x - 1.0
+
     def train_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = self._pixels(data, self.random), self.one_hot_labels_of(data)
 
         def terms_of():
             error, factor, t = self.errors(x, labels, self.random, training=True)
@@ -243,7 +286,7 @@ class Diffusion(Sampling, VariationalBound, GenerativeModel):
         return self.track(self.minimize(terms_of, ("network",), self.optimizer))
 
     def test_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = self._pixels(data, self.random_test), self.one_hot_labels_of(data)
 
         def terms_of():
             error, factor, _ = self.errors(x, labels, self.random_test, training=False)

@@ -17,14 +17,14 @@ from keras_genzoo.likelihoods import gaussian_level_log_prob
 class VariationalBound:
     """The part of `Diffusion` that bounds the likelihood of images by its chain of `timesteps` steps."""
 
-    def bound_terms(self, x, index, key, variance="large", levels=True, labels=None):
+    def bound_terms(self, x, index, key, variance=None, levels=True, labels=None):
         """One of the terms of the variational bound (Ho et al. 2020, eq. 5), in nats an image.
 
         Args:
             x: float32 images in [-1, 1], `(batch, height, width, channels)`.
             index: int32 `(batch,)`, 1 to `timesteps`: the step from the time of this index, `Schedule.time`, to the one before.
             key: of the noise.
-            variance: "large" or "small", of the steps, as in `samplers.Ancestral`.
+            variance: of the steps, as in `variational_bound`.
             levels: bool. Whether the last step ends in the 256 levels (eq. 13), or in a density.
             labels: one-hot `(batch, classes)`, or None. Defaults to None.
 
@@ -32,15 +32,28 @@ class VariationalBound:
             KL(q(x_s | x_t, x) || p(x_s | x_t)), and for index 1 -log p(x | x_1), `(batch,)`.
         """
         index = ops.cast(index, "float32")
-        time = lambda index: self.schedule.time(index, self.timesteps)  # noqa: E731
-        t, first = time(index), index < 1.5
-        before = ops.where(first, 0.0, time(ops.maximum(index - 1.0, 1.0)))
-        wide, before, first = (each[:, None, None, None] for each in (t, before, first))
+        t = self.schedule.time(index, self.timesteps)
+        wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * randomness.normal(key, ops.shape(x))
-        image, _ = self.prediction.image_and_noise(self.schedule, x_t, self.outputs(x_t, t, labels), wide)
+        output, v = self.heads(x_t, t, labels)
+        return self.bound_of(x, x_t, output, v, index, variance, levels)
+
+    def bound_of(self, x, x_t, output, v, index, variance=None, levels=True):
+        """What `bound_terms` returns, of noisy images x_t and what the network puts out for them (`heads`); index is float32."""
+        variance = ("large" if v is None else "learned") if variance is None else variance
+        if variance not in ("large", "small", *([] if v is None else ["learned"])):
+            raise ValueError(f"variance is {variance!r}, expected 'large', 'small', or 'learned' by a network that learns it.")
+        time = lambda index: self.schedule.time(index, self.timesteps)  # noqa: E731
+        before = ops.where(index < 1.5, 0.0, time(ops.maximum(index - 1.0, 1.0)))
+        wide, before, first = (each[:, None, None, None] for each in (time(index), before, index < 1.5))
+        image, _ = self.prediction.image_and_noise(self.schedule, x_t, output, wide)
         _, small, large = samplers.posterior(self.schedule, x_t, image, wide, before)
         mean_factor = self.schedule.signal(before) * large / ops.square(self.schedule.noise(wide))
-        chosen = ops.where(first, large, large if variance == "large" else small)
+        if variance == "learned":  # the first step has no small variance, and takes that of the second
+            second = samplers.posterior(self.schedule, x_t, image, *(time(ops.full_like(wide, each)) for each in (2.0, 1.0)))[1]
+            chosen = samplers.learned_variance(v, ops.where(first, second, small), large)
+        else:
+            chosen = ops.where(first, large, large if variance == "large" else small)
         square = ops.square(mean_factor * (x - image)) / chosen
         ratio = ops.where(first, 1.0, small / chosen)
         kl = 0.5 * (square + ratio - 1.0 - ops.log(ratio))
@@ -49,6 +62,12 @@ class VariationalBound:
         else:
             last = 0.5 * (square + ops.log(2 * math.pi * chosen))
         return ops.sum(ops.where(first, last, kl), axis=(1, 2, 3))
+
+    def variance_loss(self, x, x_t, output, v, index):
+        """The bound that trains a learned variance, in bits a dimension, `(batch,)`: of one step for each image, the mean over
+        steps is that of all; arguments as in `bound_of`."""
+        scale = self.timesteps / (math.prod(self.image_shape) * math.log(2))
+        return scale * self.bound_of(x, x_t, output, v, index)
 
     def prior_term(self, x):
         """KL(q(x_T | x) || p(x_T)) in nats, `(batch,)`."""
@@ -60,7 +79,7 @@ class VariationalBound:
 
     @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
     @batched
-    def variational_bound(self, x, samples=64, seed=0, variance="large", levels=True, labels=None):
+    def variational_bound(self, x, samples=64, seed=0, variance=None, levels=True, labels=None):
         """The lower bound on log p(x) that the chain of `timesteps` steps gives (Ho et al. 2020, eq. 5).
 
         Args:
@@ -68,7 +87,8 @@ class VariationalBound:
             samples: int or None. Number of steps of the chain that are drawn for an image, evenly, beside the last; the sum over
                 all steps is estimated from these without bias. None takes every step once.
             seed: int. Of the draws and the noise. Defaults to 0.
-            variance: "large" or "small", as in `samplers.Ancestral`. Defaults to "large".
+            variance: "large" or "small", as in `samplers.Ancestral`, "learned", or None: "learned" where the network learns it,
+                and else "large". Defaults to None.
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
             labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
 
@@ -104,19 +124,3 @@ class VariationalBound:
         # The last step weighs by far the most, and is always counted.
         last = term_of(tf.ones((n,), tf.int32), self.noise_key(seed, 2))
         return -(mean + last + self.prior_term(x)), error
-
-    @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
-    @batched
-    def log_prob(self, x, samples=64, seed=0, labels=None):
-        """An unbiased estimate of the variational lower bound on log P(x) of the 256 levels, see `variational_bound`.
-
-        Args:
-            x: images.
-            samples: int or None. Steps of the chain that are drawn for an image; None is all. Defaults to 64.
-            seed: int. Defaults to 0.
-            labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
-
-        Returns:
-            Nats per image, float32 `(batch,)`.
-        """
-        return self.variational_bound(x, samples, seed, labels=labels)[0]

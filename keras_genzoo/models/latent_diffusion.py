@@ -64,6 +64,13 @@ class LatentDiffusion(GenerativeModel):
                 f"the diffusion model is of shape {diffusion.image_shape} with clip={diffusion.clip}, expected (1, 1, {codes}), "
                 f"the autoencoder's codes, which have no bounds, and clip=False."
             )
+        if diffusion.learns_variance:
+            raise ValueError(
+                "the diffusion model learns its variance by the levels of pixels, and codes have none; give it a network that "
+                "puts out as many channels as it takes."
+            )
+        if diffusion.dequantise:
+            raise ValueError("dequantise is True, and codes have no levels within which to draw noise; take dequantise=False.")
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")

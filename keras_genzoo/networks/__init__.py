@@ -2,7 +2,7 @@
 
 from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
-from keras_genzoo.networks.flows import conv_coupling, dense_coupling, made, residual_coupling
+from keras_genzoo.networks.flows import conv_coupling, dense_coupling, dense_velocity, made, residual_coupling
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.r3gan import r3gan_critic, r3gan_generator
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
@@ -17,6 +17,7 @@ __all__ = [
     "critic",
     "dense_coupling",
     "dense_denoiser",
+    "dense_velocity",
     "generator",
     "grid_decoder",
     "grid_encoder",

@@ -38,6 +38,14 @@ def normalized(x, normalization, activation, name):
     return layers.Activation(activation, name=f"{name}_{activation if isinstance(activation, str) else 'activation'}")(x)
 
 
+def widths_of(width, depth):
+    """The units of so many hidden layers, a list: of one number for all, or of one for each."""
+    widths = list(width) if hasattr(width, "__len__") else [width] * depth
+    if len(widths) != depth:
+        raise ValueError(f"width holds {len(widths)} numbers for depth={depth}, expected one number or {depth}.")
+    return [whole(width=each) for each in widths]
+
+
 def convolution(spectral):
     """The class of convolutions, with a kernel of spectral norm 1 or without."""
     return SpectralConv2D if spectral else layers.Conv2D

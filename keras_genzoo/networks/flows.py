@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.layers import MaskedDense
-from keras_genzoo.networks.common import normalized
+from keras_genzoo.networks.common import normalized, widths_of
 from keras_genzoo.networks.residual import plain_block
 
 
@@ -68,7 +68,7 @@ def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", c
     Args:
         dimensions: int. Of the vectors.
         outputs: int. Numbers that it puts out.
-        width: int. Units of the hidden layers. Defaults to 256.
+        width: int or sequence of `depth` ints. Units of the hidden layers. Defaults to 256.
         depth: int. Number of hidden layers. Defaults to 2.
         activation: name or callable. Defaults to "relu".
         context: int or None. Units of a second input, `(batch, context)`, that all parameters depend on. Defaults to None.
@@ -77,11 +77,42 @@ def dense_coupling(dimensions, outputs, width=256, depth=2, activation="relu", c
     Returns:
         A built `keras.Model`, `(batch, dimensions)` to `(batch, outputs)` in at least float32.
     """
-    dimensions, outputs, width, depth = whole(dimensions=dimensions, outputs=outputs, width=width, depth=depth)
+    dimensions, outputs, depth = whole(dimensions=dimensions, outputs=outputs, depth=depth)
     inputs, x = _inputs((dimensions,), context)
-    for index in range(1, depth + 1):
-        x = layers.Dense(width, activation=activation, name=f"hidden{index}")(x)
+    for index, units in enumerate(widths_of(width, depth), 1):
+        x = layers.Dense(units, activation=activation, name=f"hidden{index}")(x)
     x = layers.Dense(outputs, kernel_initializer="zeros", dtype=_head(), name="parameters")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def dense_velocity(dimensions, width=64, depth=2, activation="tanh", context=None, name="velocity"):
+    """Vectors and times to the rates of `bijectors.Continuous`, by a fully connected network.
+
+    Args:
+        dimensions: int. Of the vectors.
+        width: int or sequence of `depth` ints. Units of the hidden layers. Defaults to 64.
+        depth: int. Number of hidden layers. Defaults to 2.
+        activation: name or callable, smooth, as solvers suppose. Defaults to "tanh".
+        context: int or None. Units of a third input, `(batch, context)`. Defaults to None.
+        name: str. Defaults to "velocity".
+
+    Returns:
+        A built `keras.Model` of `(batch, dimensions)`, times `(batch,)` and, if any, the context, to `(batch, dimensions)` in at
+        least float32. A fresh one puts out zeros.
+    """
+    dimensions, depth = whole(dimensions=dimensions, depth=depth)
+    inputs = [keras.Input((dimensions,), dtype=_head(), name="vector"), keras.Input((), dtype=_head(), name="time")]
+    first, *others = widths_of(width, depth)
+    # A layer for each input, for XLA compiles no gradient of a concatenation within the loop of a solver.
+    time = layers.Reshape((1,), name="time_as_vector")(inputs[1])
+    seen = [layers.Dense(first, name="hidden1")(inputs[0]), layers.Dense(first, use_bias=False, name="of_time")(time)]
+    if context is not None:
+        inputs.append(keras.Input((whole(context=context),), dtype=_head(), name="context"))
+        seen.append(layers.Dense(first, use_bias=False, name="of_context")(inputs[-1]))
+    x = layers.Activation(activation, name="activation1")(layers.Add(name="seen")(seen))
+    for index, units in enumerate(others, 2):
+        x = layers.Dense(units, activation=activation, name=f"hidden{index}")(x)
+    x = layers.Dense(dimensions, kernel_initializer="zeros", dtype=_head(), name="rate")(x)
     return keras.Model(inputs, x, name=name)
 
 
@@ -92,7 +123,8 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
     Args:
         dimensions: int.
         parameters: int. How many for an element.
-        width: int. Units of a hidden layer; their degrees go evenly through the dimensions. Defaults to 256.
+        width: int or sequence of `depth` ints. Units of a hidden layer; their degrees go evenly through the dimensions. Defaults
+            to 256.
         depth: int. Number of hidden layers. Defaults to 2.
         activation: name or callable. Defaults to "relu".
         context: int or None. Units of a second input that all parameters depend on. Defaults to None.
@@ -102,21 +134,26 @@ def made(dimensions, parameters, width=256, depth=2, activation="relu", context=
         A built `keras.Model`, `(batch, dimensions)`, or a list of this and `(batch, context)`, to `(batch, dimensions *
         parameters)`, those of an element side by side.
     """
-    dimensions, parameters, width, depth = whole(dimensions=dimensions, parameters=parameters, width=width, depth=depth)
-    before = np.arange(1, dimensions + 1).tolist()  # the element's own number: how many elements what follows may see
-    # A unit of degree d sees the first d elements; none may see the last, on which nothing depends.
-    degrees = (1 + np.arange(width) * (dimensions - 1) // width).tolist()
-    hidden = [MaskedDense(width, degrees if index else before, degrees, name=f"hidden{index + 1}") for index in range(depth)]
+    dimensions, parameters, depth = whole(dimensions=dimensions, parameters=parameters, depth=depth)
+    widths = widths_of(width, depth)
+    # Of an input the element's own number: how many elements what follows may see. A unit of degree d sees the first d elements;
+    # none may see the last, on which nothing depends. Those of degree 0, for the first element, see the context alone.
+    least = 1 if context is None else 0
+    spread = lambda units: (least + np.arange(units) * (dimensions - least) // units).tolist()  # noqa: E731
+    degrees = [np.arange(1, dimensions + 1).tolist(), *map(spread, widths)]
+    hidden = [MaskedDense(units, *degrees[i : i + 2], name=f"hidden{i + 1}") for i, units in enumerate(widths)]
     activations = [layers.Activation(activation, name=f"activation{index + 1}") for index in range(depth)]
     of_element = np.repeat(np.arange(dimensions), parameters).tolist()  # element i sees i elements
-    last = MaskedDense(dimensions * parameters, degrees, of_element, kernel_initializer="zeros", dtype=_head(), name="parameters")
+    last = MaskedDense(
+        dimensions * parameters, degrees[-1], of_element, kernel_initializer="zeros", dtype=_head(), name="parameters"
+    )
     inputs = keras.Input((dimensions,), dtype=_head(), name="vector")
     told = None if context is None else keras.Input((whole(context=context),), dtype=_head(), name="context")
     x = inputs
     for index in range(depth):
         x = hidden[index](x)
         if told is not None and index == 0:
-            x = layers.Add(name="with_context")([x, layers.Dense(width, use_bias=False, name="of_context")(told)])
+            x = layers.Add(name="with_context")([x, layers.Dense(widths[0], use_bias=False, name="of_context")(told)])
         x = activations[index](x)
     return keras.Model(inputs if told is None else [inputs, told], last(x), name=name)
 

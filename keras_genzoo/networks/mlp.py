@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.layers import TimeEmbedding
-from keras_genzoo.networks.common import code_heads, dense, normalized
+from keras_genzoo.networks.common import code_heads, dense, normalized, widths_of
 
 
 def mlp(
@@ -50,12 +50,8 @@ def mlp(
     depth = whole(0, depth=depth)
     to_codes = isinstance(output_shape, numbers.Integral)
     inputs = keras.Input((input_shape,) if isinstance(input_shape, numbers.Integral) else tuple(input_shape), name="input")
-    widths = [width] * depth if isinstance(width, numbers.Integral) else list(width)
-    if len(widths) != depth:
-        raise ValueError(f"width holds {len(widths)} numbers for depth={depth}, expected one number or {depth}.")
     x = layers.Flatten(name="flatten")(inputs) if len(inputs.shape) > 2 else inputs
-    for index, units in enumerate(widths, 1):
-        units = whole(width=units)
+    for index, units in enumerate(widths_of(width, depth), 1):
         x = dense(spectral)(units, use_bias=normalization is None, name=f"hidden{index}")(x)
         x = normalized(x, normalization, activation, f"hidden{index}")
     if to_codes:

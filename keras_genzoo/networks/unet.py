@@ -65,6 +65,7 @@ def unet(
     num_classes=None,
     patch=1,
     kind="ddpm",
+    learned_variance=False,
     name="unet",
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
@@ -85,11 +86,13 @@ def unet(
         kind: "ddpm", or "ddpm++": blocks halve and double the sides instead of single convolutions, sums with a shortcut are
             divided by sqrt(2), and on the way up there is attention after a level's last block only. Defaults to "ddpm".
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
+        learned_variance: bool. Whether it puts out the variance of each number behind the prediction, as twice the channels, of
+            models with `timesteps`. Defaults to False.
         name: str. Defaults to "unet".
 
     Returns:
         A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, with times `(batch,)` of about 0 to 1, to
-        float32 `(batch, height, width, channels)`. A fresh one puts out zeros.
+        float32 `(batch, height, width, channels)`, or twice the channels. A fresh one puts out zeros.
 
     Example:
 
@@ -155,6 +158,7 @@ def unet(
             else:
                 x = _convolution(x.shape[-1], 3, f"up{level}_conv")(double(x))
     x = layers.Activation("silu", name="last_act")(_norm(x, groups, "last_norm"))
+    channels *= 2 if learned_variance else 1
     x = _convolution(channels * patch**2, 3, "last", kernel_initializer="zeros", dtype="float32")(x)
     if patch > 1:
         x = DepthToSpace(patch, dtype="float32", name="pixels")(x)

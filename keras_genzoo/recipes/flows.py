@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_genzoo import bijectors, networks
+from keras_genzoo import bijectors, flows, networks
 from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
 from keras_genzoo.recipes import sizes
@@ -70,20 +70,6 @@ def _joined(shape, levels, make_first, make_steps, make_last, scale):
     else:
         rest = bijectors.FactorOut(shape, _levels(half, levels - 1, make_first, make_steps, make_last, scale))
     return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), rest])
-
-
-def _dense_couplings(dimensions, count, width, depth, elementwise="affine"):
-    """Couplings of vectors by fully connected networks, every other element changing in turn."""
-    if dimensions < 2 or not count:
-        return []
-    make, half = bijectors.get_elementwise(elementwise), dimensions // 2
-    chain = [bijectors.Permutation([*range(0, dimensions, 2), *range(1, dimensions, 2)])]
-    for index in range(count):
-        flip = index % 2 == 1
-        stays = dimensions - half if flip else half
-        network = networks.dense_coupling(stays, (dimensions - stays) * make.parameters, width, depth)
-        chain.append(bijectors.Coupling(network, make, flip=flip))
-    return chain
 
 
 def _start(image_shape, marginals, alpha):
@@ -185,7 +171,7 @@ def glow(
 
     def make_last(shape):
         left = math.prod(shape)
-        couplings = _dense_couplings(left, dense, dense_width, 2)
+        couplings = flows.couplings(left, dense, dense_width, 2)
         return bijectors.Chain([bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
 
     chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last)]
@@ -242,7 +228,7 @@ def nice(
     couplings = whole(couplings=couplings)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += _dense_couplings(dimensions, couplings, elementwise="additive", **network)
+    chain += flows.couplings(dimensions, couplings, elementwise="additive", **network)
     chain.append(bijectors.ActNorm(dimensions))
     return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
 
@@ -264,12 +250,7 @@ def maf(
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [*_start(image_shape, marginals, alpha), bijectors.Flatten(image_shape)]
-    for index in range(layers):
-        make = bijectors.get_elementwise(elementwise)
-        chain.append(bijectors.ActNorm(dimensions))
-        if index:
-            chain.append(bijectors.Permutation(range(dimensions)[::-1]))
-        chain.append(bijectors.Autoregressive(networks.made(dimensions, make.parameters, **network), make))
+    chain += flows.autoregressions(dimensions, layers, elementwise, **network)
     return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages)
 
 
