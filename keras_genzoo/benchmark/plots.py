@@ -75,7 +75,7 @@ def distance_against_cost(ranking, names, key):
         return None
     rises = scores.of(key).better == scores.HIGHER
     front = _front([(row["x"], row["y"]) for row in models if row["model"] not in ranking.apart], rises)
-    x, y = _axis(alt.X, COSTS[key], [row["x"] for row in models]), _axis(alt.Y, name, [1.0])
+    x, y = _axis(alt.X, COSTS[key], [row["x"] for row in models], "~s"), _axis(alt.Y, name, [1.0])
     coloured = _coloured(names)
     base = _only("model").encode(color=coloured["color"])
     layers = [
@@ -154,7 +154,7 @@ def learning_curve(rows):
         margin = 0.1 * (later[-1] - later[0])
         limits = {"domain": [later[0] - margin, later[-1] + margin]}
     x, y = _axis(alt.X, "seconds of training", []), _axis(alt.Y, "loss", [], **limits)
-    legend = alt.Legend(title=None, orient="top")
+    legend = alt.Legend(title=None, orient="top", symbolOpacity=1)
     color = alt.Color("loss:N", legend=legend, scale=alt.Scale(domain=list(kinds), range=list(COLOURS[:2])))
     dash = alt.StrokeDash("loss:N", legend=legend, scale=alt.Scale(domain=list(kinds), range=list(DASHES[:2])))
     base = alt.Chart().encode(x=x("x"), color=color)
@@ -283,11 +283,13 @@ def _only(field):
     return alt.Chart().transform_filter(f"isValid(datum.{field})")
 
 
-def _axis(channel, title, values, **settings):
-    """A function of a field to its place on one axis, logarithmic where there are values and all are above 0."""
+def _axis(channel, title, values, format=None, **settings):
+    """A function of a field to its place on one axis, logarithmic where there are values and all are above 0; numbers by a format
+    of d3, as "~s" for 1k, 1M and 1G."""
     kind = {"type": "log"} if values and min(values) > 0 else {"zero": False}
     scale = alt.Scale(**kind, nice=False, **({"padding": 12} if "domain" not in settings else {}), **settings)
-    return lambda field: channel(f"{field}:Q", title=title, scale=scale)
+    axis = alt.Axis(format=format) if format else alt.Undefined
+    return lambda field: channel(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
 def _coloured(names, field="model", **settings):

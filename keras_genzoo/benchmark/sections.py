@@ -57,6 +57,7 @@ def _section(folder, entry, index, shared, drawn):
         "id": f"row-{index}",
         "label": entry.label,
         "seed": row["seed"],
+        "seeds": len(entry.rows),
         "control": entry.control,
         "family": entry.family,
         "summary": " ".join(filter(None, (row.get("summary") or known_summary(row), known_budget(row)))),
