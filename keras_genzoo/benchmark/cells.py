@@ -132,7 +132,7 @@ def mark_best(lines, heads):
     best = {}
     for at, head in enumerate(heads):
         values = [line.cells[at].value for line in lines if competes(line) and line.cells[at].value is not None]
-        if head.better and len(values) > 1:
+        if head.better and len(set(values)) > 1:
             best[at] = min(values) if head.better == "lower" else max(values)
     return [
         dataclasses.replace(

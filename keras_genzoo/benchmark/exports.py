@@ -211,4 +211,6 @@ def length_of(settings):
     if settings.get("budget"):
         return f"for {settings['budget']:g} s"
     name = "epochs" if settings.get("epochs") else "steps"
-    return f"for {settings[name]} {name}" if settings.get(name) else "for a length that the folder does not tell"
+    if not settings.get(name):
+        return "for a length that the folder does not tell"
+    return f"for {settings[name]} {name if settings[name] != 1 else name[:-1]}"

@@ -25,6 +25,7 @@ COSTS = {
 }
 COPY = "copy of training images"
 FAR = 4.0  # the factor that a bar of uncertainty is cut at: an interval of two seeds may span dozens of orders
+SHORT, WHOLE = alt.Axis(format="~s"), alt.Axis(format="d", tickMinStep=1)  # numbers as 1k, 1M and 1G, and whole ones
 MISSING = object()  # a hyperparameter that has no effect in a trial; None is a value
 
 
@@ -75,7 +76,7 @@ def distance_against_cost(ranking, names, key):
         return None
     rises = scores.of(key).better == scores.HIGHER
     front = _front([(row["x"], row["y"]) for row in models if row["model"] not in ranking.apart], rises)
-    x, y = _axis(alt.X, COSTS[key], [row["x"] for row in models], "~s"), _axis(alt.Y, name, [1.0])
+    x, y = _axis(alt.X, COSTS[key], [row["x"] for row in models], SHORT), _axis(alt.Y, name, [1.0])
     coloured = _coloured(names)
     base = _only("model").encode(color=coloured["color"])
     layers = [
@@ -194,7 +195,7 @@ def objective_over_trials(rows, name, sign):
     best = [sign * min(sign * value for value in values[: index + 1]) for index in range(len(values))]
     points = [{"trial": row["trial"], "x": at, "y": row["results"][name]} for at, row in enumerate(rows, 1)]
     lines = [{"front": "best so far", "x": at, "y": value} for at, value in enumerate(best, 1)]
-    return _trials(points, lines, "step-after", _axis(alt.X, "trial", []), _axis(alt.Y, name, values), name)
+    return _trials(points, lines, "step-after", _axis(alt.X, "trials so far", [], WHOLE), _axis(alt.Y, name, values), name)
 
 
 def front(rows, cost, name, sign):
@@ -283,12 +284,10 @@ def _only(field):
     return alt.Chart().transform_filter(f"isValid(datum.{field})")
 
 
-def _axis(channel, title, values, format=None, **settings):
-    """A function of a field to its place on one axis, logarithmic where there are values and all are above 0; numbers by a format
-    of d3, as "~s" for 1k, 1M and 1G."""
+def _axis(channel, title, values, axis=alt.Undefined, **settings):
+    """A function of a field to its place on one axis, logarithmic where there are values and all are above 0."""
     kind = {"type": "log"} if values and min(values) > 0 else {"zero": False}
     scale = alt.Scale(**kind, nice=False, **({"padding": 12} if "domain" not in settings else {}), **settings)
-    axis = alt.Axis(format=format) if format else alt.Undefined
     return lambda field: channel(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
