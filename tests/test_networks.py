@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_genzoo import causal, networks
 from keras_genzoo import layers as own_layers
-from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
 from keras_genzoo.networks.adversarial import KINDS
@@ -147,6 +147,8 @@ WITH_INPUTS = {
     "residual_coupling": lambda: networks.residual_coupling((4, 4, 2), 3, 4, 2, context=2),
     "dense_coupling": lambda: networks.dense_coupling(4, 3, 8, context=2),
     "made": lambda: networks.made(4, 2, 8, context=2),
+    "gated_pixelcnn": lambda: networks.gated_pixelcnn((4, 4, 1), 3, 8, 2, num_classes=3),
+    "pixelcnn_pp": lambda: networks.pixelcnn_pp((4, 4, 1), 3, 8, num_classes=3),
 }
 
 
@@ -232,13 +234,26 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "TimeEmbedding": (lambda: own_layers.TimeEmbedding(5), (None,), (2,)),
     "MaskedDense": (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (None, 2), (2, 2)),
     "Bias": (Bias, (None, 4), (2, 4)),
+    "CausalConv2D": (lambda: causal.CausalConv2D(6, (2, 3), wide=True, strides=2, normalized=True, scale=0.1), PIXELS, SOME),
+    "CausalConv2D, masked": (lambda: causal.CausalConv2D(6, (1, 2), mask="A", mask_groups=2, mask_parts=2), PIXELS, SOME),
+    "CausalConv2DTranspose": (
+        lambda: causal.CausalConv2DTranspose(6, (2, 3), size=(11, 12), wide=True, normalized=True),
+        PIXELS,
+        SOME,
+    ),
+    "Shift": (lambda: causal.Shift("down"), PIXELS, SOME),
+    "Gate": (lambda: causal.Gate("tanh"), PIXELS, SOME),
+    "ConcatELU": (causal.ConcatELU, PIXELS, SOME),
+    "AppendOnes": (causal.AppendOnes, PIXELS, SOME),
+    "LevelEmbedding": (lambda: causal.LevelEmbedding(5, 3), (None, None, None, 1), (2, 6, 6, 1)),
 }
 
 
 def test_every_layer_is_tested_as_keras_knows_it():
-    assert set(LAYERS) - {"Bias"} == {
-        name for name, each in vars(own_layers).items() if isinstance(each, type) and not name.startswith("_")
-    }
+    modules, layer = (own_layers, causal), keras.layers.Layer
+    found = [each for module in modules for name, each in vars(module).items() if not name.startswith("_")]
+    own = {each.__name__ for each in found if isinstance(each, type) and issubclass(each, layer)}
+    assert {name.partition(",")[0] for name in LAYERS} - {"Bias"} == own
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -267,6 +282,7 @@ def test_a_layer_says_its_shape_takes_symbols_and_is_made_anew_from_its_config(n
         (lambda: own_layers.SpectralDense(5), (3, 7)),
         (lambda: own_layers.SpectralConv2D(6, 3), (2, 6, 6, 4)),
         (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (2, 2)),
+        (lambda: causal.CausalConv2D(6, (2, 2), normalized=True), (2, 6, 6, 4)),
     ],
 )
 def test_lora_acts_gets_gradients_and_is_saved(make, shape, tmp_path):

@@ -16,7 +16,7 @@ from keras_genzoo.layers import SynchronizedBatchNormalization
 
 SCALING = Path(__file__).parents[1] / "docs" / "guides" / "scaling.md"
 # What has batch normalisation, of each replica's share, and nothing else that differs.
-MIXED = {"autoencoder", "vqvae", *gz.recipes.names()["gan"], "realnvp/cifar10"}
+MIXED = {"autoencoder", "vqvae", "vqvae_pixelcnn", "fsq_vae", *gz.recipes.names()["gan"], "realnvp/cifar10"}
 TINY_MIXED = sorted(MIXED & set(case.TINY))
 ONE = tf.distribute.get_strategy()
 

@@ -1,6 +1,7 @@
 """The families of generative models, one file each."""
 
 from keras_genzoo.models.autoencoder import Autoencoder, SmoothAutoencoder
+from keras_genzoo.models.autoregressive import AutoregressiveModel
 from keras_genzoo.models.diffusion import Diffusion
 from keras_genzoo.models.energy import EnergyModel
 from keras_genzoo.models.flow import Flow
@@ -9,7 +10,7 @@ from keras_genzoo.models.latent_diffusion import LatentDiffusion
 from keras_genzoo.models.rbm import RBM
 from keras_genzoo.models.two_stage_vae import TwoStageVAE
 from keras_genzoo.models.vae import VAE, BetaTCVAE, InfoVAE
-from keras_genzoo.models.vqvae import VQVAE, Codebook
+from keras_genzoo.models.vqvae import VQVAE, Codebook, ScalarCodebook
 from keras_genzoo.models.wae import WAE
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "VQVAE",
     "WAE",
     "Autoencoder",
+    "AutoregressiveModel",
     "BetaTCVAE",
     "Codebook",
     "Diffusion",
@@ -26,6 +28,7 @@ __all__ = [
     "Flow",
     "InfoVAE",
     "LatentDiffusion",
+    "ScalarCodebook",
     "SmoothAutoencoder",
     "TwoStageVAE",
 ]

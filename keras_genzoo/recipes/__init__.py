@@ -1,7 +1,7 @@
 """Recipes: which networks, objective and hyperparameters make a family work at an image shape."""
 
 # They register themselves.
-from keras_genzoo.recipes import autoencoders, diffusions, energies, flows, gans, sizes, space, vaes, waes  # noqa: F401
+from keras_genzoo.recipes import autoencoders, autoregressive, diffusions, energies, flows, gans, sizes, space, vaes, waes  # noqa: F401
 from keras_genzoo.recipes.building import adam, build
 from keras_genzoo.recipes.describing import describe
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
