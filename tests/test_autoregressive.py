@@ -170,7 +170,7 @@ def test_a_network_computes_rows_by_themselves_as_it_computes_the_whole(network,
         part = padded[:, start : start + count]
         output, above = rows([part, *labels] if labels else part, above)
         parts.append(output)
-    whole = network([x, *labels] if labels else x)
+    whole = network([tf.constant(x), *labels] if labels else x)
     np.testing.assert_allclose(np.concatenate(parts, axis=1)[:, :height], whole, rtol=1e-4, atol=2e-5)
 
 
