@@ -1,48 +1,17 @@
-"""Layers for networks in which the output at a pixel sees none but the pixels before it, in rows from the top left.
-
-Two streams of features make such a network without blind spots. One sees the rows above, its convolutions are `wide`. The other
-sees the pixels to the left as well. `Shift` begins a stream that does not see the pixel itself, and so does `mask="A"`.
-
-`Rows` computes such a network some rows at a time, which is what sampling needs.
-"""
+"""Convolutions that see no later pixels."""
 
 import contextlib
-import math
-import threading
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo.core.checks import operations, whole
+from keras_genzoo.causal.shifts import padded, state
+from keras_genzoo.core.checks import whole
 from keras_genzoo.layers import _Unquantized
 
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
-
-
-class _Call(threading.local):
-    """How these layers are called at the moment."""
-
-    before = None  # where images come some rows at a time, the rows above, by the ids of layers
-    after = None  # the same for the rows that follow
-    first = False  # whether weights take their first values from what layers see
-
-
-_call = _Call()
-
-
-def _padded(layer, x, above, left=0, right=0):
-    """x with rows above it, which are zeros unless earlier rows of an image have come, and with columns of zeros."""
-    if not (above or left or right):
-        return x
-    if _call.before is None or not above:
-        return tf.pad(x, ((0, 0), (above, 0), (left, right), (0, 0)))
-    if id(layer) in _call.after:
-        raise ValueError(f"the layer {layer.name!r} is called twice, expected once, as it remembers rows; use a layer for each.")
-    x = tf.concat([_call.before[id(layer)], x], axis=1)
-    _call.after[id(layer)] = x[:, -above:]
-    return tf.pad(x, ((0, 0), (0, 0), (left, right), (0, 0)))
 
 
 class _Causal(_Unquantized):
@@ -79,7 +48,7 @@ class _Causal(_Unquantized):
         """gain * kernel / |kernel|, for each filter."""
         wide = ops.cast(kernel, "float64" if kernel.dtype == tf.float64 else "float32")
         direction = wide * ops.rsqrt(ops.sum(ops.square(wide), axis=self.inputs_of_kernel, keepdims=True) + 1e-12)
-        if _call.first:
+        if state.first:
             self._begin(self.convolved(x, ops.cast(direction, kernel.dtype)))
         gain = ops.cast(ops.convert_to_tensor(self.gain), direction.dtype)
         return ops.cast(direction * (gain if self.inputs_of_kernel[-1] == 2 else gain[:, None]), kernel.dtype)
@@ -163,7 +132,7 @@ class CausalConv2D(_Causal, keras.layers.Conv2D):
     def convolved(self, x, kernel):
         columns = self.kernel_size[1]
         sides = ((columns - 1) // 2,) * 2 if self.wide else (columns - 1, 0)
-        return ops.conv(_padded(self, x, self.rows_above, *sides), kernel, strides=list(self.strides), padding="valid")
+        return ops.conv(padded(self, x, self.rows_above, *sides), kernel, strides=list(self.strides), padding="valid")
 
     def compute_output_shape(self, input_shape):
         batch, *sides, _ = input_shape
@@ -225,175 +194,17 @@ class CausalConv2DTranspose(_Causal, keras.layers.Conv2DTranspose):
         return {**super().get_config(), "size": self.size, "wide": self.wide}
 
 
-@_registered
-class Shift(keras.layers.Layer):
-    """Pixels moved by one, "down" or to the "right"; zeros come in."""
-
-    def __init__(self, direction, **kwargs):
-        super().__init__(**kwargs)
-        if direction not in ("down", "right"):
-            raise ValueError(f"direction is {direction!r}, expected 'down' or 'right'.")
-        self.direction = direction
-        self.rows_above = int(direction == "down")
-
-    def build(self, input_shape):
-        self.seen = tuple(input_shape[1:])
-
-    def call(self, x):
-        if self.direction == "down":
-            return _padded(self, x, 1)[:, :-1]
-        return _padded(self, x, 0, 1)[:, :, :-1]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "direction": self.direction}
-
-
-@_registered
-class Gate(keras.layers.Layer):
-    """activation(a) * sigmoid(b), with a the first half of the channels and b the second (van den Oord et al. 2016,
-    arXiv:1606.05328, eq. 2).
-
-    Args:
-        activation: name, callable or None. Defaults to None, as in Salimans et al. 2017.
-    """
-
-    def __init__(self, activation=None, **kwargs):
-        super().__init__(**kwargs)
-        self.activation = keras.activations.get(activation)
-
-    def call(self, x):
-        a, b = ops.split(x, 2, axis=-1)
-        return self.activation(a) * ops.sigmoid(b)
-
-    def compute_output_shape(self, input_shape):
-        return *input_shape[:-1], input_shape[-1] // 2
-
-    def get_config(self):
-        return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}
-
-
-@_registered
-class ConcatELU(keras.layers.Layer):
-    """elu of x and of -x, one behind the other along the channels (after Shang et al. 2016, arXiv:1603.05201)."""
-
-    def call(self, x):
-        return ops.elu(ops.concatenate([x, -x], axis=-1))
-
-    def compute_output_shape(self, input_shape):
-        return *input_shape[:-1], 2 * input_shape[-1]
-
-
-@_registered
-class AppendOnes(keras.layers.Layer):
-    """One more channel, of ones: behind a padding by zeros it tells pixels from what lies around the image."""
-
-    def call(self, x):
-        return ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
-
-    def compute_output_shape(self, input_shape):
-        return *input_shape[:-1], input_shape[-1] + 1
-
-
-@_registered
-class LevelEmbedding(keras.layers.Layer):
-    """A trained vector for each level of an image of one channel in [-1, 1], for levels that are names rather than amounts, such
-    as the numbers of a codebook.
-
-    Args:
-        levels: int. Level k is the number 2 k / (levels - 1) - 1.
-        dim: int. Dimensions of a vector.
-    """
-
-    def __init__(self, levels, dim, **kwargs):
-        # Half precision does not tell some thousand levels apart.
-        super().__init__(dtype="float32", **{key: value for key, value in kwargs.items() if key != "dtype"})
-        self.levels, self.dim = levels, dim
-
-    def build(self, input_shape):
-        shape = (self.levels, self.dim)
-        self.vectors = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=1.0), name="vectors")
-
-    def call(self, x):
-        index = ops.cast(ops.round(0.5 * (x[..., 0] + 1.0) * (self.levels - 1)), "int32")
-        return ops.matmul(ops.one_hot(index, self.levels, dtype="float32"), self.vectors)
-
-    def compute_output_shape(self, input_shape):
-        return *input_shape[:-1], self.dim
-
-    def get_config(self):
-        return {**super().get_config(), "levels": self.levels, "dim": self.dim}
-
-
 @contextlib.contextmanager
 def first_values():
     """Inside the block each layer of normalised weights that is called takes the gain and bias with which its outputs have mean 0
     and deviation `scale` over what it is shown (Salimans and Kingma 2016, arXiv:1602.07868, section 3)."""
-    _call.first = True
+    state.first = True
     try:
         yield
     finally:
-        _call.first = False
+        state.first = False
 
 
 def is_normalized(network):
     """Whether a network has layers of normalised weights."""
     return any(getattr(layer, "normalized", False) for layer in network._flatten_layers() if isinstance(layer, _Causal))
-
-
-JOINED = "Activation", "Add", "Concatenate", "Dropout"  # layers of Keras that join maps pixel by pixel
-PIXELWISE = *(getattr(keras.layers, name) for name in JOINED), Gate, ConcatELU, AppendOnes, LevelEmbedding
-
-
-def _by_rows(step):
-    """Whether a step of a network computes a row of its own row and of rows that it remembers, or is no map of pixels at all."""
-    shape = tuple(getattr(step.output, "shape", (None,) * 4))
-    return isinstance(step, (_Causal, Shift, *PIXELWISE)) or len(shape) < 4 or shape[1:3] == (1, 1)
-
-
-class Rows:
-    """A network computed some rows at a time: one whose maps of pixels are made by layers of this module and of `JOINED`. Of any
-    other network all rows are computed together.
-
-    Args:
-        network: keras.Model. Images, or a list of images and of vectors, to a map of the same sides, of which no row sees a later
-            one.
-        height: int. Rows of an image.
-
-    Attributes:
-        count: int. Rows that are computed together, as many as the strides make one of.
-    """
-
-    def __init__(self, network, height):
-        self.network, self.count, self.layers = network, height, []
-        steps = operations(network)
-        if not steps or not all(map(_by_rows, steps)):
-            return
-        strided = [step for step in steps if isinstance(step, CausalConv2D) and step.strides[0] > 1]
-        together = math.prod({step.seen[0]: step.strides[0] for step in strided}.values())
-        if together < height:
-            self.count = together
-            self.layers = [step for step in steps if getattr(step, "rows_above", 0)]
-
-    def above(self, n):
-        """What layers remember before the first rows of n images: zeros, a list of tensors."""
-        return [tf.zeros((n, layer.rows_above, *layer.seen[1:]), layer.compute_dtype) for layer in self.layers]
-
-    def __call__(self, inputs, above):
-        """The network's output for `count` rows of images, and what layers remember for the rows that follow.
-
-        Args:
-            inputs: as the network takes them, with `count` rows.
-            above: what layers remember, as `above` or the call for the rows before gave it.
-        """
-        if not self.layers:
-            return self.network(inputs, training=False), []
-        _call.before, _call.after = {id(layer): rows for layer, rows in zip(self.layers, above, strict=True)}, {}
-        try:
-            # Not by `__call__`, which refuses images of another height.
-            output = self.network.call(inputs, training=False)
-            return output, [_call.after[id(layer)] for layer in self.layers]
-        finally:
-            _call.before = _call.after = None

@@ -1,192 +1,14 @@
-"""Likelihoods p(x | parameters) of an image under what a decoder puts out, in nats per image: summed over pixels and channels.
-
-`support` says what x is: "continuous", points of the unit cube (`images.dequantise`); "levels", images in [0, 1] that stand on
-one of 256 levels; "binary", 0 or 1. `parameters` has `parameter_count(channels)` numbers a pixel. Those with `draw` are for an
-`AutoregressiveModel` too.
-"""
+"""Probabilities of the levels of images."""
 
 import math
-import numbers
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import divergences
 from keras_genzoo.core import images
 from keras_genzoo.core.checks import whole
-from keras_genzoo.core.serialization import Part
-
-LOG_SCALE_BOUND = 7.0  # of a learned logarithm of a scale: e^-7 is a quarter of a level
-
-
-def _sum(values):
-    return ops.sum(values, axis=tuple(range(1, len(values.shape))))
-
-
-class Likelihood(Part):
-    """Base: a continuous density around the decoder's output, with one parameter a channel, the mean."""
-
-    support = "continuous"
-    parameters_per_channel = 1
-
-    def parameter_count(self, channels):
-        """Number of parameters of a pixel of so many channels."""
-        return channels * self.parameters_per_channel
-
-    def log_prob(self, x, parameters):
-        """Nats per image, `(batch,)`."""
-        raise NotImplementedError
-
-    def training_log_prob(self, x, parameters, log_ratio=None):
-        """What training maximises; `log_prob` unless the likelihood fits something of its own to the batch.
-
-        Args:
-            x, parameters: as in `log_prob`. Where each image has k draws, these are rows one below another.
-            log_ratio: `(images, k)` or None. What multiplies p(x|z_i) in the importance weight of each draw, as a logarithm;
-                None where there is one draw an image. Defaults to None.
-        """
-        return self.log_prob(x, parameters)
-
-    def mean(self, parameters):
-        """The mean image, in [0, 1]."""
-        return images.from_cube(parameters)
-
-
-class _Scaled(Likelihood):
-    """A location-scale density, exp(-sum |x - parameters|^power / (power scale^power)) over its integral.
-
-    The scale is one number, fixed, learned by gradient, or its optimum for the batch.
-
-    Args:
-        scale: float above 0, on the unit cube (1 is the range from black to white); "learned", a trained number that
-            starts at 0.1; or "optimal", which of each batch in training is the scale that maximises the objective
-            (`best_log_scale`). Its running value stands in `log_prob`: step t, from 0, averages with decay
-            min(0.99, t / (t + 10)), and a smaller batch than the largest one counts for less by its share of images.
-    """
-
-    power = None
-    later = ("updates", "largest_batch")
-
-    def __init__(self, scale, name=None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
-        number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
-        if scale not in ("learned", "optimal") and not (number and 0 < scale < math.inf):
-            raise ValueError(f"scale is {scale!r}, expected a number above 0, 'learned' or 'optimal'.")
-        self.scale = scale if isinstance(scale, str) else float(scale)
-        if isinstance(scale, str):
-            self.log_scale = self.add_weight(
-                shape=(),
-                dtype="float32",
-                initializer=keras.initializers.Constant(math.log(0.1)),
-                trainable=scale == "learned",
-                aggregation="mean",  # replicas see different batches
-                name="log_scale",
-            )
-        if scale == "optimal":
-            settings = dict(shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="only_first_replica")
-            self.updates, self.largest_batch = (self.add_weight(name=each, **settings) for each in self.later)
-
-    def _log_scale(self):
-        if isinstance(self.scale, str):
-            return ops.clip(self.log_scale, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)
-        return ops.convert_to_tensor(math.log(self.scale), "float32")
-
-    @property
-    def current_scale(self):
-        """The scale as it stands, a scalar; of a Gaussian its standard deviation."""
-        return ops.exp(self._log_scale())
-
-    def log_prob(self, x, parameters):
-        return self.log_density(x, parameters, self._log_scale())
-
-    def training_log_prob(self, x, parameters, log_ratio=None):
-        if self.scale != "optimal":
-            return self.log_prob(x, parameters)
-        # The loss does not change with a scale at its optimum, so that no gradient passes through it.
-        errors = divergences.gather(ops.stop_gradient(self.errors(x, parameters)))
-        ratio = None if log_ratio is None else divergences.gather(ops.stop_gradient(log_ratio))
-        best = self.best_log_scale(errors, math.prod(x.shape[1:]), ratio)
-        self._follow(best, ops.cast(ops.shape(errors)[0], "int64"))
-        return self.log_density(x, parameters, best)
-
-    def errors(self, x, parameters):
-        """sum |x - parameters|^power of each row, `(rows,)`."""
-        return _sum(ops.abs(x - parameters) ** self.power)
-
-    def best_log_scale(self, errors, dimensions, log_ratio=None):
-        """The logarithm of the scale, within its bounds, that maximises the objective of a batch, a scalar.
-
-        With one draw an image, scale^power is the mean of errors / dimensions. The importance-weighted bound has the slope of
-        the mean in which each draw counts by its normalised weight (Burda et al. 2016, arXiv:1509.00519, section 3). The weights
-        depend on the scale, so that both take turns until they agree, as in expectation maximisation.
-
-        Args:
-            errors: what `errors` returned, `(rows,)`.
-            dimensions: int. Numbers in an image.
-            log_ratio: as in `training_log_prob`.
-        """
-        of = lambda mean: ops.clip(ops.log(mean / dimensions + 1e-12) / self.power, -LOG_SCALE_BOUND, LOG_SCALE_BOUND)  # noqa: E731
-        start = of(ops.mean(errors))
-        if log_ratio is None:
-            return start
-        errors = ops.reshape(errors, ops.shape(log_ratio))
-
-        def turn(now, before):
-            weights = ops.softmax(log_ratio - errors / self.power * ops.exp(-self.power * now), axis=1)
-            return of(ops.mean(ops.sum(weights * errors, axis=1))), now
-
-        differ = lambda now, before: ops.abs(now - before) > 1e-6  # noqa: E731
-        return tf.while_loop(differ, turn, (start, start + 1.0), maximum_iterations=100)[0]
-
-    def _follow(self, best, rows):
-        """Move the running value towards the optimum of a batch of so many rows."""
-        step, largest = ops.cast(self.updates, "float32"), ops.maximum(ops.convert_to_tensor(self.largest_batch), rows)
-        share = (1.0 - ops.minimum(0.99, step / (step + 10.0))) * ops.cast(rows, "float32") / ops.cast(largest, "float32")
-        # The mean is of squared or absolute errors, as in `best_log_scale`.
-        old, new = (ops.exp(self.power * each) for each in (ops.convert_to_tensor(self.log_scale), best))
-        self.log_scale.assign(ops.log(old + share * (new - old)) / self.power)
-        self.updates.assign(self.updates + 1)
-        self.largest_batch.assign(largest)
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class Gaussian(_Scaled):
-    """N(x; parameters, scale^2). With the optimal scale, the sigma-VAE (Rybkin et al. 2021, arXiv:2006.13202, eq. 5)."""
-
-    power = 2
-
-    def __init__(self, scale=1.0, name=None, dtype=None):
-        super().__init__(scale, name=name, dtype=dtype)
-
-    def log_density(self, x, mean, log_scale):
-        return _sum(-0.5 * ops.square((x - mean) * ops.exp(-log_scale)) - log_scale - 0.5 * math.log(2 * math.pi))
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class Laplace(_Scaled):
-    """exp(-|x - parameters| / scale) / (2 scale). Its optimal scale is the mean absolute error."""
-
-    power = 1
-
-    def __init__(self, scale="optimal", name=None, dtype=None):
-        super().__init__(scale, name=name, dtype=dtype)
-
-    def log_density(self, x, mean, log_scale):
-        return _sum(-ops.abs(x - mean) * ops.exp(-log_scale) - log_scale - math.log(2))
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class Bernoulli(Likelihood):
-    """Each channel is 1 with probability sigmoid(parameters). A likelihood of binary images; gray ones train it all the same."""
-
-    support = "binary"
-
-    def log_prob(self, x, parameters):
-        return _sum(x * parameters - ops.softplus(parameters))
-
-    def mean(self, parameters):
-        return ops.sigmoid(parameters)
+from keras_genzoo.likelihoods.base import LOG_SCALE_BOUND, Likelihood, summed
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -207,7 +29,7 @@ class DiscretizedLogistic(Likelihood):
     def log_prob(self, x, parameters):
         x, (location, log_scale) = images.on_levels(x), self._split(parameters)
         half = 0.5 / (images.LEVELS - 1)
-        return _sum(logistic_level_log_prob(x - location, log_scale, half, x < half, x > 1 - half))
+        return summed(logistic_level_log_prob(x - location, log_scale, half, x < half, x > 1 - half))
 
     def mean(self, parameters):
         """The location, which for the truncated distribution stands in for the mean, clipped to [0, 1]."""
@@ -272,7 +94,7 @@ class DiscretizedLogisticMixture(Likelihood):
             distance = distance - ops.stack([ops.zeros_like(shifts[0]), *shifts], axis=-2)
         x = x[..., None]
         each = logistic_level_log_prob(distance, log_scales, half, x < half - 1.0, x > 1.0 - half)
-        return _sum(ops.logsumexp(ops.log_softmax(logits) + ops.sum(each, axis=-2), axis=-1))
+        return summed(ops.logsumexp(ops.log_softmax(logits) + ops.sum(each, axis=-2), axis=-1))
 
     def draw(self, parameters, uniform, temperature=1.0):
         """Levels, whole numbers from 0 to `levels - 1` as float32, with uniform noise `(..., noise_count(channels))`; logits over
@@ -333,7 +155,7 @@ class Categorical(Likelihood):
 
     def log_prob(self, x, parameters):
         level = ops.cast(ops.round(x * (self.levels - 1)), "int32")
-        return _sum(-tf.nn.sparse_softmax_cross_entropy_with_logits(labels=level, logits=self._logits(parameters)))
+        return summed(-tf.nn.sparse_softmax_cross_entropy_with_logits(labels=level, logits=self._logits(parameters)))
 
     def draw(self, parameters, uniform, temperature=1.0):
         """Levels, whole numbers from 0 to `levels - 1` as float32, with uniform noise `(..., channels)`; logits over
@@ -372,22 +194,3 @@ def gaussian_level_log_prob(x, mean, std):
     high, low = (log_normal_cdf(each) for each in (ops.where(flipped, -lower, upper), ops.where(flipped, -upper, lower)))
     inside = high + ops.log(-ops.expm1(ops.minimum(low - high, -1e-6)))
     return ops.where(x < half, log_normal_cdf(upper), ops.where(x > 1 - half, log_normal_cdf(-lower), inside))
-
-
-NAMED = {
-    "gaussian": Gaussian,
-    "laplace": Laplace,
-    "bernoulli": Bernoulli,
-    "discretized_logistic": DiscretizedLogistic,
-    "logistic_mixture": DiscretizedLogisticMixture,
-    "categorical": Categorical,
-}
-
-
-def get(likelihood):
-    """A likelihood from its name, with default arguments, or as it is."""
-    if isinstance(likelihood, Likelihood):
-        return likelihood
-    if likelihood in NAMED:
-        return NAMED[likelihood]()
-    raise ValueError(f"likelihood is {likelihood!r}, expected one of {sorted(NAMED)} or a keras_genzoo.likelihoods.Likelihood.")
