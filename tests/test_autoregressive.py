@@ -97,8 +97,9 @@ def test_no_pixel_sees_itself_or_later_ones_and_all_earlier_ones_are_seen(name):
     first = np.arange(pixels * groups) * (channels // groups)  # the number that the parameters of a group are the first of
     earlier = order[None] < first[:, None]
     assert not found[~earlier].any()
-    # The last pixel sees them all, by paths without blind spots.
-    assert found[-groups:][earlier[-groups:]].all()
+    # Pixels of the last row see them all, also those above to the right: there are no blind spots.
+    last = slice(-groups * shape[1], None)
+    assert found[last][earlier[last]].all()
 
 
 def test_a_mask_lets_filters_see_channels_of_their_group_or_of_earlier_ones():
@@ -316,6 +317,31 @@ def test_probabilities_of_all_images_sum_to_one(make, shape, levels):
     np.testing.assert_allclose(model.bits_per_dim(all_images(shape, levels)), -log_prob / (4 * np.log(2)), rtol=1e-5)
 
 
+def test_even_noise_has_eight_bits_a_number(images):
+    model = AutoregressiveModel(networks.gated_pixelcnn((8, 8, 1), 256, width=4, depth=2), likelihoods.Categorical(), seed=0)
+    for variable in model.network.get_layer("parameters").trainable_variables:
+        variable.assign(0.0 * variable)
+    np.testing.assert_allclose(model.bits_per_dim(images), 8, rtol=1e-6)
+    model.compile(**EAGER)
+    scores = model.evaluate(images, batch_size=5, verbose=0, return_dict=True)
+    assert scores["bits_per_dim"] == pytest.approx(8, rel=1e-6)
+    assert scores["loss"] == pytest.approx(64 * np.log(256), rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [categorical, pytest.param(mixture, marks=pytest.mark.slow)], ids=KINDS)
+def test_samples_and_likelihoods_are_the_same_in_several_batches_and_under_xla(make):
+    model = make((4, 4, 1), 16)
+    samples = model.sample(7, seed=2)
+    np.testing.assert_allclose(model.sample(7, seed=2, batch_size=3), samples, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(list(model.sample_batches(7, seed=2, batch_size=4))), samples, atol=1e-6)
+    compiled = tf.function(lambda seed: model.sample(7, seed=seed), jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(tf.constant(2, tf.int64)), samples, atol=1e-6)
+    log_prob = model.log_prob(samples)
+    np.testing.assert_allclose(model.log_prob(samples, batch_size=3), log_prob, rtol=1e-5)
+    compiled = tf.function(lambda x: model.log_mass(x), jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(tf.constant(samples)), log_prob, rtol=1e-5)
+
+
 @every_kind
 def test_samples_follow_the_probabilities_and_have_the_likelihood_that_they_should(make):
     model, n = make((2, 2, 1), 4), 20_000
@@ -489,6 +515,7 @@ def test_the_published_size_makes_a_step(random):
         (lambda: mixture((4, 4, 1)).sample(1, temperature=-1), "temperature is -1, expected a finite number of at least 0"),
         (lambda: mixture((4, 4, 1)).complete(np.zeros((1, 4, 4, 1)), np.ones((3, 3))), "mask has shape"),
         (lambda: mixture((4, 4, 1)).complete(np.zeros((1, 4, 4, 1)), known=-1), "known is -1"),
+        (lambda: mixture((4, 4, 1)).complete(np.zeros((1, 4, 4, 1)), known=5), "known is 5, expected at most 4"),
         (lambda: causal.CausalConv2D(2, (2, 2), wide=True), "a wide kernel has 2 columns"),
         (lambda: causal.CausalConv2D(2, (2, 2), mask="C"), "mask is 'C'"),
         (lambda: causal.CausalConv2DTranspose(2, (3, 2), size=(4, 4)), "has 3 rows, expected at most the stride, 2"),

@@ -196,11 +196,13 @@ class AutoregressiveModel(GenerativeModel):
             float32 array of the shape of `images`, in [0, 1]; known pixels are those of the images.
 
         Raises:
-            ValueError: images or a mask of another shape or range; what `sample` refuses.
+            ValueError: images or a mask of another shape or range; more known rows than images have; what `sample` refuses.
         """
         height, width, _ = self.image_shape
         if isinstance(known, numbers.Integral) and not isinstance(known, (bool, np.bool)):
-            known = np.repeat(np.arange(height)[:, None] < whole(0, known=known), width, axis=1)
+            if whole(0, known=known) > height:
+                raise ValueError(f"known is {known}, expected at most {height}, the rows of an image.")
+            known = np.repeat(np.arange(height)[:, None] < known, width, axis=1)
         return self._filled(images, known, seed, labels, batch_size, self._settings(temperature))
 
     @inference

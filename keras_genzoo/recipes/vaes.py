@@ -199,17 +199,19 @@ def vqvae(
     for name, value, known in (("quantizer", quantizer, ("codebook", "scalar")), ("prior", prior, ("mixture", "autoregressive"))):
         if value not in known:
             raise ValueError(f"{name} is {value!r}, expected {known[0]!r} or {known[1]!r}.")
-    book = ScalarCodebook(levels) if quantizer == "scalar" else Codebook(codes, dim, **codebook)
-    encoder = networks.grid_encoder(image_shape, book.dim, **size)
-    decoder = networks.grid_decoder(image_shape, book.dim, output_activation="sigmoid", **size)
+    book = ScalarCodebook(levels) if quantizer == "scalar" else None
+    dim, codes = (dim, codes) if book is None else (book.dim, book.size)
+    encoder = networks.grid_encoder(image_shape, dim, **size)
+    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **size)
     rows, columns, _ = encoder.output_shape[1:]
     optimizers = {"optimizer": adam(total_steps, **adam_settings)}
     if prior == "autoregressive":
-        network = networks.gated_pixelcnn((rows, columns, 1), book.size, embedded=book.size, name="prior", **prior_network)
-        density = AutoregressiveModel(network, likelihoods.Categorical(book.size), seed=0)
+        network = networks.gated_pixelcnn((rows, columns, 1), codes, embedded=codes, name="prior", **prior_network)
+        density = AutoregressiveModel(network, likelihoods.Categorical(codes), seed=0)
         optimizers["prior_optimizer"] = adam(total_steps, **prior_optimizer)
     else:
-        density = priors.CategoricalMixture(rows * columns, book.size, components) if components else None
+        density = priors.CategoricalMixture(rows * columns, codes, components) if components else None
+    book = Codebook(codes, dim, **codebook) if book is None else book
     return VQVAE(encoder, decoder, book, prior=density, **objective, **general), optimizers
 
 
