@@ -3,6 +3,7 @@
 `check_model` runs all of it; each promise is a function of its own. What is broken is said in words, by an AssertionError.
 """
 
+import inspect
 import json
 import tempfile
 from pathlib import Path
@@ -212,7 +213,8 @@ def likely(model, images):
 
 
 def outputs(model, images, labels=None, **likelihood):
-    """What a user can ask of the model, as arrays, to compare two models by; `likelihood` are arguments of `log_prob`."""
+    """What a user can ask of the model, as arrays, to compare two models by; `likelihood` are arguments of `log_prob`, which gets
+    those that it takes."""
     results = {"call": forward(model, images, labels)}
     if hasattr(model, "fit_prior"):
         fitted = model.density() if hasattr(model, "density") else model.prior
@@ -220,7 +222,9 @@ def outputs(model, images, labels=None, **likelihood):
     if hasattr(model, "sample"):
         results["sample"] = model.sample(3, seed=1)
     if hasattr(model, "log_prob"):
-        results["log_prob"] = model.log_prob(likely(model, images), **likelihood)
+        taken = inspect.signature(model.log_prob).parameters
+        settings = {name: value for name, value in likelihood.items() if name in taken}
+        results["log_prob"] = model.log_prob(likely(model, images), **settings)
     return {name: np.asarray(value) for name, value in results.items()}
 
 

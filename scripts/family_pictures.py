@@ -76,6 +76,7 @@ RUNS = {
         distance=True,
     ),
     "flows": Run("glow", 1000, 64, {"bits per dimension": ("bits_per_dim",)}),
+    "autoregressive": Run("pixelcnn_pp", 150, 64, {"bits per dimension": ("bits_per_dim",)}),
     "diffusion": Run(
         "latent_diffusion",
         2500,

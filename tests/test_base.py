@@ -378,7 +378,7 @@ def test_a_replaced_file_can_be_read_by_others(tmp_path):
 LAYERS = [  # imports run from later to earlier lines alone
     {"core"},
     {"distances", "augmentation", "layers", "divergences", "metrics", "data", "predictions", "mixtures", "odes"},
-    {"likelihoods", "priors", "adversarial", "schedules", "spacings", "weightings", "regularizers", "bijectors"},
+    {"causal", "likelihoods", "priors", "adversarial", "schedules", "spacings", "weightings", "regularizers", "bijectors"},
     {"samplers", "chains", "replay"},
     {"networks"},
     {"flows"},

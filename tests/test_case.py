@@ -32,6 +32,8 @@ TINY = {
     **dict.fromkeys(("vamp_vae", "mixture_vae"), MIXTURE),
     "two_stage_vae": {**DENSE, "second_width": 8},
     "vqvae": {"width": 4, "depth": 2, "codes": 8},
+    "vqvae_pixelcnn": {"width": 4, "depth": 2, "codes": 8, "prior_width": 8, "prior_depth": 2},
+    "fsq_vae": {"width": 4, "depth": 2, "levels": (3, 3), "prior_width": 8, "prior_depth": 2},
     **dict.fromkeys(("wae_mmd", "gaussian_wae_mmd", "rbf_wae_mmd", "swae", "cwae", "wae_gan", "aae"), GAME),
     **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "relativistic_gan"), CONVOLUTIONAL),
     "conditional_gan": CONVOLUTIONAL,
@@ -45,6 +47,8 @@ TINY = {
     "nice": {"width": 16, "depth": 1},
     "maf": {"width": 16, "layers": 2},
     "planar_flow": {"layers": 3},
+    "pixelcnn": {"width": 8, "depth": 2, "first_kernel": 3},
+    "pixelcnn_pp": {"width": 8, "halvings": 1, "components": 2},
     "rbm": {"hidden": 8, "sample_steps": 5},
     "gaussian_rbm": {"hidden": 8, "sample_steps": 5},
     "ebm": {"width": 4, "depth": 2, "steps": 3, "sample_steps": 5, "buffer_size": 32},
@@ -52,7 +56,7 @@ TINY = {
     "latent_diffusion": {**DENSE, "autoencoder_width": 16, "steps": 3},
 }
 # A WAE with a game steps as an autoencoder with a second optimizer, which the toy family tries in every mode.
-FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching", "glow", "ebm")
+FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching", "glow", "pixelcnn_pp", "ebm")
 MODES = {
     "graph": {"jit_compile": False, "steps_per_execution": 1},
     "eager": {"run_eagerly": True},

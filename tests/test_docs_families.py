@@ -18,6 +18,7 @@ PAGES = {
     "flow": "flows",
     "diffusion": "diffusion",
     "energy": "energies",
+    "autoregressive": "autoregressive",
 }
 SHAPE = (28, 28, 1)
 ABILITIES = {"R": "reconstruct", "E": "encode", "L": "log_prob"}
@@ -166,6 +167,13 @@ def test_the_code_of_the_page_on_energies_runs(run):
     names = run("energy")
     assert names["x"].shape == (100, 2) and 0.5 < float(names["acceptance"]) < 1
     assert 1000 < names["draws"] <= 100 * 200 and names["error"] >= 0
+
+
+def test_the_code_of_the_page_on_autoregressive_models_completes_images(run):
+    names = run("autoregressive")
+    known, made = names["images"][:, :14] / np.float32(255), names["completed"]
+    np.testing.assert_allclose(made[:, :14], known, atol=1e-6)
+    assert made.shape == names["images"].shape and np.abs(made[:, 14:] - names["images"][:, 14:] / 255).max() > 0.1
 
 
 @pytest.mark.parametrize("page", [*(f"families/{page}" for page in PAGES.values()), "coming_from"])

@@ -62,6 +62,7 @@ SLOW = {"keras_genzoo.testing.check_model"}
 # Nor do those of the larger families show more than the tests of these.
 SLOW |= {f"keras_genzoo.models.{name}" for name in ("diffusion.Diffusion", "latent_diffusion.LatentDiffusion", "flow.Flow")}
 SLOW |= {f"keras_genzoo.models.{name}" for name in ("wae.WAE", "rbm.RBM", "vqvae.VQVAE", "energy.EnergyModel")}
+SLOW |= {"keras_genzoo.models.autoregressive.AutoregressiveModel"}
 
 
 @pytest.mark.parametrize(

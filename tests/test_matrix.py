@@ -1,5 +1,7 @@
 """Every recipe in every precision, through every door: what a family is right in by itself must stay right where parts meet."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def few(model, name):
         return {}
     if hasattr(model, "log_partition"):
         return {"log_partition": 3.0}
-    return {"samples": 2}
+    return {"samples": 2} if "samples" in inspect.signature(model.log_prob).parameters else {}
 
 
 def questions(model):

@@ -288,11 +288,13 @@ WIRED = {
     "conditional_diffusion": {},
     "latent_diffusion": {},
     "glow": {},
+    "pixelcnn_pp": {"dropout": 0.5},
+    "vqvae_pixelcnn": {},
     "rbm": {},
     "ebm": {},
     "score_ebm": {},
 }
-SILENT = {"autoencoder", "smooth_autoencoder", "vqvae"}  # their validation draws nothing
+SILENT = {"autoencoder", "smooth_autoencoder", "vqvae", "vqvae_pixelcnn", "pixelcnn_pp"}  # their validation draws nothing
 WITHOUT = {"rbm", "planar_vae"}  # the machine is no network
 
 

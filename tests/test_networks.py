@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_genzoo import causal, networks
 from keras_genzoo import layers as own_layers
-from keras_genzoo import networks
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
 from keras_genzoo.metrics.vit import Scale, Tokens
@@ -157,6 +157,8 @@ WITH_INPUTS = {
     "dense_coupling": lambda: networks.dense_coupling(4, 3, 8, context=2),
     "made": lambda: networks.made(4, 2, 8, context=2),
     "dense_velocity": lambda: networks.dense_velocity(4, 8, context=2),
+    "gated_pixelcnn": lambda: networks.gated_pixelcnn((4, 4, 1), 3, 8, 2, num_classes=3),
+    "pixelcnn_pp": lambda: networks.pixelcnn_pp((4, 4, 1), 3, 8, num_classes=3),
 }
 
 
@@ -267,16 +269,29 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "Bias": (Bias, (None, 4), (2, 4)),
     "Scale": (Scale, (None, 4), (2, 4)),
     "Tokens": (Tokens, (None, 3, 2, 4), (2, 3, 2, 4)),
+    "CausalConv2D": (lambda: causal.CausalConv2D(6, (2, 3), wide=True, strides=2, normalized=True, scale=0.1), PIXELS, SOME),
+    "CausalConv2D, masked": (lambda: causal.CausalConv2D(6, (1, 2), mask="A", mask_groups=2, mask_parts=2), PIXELS, SOME),
+    "CausalConv2DTranspose": (
+        lambda: causal.CausalConv2DTranspose(6, (2, 3), size=(11, 12), wide=True, normalized=True),
+        PIXELS,
+        SOME,
+    ),
+    "Shift": (lambda: causal.Shift("down"), PIXELS, SOME),
+    "Gate": (lambda: causal.Gate("tanh"), PIXELS, SOME),
+    "ConcatELU": (causal.ConcatELU, PIXELS, SOME),
+    "AppendOnes": (causal.AppendOnes, PIXELS, SOME),
+    "LevelEmbedding": (lambda: causal.LevelEmbedding(5, 3), (None, None, None, 1), (2, 6, 6, 1)),
 }
 
 
 def test_every_layer_is_tested_as_keras_knows_it():
-    assert set(LAYERS) - {"Bias", "Scale", "Tokens"} == {
+    own = {
         name
-        for module in (own_layers, r3gan, styled)
+        for module in (own_layers, causal, r3gan, styled)
         for name, each in vars(module).items()
-        if isinstance(each, type) and each.__module__ == module.__name__ and not name.startswith("_")
+        if isinstance(each, type) and issubclass(each, keras.layers.Layer) and each.__module__.startswith(module.__name__)
     }
+    assert {name.partition(",")[0] for name in LAYERS} - {"Bias", "Scale", "Tokens"} == own
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -307,6 +322,7 @@ def test_a_layer_says_its_shape_takes_symbols_and_is_made_anew_from_its_config(n
         (lambda: own_layers.SpectralDense(5), (3, 7)),
         (lambda: own_layers.SpectralConv2D(6, 3), (2, 6, 6, 4)),
         (lambda: own_layers.MaskedDense(3, [1, 2], [1, 2, 2]), (2, 2)),
+        (lambda: causal.CausalConv2D(6, (2, 2), normalized=True), (2, 6, 6, 4)),
     ],
 )
 def test_lora_acts_gets_gradients_and_is_saved(make, shape, tmp_path):

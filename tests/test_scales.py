@@ -169,6 +169,7 @@ PREPARED = {
     "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},
     "vqvae": {"width": 4, "depth": 2, "codes": 8},
     "glow": {"width": 8, "steps": 1, "dense": 1, "dense_width": 8, "dequantisation": 4},
+    "pixelcnn_pp": {"width": 8, "halvings": 1, "components": 2},
     "rbm": {"hidden": 8, "sample_steps": 5},
     "gaussian_rbm": {"hidden": 8, "sample_steps": 5},
 }

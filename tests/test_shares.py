@@ -17,7 +17,7 @@ from keras_genzoo.layers import SynchronizedBatchNormalization
 SCALING = Path(__file__).parents[1] / "docs" / "guides" / "scaling.md"
 # What has batch normalisation, of each replica's share, and nothing else that differs.
 OTHERS = {name for name in gz.recipes.names()["gan"] if name.startswith(("r3gan", "stylegan2"))}
-MIXED = {"autoencoder", "vqvae", *gz.recipes.names()["gan"], "realnvp/cifar10"} - OTHERS
+MIXED = {"autoencoder", "vqvae", "vqvae_pixelcnn", "fsq_vae", *gz.recipes.names()["gan"], "realnvp/cifar10"} - OTHERS
 GROUPED = {"stylegan2"}  # whose critic compares images of one device
 TINY_MIXED = sorted(MIXED & set(case.TINY))
 ONE = tf.distribute.get_strategy()

@@ -49,7 +49,11 @@ def _load(file, device, imports):
 @click.option("--sampler", help="How diffusion models sample, as heun or ddim.")
 @click.option("--spacing", help="Of the times of a diffusion sampler's steps, as karras.")
 @click.option("--guidance", type=float, help="Above 1, images of conditional diffusion models are more typical of their labels.")
-@click.option("--temperature", type=click.FloatRange(0), help="Below 1, images of flows are more typical and less varied.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    help="Below 1, images of flows and autoregressive models are more typical and less varied.",
+)
 @options.device
 @options.imports
 def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):

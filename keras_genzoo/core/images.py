@@ -122,9 +122,25 @@ def to_levels(images):
     return tf.cast(tf.round(tf.clip_by_value(images, 0, 1) * (LEVELS - 1)), tf.uint8)
 
 
-def on_levels(images):
-    """Floats in [0, 1] at the nearest of the 256 levels, k / 255."""
-    return tf.round(images * (LEVELS - 1)) / (LEVELS - 1)
+def on_levels(images, levels=LEVELS):
+    """Floats in [0, 1] at the nearest of the levels, k / 255 unless there are fewer."""
+    return tf.round(images * (levels - 1)) / (levels - 1)
+
+
+def full_mask(mask, shape):
+    """A mask of known pixels, `(height, width)` or of what broadcasts to the shape of images, as bool array of that shape.
+
+    Raises:
+        ValueError: other values than 0 and 1, or another shape.
+    """
+    mask = np.asarray(mask)
+    mask = mask[..., None] if mask.ndim == 2 else mask
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError("mask holds other values than 0 and 1, expected 1 where pixels are known and 0 where they are missing.")
+    try:
+        return np.broadcast_to(mask, shape).astype(bool)
+    except ValueError:
+        raise ValueError(f"mask has shape {mask.shape}, expected one that broadcasts to {tuple(shape)}.") from None
 
 
 def dequantise(images, uniform):

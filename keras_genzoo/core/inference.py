@@ -221,6 +221,28 @@ class Inference:
                 self._first = 0
             yield images
 
+    def _filled(self, images, mask, seed, labels, batch_size, settings):
+        """Images whose missing pixels are made anew by `generate`, which takes `known`, images in [0, 1], and `mask`, bool.
+
+        Args:
+            images: as a user hands them over.
+            mask: as of `images.full_mask`.
+            seed, labels, batch_size: as of `sample`.
+            settings: dict. Others of `generate`.
+        """
+        image_convention.check_images(images, expected=self.image_shape)
+        images, batch_size = self.images_of(images), whole(batch_size=batch_size)
+        mask = image_convention.full_mask(mask, images.shape)
+        seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
+        labels, filled = self._labels(len(images), seed, labels), np.empty(images.shape, np.float32)
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            own = None if labels is None else labels[rows]
+            latents, more = self._drawn(len(images[rows]), randomness.RowStream(seed, start), own, settings)
+            of_rows = {"known": images[rows], "mask": tf.constant(mask[rows])}
+            filled[rows] = self._run(type(self).generate, latents, start, {**more, **of_rows})
+        return np.where(mask, images, filled)
+
     @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
     def draw_labels(self, n, seed):
         """The classes of `sample(n, seed)`, int64 `(n,)`, uniform."""

@@ -1,6 +1,7 @@
 """The families of generative models, one file each."""
 
 from keras_genzoo.models.autoencoder import Autoencoder, SmoothAutoencoder
+from keras_genzoo.models.autoregressive import AutoregressiveModel
 from keras_genzoo.models.diffusion import Diffusion
 from keras_genzoo.models.energy import EnergyModel
 from keras_genzoo.models.flow import Flow
@@ -10,7 +11,7 @@ from keras_genzoo.models.rbm import RBM
 from keras_genzoo.models.style_gan import StyleGAN
 from keras_genzoo.models.two_stage_vae import TwoStageVAE
 from keras_genzoo.models.vae import VAE, BetaTCVAE, InfoVAE
-from keras_genzoo.models.vqvae import VQVAE, Codebook
+from keras_genzoo.models.vqvae import VQVAE, Codebook, ScalarCodebook
 from keras_genzoo.models.wae import WAE
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "VQVAE",
     "WAE",
     "Autoencoder",
+    "AutoregressiveModel",
     "BetaTCVAE",
     "Codebook",
     "Diffusion",
@@ -27,6 +29,7 @@ __all__ = [
     "Flow",
     "InfoVAE",
     "LatentDiffusion",
+    "ScalarCodebook",
     "SmoothAutoencoder",
     "StyleGAN",
     "TwoStageVAE",

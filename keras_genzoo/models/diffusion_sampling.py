@@ -7,7 +7,6 @@ from keras import ops
 from keras_genzoo import samplers, spacings
 from keras_genzoo.core import codes, randomness
 from keras_genzoo.core.checks import real, whole
-from keras_genzoo.core.images import check_images
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
 
@@ -82,7 +81,7 @@ class Sampling:
         Args:
             latents: as `draw_latents` gives them.
             key, times, sampler, guidance: as in `samplers.solve` and `denoiser`; None are those of the model.
-            known, mask: images in [-1, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
+            known, mask: images in [0, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
         """
         z, labels = latents if isinstance(latents, tuple) else (latents, None)
         sampler = self.sampler if sampler is None else sampler
@@ -91,6 +90,7 @@ class Sampling:
         denoise = self.denoiser(labels, guidance, self.clip)
         x, keep = self.prior_scale * z, None
         if known is not None:
+            known = 2.0 * known - 1.0
 
             def keep(x, t, key):
                 noisy = self.schedule.signal(t) * known + self.schedule.noise(t) * randomness.normal(key, tf.shape(x))
@@ -131,21 +131,8 @@ class Sampling:
         >>> model.inpaint(images[:4], upper_half, seed=0, steps=5).shape
         (4, 28, 28, 1)
         """
-        check_images(images)
-        images, batch_size = self.images_of(images), whole(batch_size=batch_size)
-        mask = _full_mask(mask, images.shape)
-        seed = randomness.random_seed() if seed is None else seed
-        labels = self._labels(len(images), seed, labels)
         settings = self.sampling_settings(steps, sampler, guidance, spacing)
-        restored = np.empty(images.shape, np.float32)
-        for start in range(0, len(images), batch_size):
-            rows, random = slice(start, start + batch_size), randomness.RowStream(seed, start)
-            latents = self.draw_latents(len(images[rows]), random)
-            if labels is not None:
-                latents = (latents, tf.one_hot(labels[rows], self.num_classes))
-            of_rows = {"known": 2.0 * images[rows] - 1.0, "mask": tf.constant(mask[rows]), "key": random.key()}
-            restored[rows] = self._run(type(self).generate, latents, start, {**settings, **of_rows})
-        return np.where(mask, images, restored)
+        return self._filled(images, mask, seed, labels, batch_size, settings)
 
     # The probability-flow equation, there and back
 
@@ -184,15 +171,3 @@ class Sampling:
 
     def between(self, z0, z1, position):
         return codes.spherical(z0, z1, position)
-
-
-def _full_mask(mask, shape):
-    """A mask as bool array of a shape."""
-    mask = np.asarray(mask)
-    mask = mask[..., None] if mask.ndim == 2 else mask
-    if not np.isin(mask, (0, 1)).all():
-        raise ValueError("mask holds other values than 0 and 1, expected 1 where pixels are known and 0 where they are missing.")
-    try:
-        return np.broadcast_to(mask, shape).astype(bool)
-    except ValueError:
-        raise ValueError(f"mask has shape {mask.shape}, expected one that broadcasts to {tuple(shape)}.") from None

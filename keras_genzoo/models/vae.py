@@ -39,12 +39,12 @@ class VAE(Coded, GenerativeModel):
     Args:
         encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to the pair `(mu, log_variance)`, each
             `(batch, latent_dim)`, the second bounded.
-        decoder: keras.Model. Codes `(batch, latent_dim)` to the parameters of p(x|z), `(batch, height, width, channels *
-            likelihood.parameters_per_channel)`.
+        decoder: keras.Model. Codes `(batch, latent_dim)` to the parameters of p(x|z), `(batch, height, width,
+            likelihood.parameter_count(channels))`.
         prior: object with `sample(n, random)` and `log_prob(z)`, such as `priors.VampPrior` and `priors.TrainedMixture`; None is
             N(0, I). The KL is in closed form for N(0, I) and one draw's estimate for other priors, and with `posterior_flow`.
             Defaults to None.
-        likelihood: "gaussian", "laplace", "bernoulli", "discretized_logistic" or a `likelihoods.Likelihood`. Defaults to
+        likelihood: name of `likelihoods.NAMED`, as "laplace" or "logistic_mixture", or a `likelihoods.Likelihood`. Defaults to
             "gaussian", of unit variance.
         beta: float, at least 0. Weight of the KL term. Defaults to 1.
         beta_warmup: int. Steps over which the weight grows linearly from 0 to `beta`; validation uses `beta` throughout.
@@ -107,7 +107,7 @@ class VAE(Coded, GenerativeModel):
                 f"made of Gaussian posteriors; leave out posterior_flow, or take another prior such as priors.TrainedMixture."
             )
         check_posterior(encoder, "encoder", code, 3 if getattr(posterior_flow, "conditional", False) else 2)
-        check_output(decoder, "decoder", (height, width, channels * self.likelihood.parameters_per_channel))
+        check_output(decoder, "decoder", (height, width, self.likelihood.parameter_count(channels)))
 
     @property
     def support(self):

@@ -1,4 +1,4 @@
-"""The vector-quantised autoencoder, and its codebook."""
+"""The vector-quantised autoencoder, and its codebooks."""
 
 import math
 
@@ -14,6 +14,7 @@ from keras_genzoo.core.checks import input_shapes, whole
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
+from keras_genzoo.models.autoregressive import AutoregressiveModel
 
 MOST_ROWS = 20_000  # that k-means++ looks at
 
@@ -62,8 +63,12 @@ class Codebook(Part):
         self.sums.assign(chosen)
         self.counts.assign(np.ones(self.size))
 
+    def bounded(self, z):
+        """Outputs of an encoder as they are compared with vectors."""
+        return z
+
     def nearest(self, z):
-        """Numbers of the nearest vectors, int64 `(...)`, of `(..., dim)`."""
+        """Numbers of the nearest vectors, int32 `(...)`, of `(..., dim)`."""
         rows = ops.reshape(z, (-1, self.dim))
         index = ops.argmin(divergences.squared_distances(rows, ops.convert_to_tensor(self.vectors)), axis=1)
         return ops.reshape(index, ops.shape(z)[:-1])
@@ -107,6 +112,53 @@ class Codebook(Part):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
+class ScalarCodebook(Part):
+    """All vectors whose elements have a few values each, evenly from -1 on: a codebook that is not trained, for finite scalar
+    quantisation (FSQ, Mentzer et al. 2024, arXiv:2309.15505, section 3 and appendix A.1). A tanh bounds an encoder's outputs, and
+    each element is rounded.
+
+    Args:
+        levels: ints of at least 2. Number of values of each element; there are as many vectors as their product.
+
+    Example:
+
+    >>> book = ScalarCodebook((3, 5))
+    >>> book.size, book.dim
+    (15, 2)
+    """
+
+    def __init__(self, levels, **kwargs):
+        super().__init__(**kwargs)
+        self.levels = tuple(whole(2, levels=each) for each in levels)
+        self.size, self.dim = math.prod(self.levels), len(self.levels)
+        self._counts = np.array(self.levels, "int32")
+        self._steps = np.cumprod([1, *self.levels[:-1]], dtype="int32")  # of the number of a vector, for a step of each element
+
+    def begin(self, rows):
+        """Nothing: the vectors are given."""
+
+    def update(self, z, index, key=None):
+        """Nothing: the vectors stay."""
+
+    def bounded(self, z):
+        """Outputs of an encoder, `(..., dim)`, within what is rounded to the values. Of an even number of values one more lies
+        below 0 than above."""
+        half, offset = (self._counts - 1) * (1.0 - 1e-3) / 2.0, np.where(self._counts % 2 == 1, 0.0, 0.5)
+        shift, half, offset, below = np.array([np.tan(offset / half), half, offset, self._counts // 2], "float32")
+        return (ops.tanh(z + shift) * half - offset) / below
+
+    def nearest(self, z):
+        """Numbers of the nearest vectors, int32 `(...)`, of `(..., dim)`."""
+        below = self._counts // 2
+        digits = ops.cast(ops.round(z * below.astype("float32")), "int32") + below
+        return ops.sum(ops.clip(digits, 0, self._counts - 1) * self._steps, axis=-1)
+
+    def vectors_of(self, index):
+        digits, below = ops.cast(index, "int32")[..., None] // self._steps % self._counts, self._counts // 2
+        return ops.cast(digits - below, "float32") / below.astype("float32")
+
+
+@keras.saving.register_keras_serializable("keras_genzoo")
 class VQVAE(Autoencoder):
     """An autoencoder whose code is a grid of vectors out of a codebook (van den Oord et al. 2017, arXiv:1711.00937, eq. 3).
 
@@ -116,16 +168,23 @@ class VQVAE(Autoencoder):
     with outputs of the encoder, in training mode, for some 1,000 images of what `fit` is given. `fit` prints `perplexity`, the
     exponential of the entropy of how often each vector is met in a batch, and `codebook_usage`, the share that is met.
 
-    `sample` draws from a simple prior that keeps the vectors of a grid together: a mixture over whole grids, which `fit_prior`
-    fits after training. The paper's own prior is autoregressive. The decoder has no likelihood, so there is no `log_prob`.
+    With a `ScalarCodebook` encoder(x) is what it makes of the output, within bounds. It has nothing to learn, and its paper no
+    commitment.
+
+    `sample` draws from a prior over grids. A mixture over whole grids is fitted by `fit_prior` after training. An
+    `AutoregressiveModel` of the numbers of the vectors, the paper's own kind of prior, learns in the same steps by its own loss,
+    `prior_loss` in nats a grid, and optimizer; no gradient of it reaches the encoder. The decoder has no likelihood, so there is
+    no `log_prob`.
 
     Args:
         encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
         decoder: keras.Model. The grid to images.
-        codebook: `Codebook` of vectors of that `dim`.
+        codebook: `Codebook` or `ScalarCodebook` of vectors of that `dim`.
         distance: as in `Autoencoder`. Defaults to "l2".
-        prior: `priors.CategoricalMixture` of `rows * columns` positions, or None. For small grids, `priors.GaussianMixture` of
-            `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook. Defaults to None.
+        prior: `priors.CategoricalMixture` of `rows * columns` positions; or an `AutoregressiveModel` of images `(rows, columns,
+            1)` with as many levels as there are vectors, without classes and `ema`; or None. For small grids,
+            `priors.GaussianMixture` of `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook.
+            Defaults to None.
         commitment: float, at least 0. Weight of the commitment loss, the paper's beta. Defaults to 0.25.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
@@ -138,9 +197,6 @@ class VQVAE(Autoencoder):
     (4, 28, 28, 1)
     """
 
-    optimizers = {"optimizer": ("encoder", "decoder", "codebook")}
-    averaged = ("encoder", "decoder", "codebook")
-    terms = ("reconstruction_loss", "commitment_loss", "perplexity", "codebook_usage")
     rising = ("perplexity", "codebook_usage")
 
     def __init__(self, encoder, decoder, codebook, distance="l2", prior=None, commitment=0.25, **kwargs):
@@ -152,11 +208,43 @@ class VQVAE(Autoencoder):
         self.codebook = codebook
         self.commitment = commitment
         self._grid = input_shapes(decoder, "decoder")[0]
+        if self._learns_prior:
+            self._check_prior()
         if len(self._grid) != 3 or self._grid[-1] != codebook.dim:
             raise ValueError(
                 f"the decoder takes {self._grid} and the codebook has vectors of {codebook.dim}, expected (rows, columns, "
                 f"{codebook.dim})."
             )
+
+    def _check_prior(self):
+        levels, wanted = self.prior.likelihood.levels, (*self._grid[:2], 1)
+        if self.prior.image_shape != wanted or levels != self.codebook.size or self.prior.conditional or self.prior.ema:
+            raise ValueError(
+                f"the prior is of shape {self.prior.image_shape} with {levels} levels, num_classes={self.prior.num_classes} and "
+                f"ema={self.prior.ema}, expected {wanted} with {self.codebook.size} levels, None and None."
+            )
+
+    @property
+    def _learns_prior(self):
+        """Whether the prior learns in the steps of the model."""
+        return isinstance(self.prior, AutoregressiveModel)
+
+    @property
+    def terms(self):
+        own = ["prior_loss"] if self._learns_prior else []
+        return ("reconstruction_loss", "commitment_loss", "perplexity", "codebook_usage", *own)
+
+    @property
+    def optimizers(self):
+        own = {"prior_optimizer": ("prior",)} if self._learns_prior else {}
+        return {"optimizer": ("encoder", "decoder", "codebook"), **own}
+
+    @property
+    def averaged(self):
+        return ("encoder", "decoder", "codebook", *(["prior"] if self._learns_prior else []))
+
+    def density(self):
+        return None if self._learns_prior else self.prior
 
     def prepare(self, first_batch, dataset):
         x = np.asarray(some_images(dataset, first_batch))
@@ -171,7 +259,17 @@ class VQVAE(Autoencoder):
     @batched
     def encode(self, x):
         """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`."""
-        return ops.reshape(self.snapped(self.encoder(self.images_of(x), training=False)), (-1, math.prod(self._grid)))
+        return ops.reshape(self.codebook.vectors_of(self.encode_indices(x)), (-1, math.prod(self._grid)))
+
+    @batched
+    def encode_indices(self, x):
+        """Images to the numbers of their vectors, int32 `(batch, rows, columns)`."""
+        return self.codebook.nearest(self.codebook.bounded(self.encoder(self.images_of(x), training=False)))
+
+    @batched
+    def decode_indices(self, z):
+        """Numbers of vectors `(batch, rows, columns)`, as `encode_indices` gives them, to images in [0, 1]."""
+        return super().decode(self.codebook.vectors_of(z))
 
     @batched
     def decode(self, z):
@@ -181,21 +279,29 @@ class VQVAE(Autoencoder):
     @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
     @inference
     def draw_latents(self, n, random):
-        """n codes from the prior."""
+        """n codes from the prior; the noise of which `generate` draws them where the prior is an `AutoregressiveModel`."""
+        if self._learns_prior:
+            return self.prior.draw_latents(n, random)
         z = self.prior.sample(n, random)
         if not getattr(self.prior, "discrete", False):
             return z
         return ops.reshape(self.codebook.vectors_of(z), (n, math.prod(self._grid)))
 
+    @inference
+    def generate(self, latents):
+        if not self._learns_prior:
+            return self.decode(latents)
+        return self.decode_indices(ops.cast(self.prior.draw_levels(latents)[..., 0], "int32"))
+
     def codes_of(self, x, random):
         """What the prior is fitted to: numbers of vectors, or the vectors themselves, `(batch, numbers)`."""
-        index = self.codebook.nearest(self.encoder(x, training=False))
+        index = self.codebook.nearest(self.codebook.bounded(self.encoder(x, training=False)))
         found = index if getattr(self.prior, "discrete", False) else self.codebook.vectors_of(index)
         return ops.reshape(found, (ops.shape(x)[0], -1))
 
     def objective(self, data, random, training):
         x = self.images_of(data)
-        z = self.encoder(x, training=training)
+        z = self.codebook.bounded(self.encoder(x, training=training))
         index = self.codebook.nearest(z)
         e = self.codebook.vectors_of(index)
         reconstruction = self._dist(x, self.decoder(z + ops.stop_gradient(e - z), training=training))
@@ -211,9 +317,25 @@ class VQVAE(Autoencoder):
             "codes": (z, index),
         }
 
+    def prior_terms(self, index, training):
+        """The loss of the prior for the numbers of vectors, `(batch, rows, columns)`, in nats a grid."""
+        levels = ops.cast(index[..., None], "float32") / (self.codebook.size - 1)
+        loss = -self.prior.log_mass(levels, training=training)
+        return {"loss": loss, "prior_loss": loss}
+
     def train_step(self, data):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
-        terms = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer)
+        terms, prior = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer), {}
+        if self._learns_prior:
+            prior_of = lambda: self.prior_terms(terms["codes"][1], training=True)  # noqa: E731
+            prior = self.minimize(prior_of, ("prior",), self.prior_optimizer)
         # Of a key that replicas share, as they do the codebook.
         self.codebook.update(*terms["codes"], self.random.shared_key())
-        return self.track(terms)
+        return self.track({**prior, **terms})
+
+    def test_step(self, data):
+        terms_of = lambda: self.objective(data, self.random_test, training=False)  # noqa: E731
+        terms, prior = self.measure(terms_of, self.optimizers["optimizer"]), {}
+        if self._learns_prior:
+            prior = self.measure(lambda: self.prior_terms(terms["codes"][1], training=False), ("prior",))
+        return self.track({**prior, **terms})

@@ -4,6 +4,7 @@ from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
 from keras_genzoo.networks.flows import conv_coupling, dense_coupling, dense_velocity, made, residual_coupling
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
+from keras_genzoo.networks.pixelcnn import gated_pixelcnn, pixelcnn_pp
 from keras_genzoo.networks.r3gan import r3gan_critic, r3gan_generator
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
 from keras_genzoo.networks.resnet import resnet_critic, resnet_generator
@@ -18,11 +19,13 @@ __all__ = [
     "dense_coupling",
     "dense_denoiser",
     "dense_velocity",
+    "gated_pixelcnn",
     "generator",
     "grid_decoder",
     "grid_encoder",
     "made",
     "mlp",
+    "pixelcnn_pp",
     "r3gan_critic",
     "r3gan_generator",
     "residual_coupling",

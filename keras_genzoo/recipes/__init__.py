@@ -3,6 +3,7 @@
 # They register themselves.
 from keras_genzoo.recipes import (  # noqa: F401
     autoencoders,
+    autoregressive,
     diffusions,
     energies,
     flows,

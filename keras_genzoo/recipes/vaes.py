@@ -3,7 +3,17 @@
 import warnings
 
 from keras_genzoo import bijectors, likelihoods, networks, priors
-from keras_genzoo.models import VAE, VQVAE, Autoencoder, BetaTCVAE, Codebook, InfoVAE, TwoStageVAE
+from keras_genzoo.models import (
+    VAE,
+    VQVAE,
+    Autoencoder,
+    AutoregressiveModel,
+    BetaTCVAE,
+    Codebook,
+    InfoVAE,
+    ScalarCodebook,
+    TwoStageVAE,
+)
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
@@ -11,6 +21,7 @@ from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
 
 FORMS = "elbo", "total_correlation", "info", "two_stage"
+LEARNED = {"prior": ("autoregressive",)}
 
 
 def _flow(kind, latent_dim, layers, width):
@@ -43,7 +54,7 @@ def vae(
     pair=PAIR,
     likelihood=Hyperparameter(
         "gaussian",
-        meaning='p(x|z): "gaussian", "laplace", "bernoulli", "discretized_logistic" or a `likelihoods.Likelihood`.',
+        meaning='p(x|z): a name of `likelihoods.NAMED`, as "laplace" or "logistic_mixture", or a `likelihoods.Likelihood`.',
     ),
     scale=Hyperparameter(
         "optimal", meaning='Of a "gaussian" or "laplace" likelihood: a number above 0, "learned", or "optimal" for each batch.'
@@ -90,7 +101,7 @@ def vae(
     latent_dim = pair["latent_dim"]
     density = likelihoods.NAMED[likelihood](scale) if likelihood in ("gaussian", "laplace") else likelihoods.get(likelihood)
     height, columns, channels = image_shape
-    output_shape = (height, columns, channels * density.parameters_per_channel)
+    output_shape = (height, columns, density.parameter_count(channels))
     heads = ("mu", "log_variance") if flow is None else ("mu", "log_variance", "context")
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
     head = "sigmoid" if isinstance(density, (likelihoods.Gaussian, likelihoods.Laplace)) else None
@@ -163,18 +174,58 @@ def vqvae(
     objective=arguments(Autoencoder, "distance")
     | arguments(VQVAE, "commitment", commitment=Hyperparameter(0.25, Float(0.05, 2.0))),
     codebook=arguments(Codebook, "decay", "revive", decay=Hyperparameter(0.99, Choice((0.9, 0.99, 0.999)))),
+    quantizer=Hyperparameter(
+        "codebook", meaning='"codebook", of vectors that follow the encoder, or "scalar", of the values `levels` of each element.'
+    ),
+    levels=Hyperparameter(
+        (5, 5, 5), meaning='Of the quantizer "scalar": number of values of each element, in the place of `dim` and `codes`.'
+    ),
+    prior=Hyperparameter(
+        "mixture",
+        meaning='Over grids: "mixture", which `fit_prior` fits, or "autoregressive", a gated PixelCNN that learns along.',
+    ),
     components=Hyperparameter(
         50,
-        meaning="Components, at most, of the mixture that `fit_prior` fits to the grids; with 0 there is no prior, and the model "
-        "cannot sample.",
+        meaning='Components, at most, of the prior "mixture"; with 0 there is no prior, and the model cannot sample.',
+    ),
+    prior_network=arguments(
+        networks.gated_pixelcnn, prefix="prior_", width=Hyperparameter(64, Choice((32, 64, 128), when=LEARNED)), depth=6
     ),
     adam_settings=optimizer(),
+    prior_optimizer=optimizer(1e-3, Float(1e-4, 1e-2, when=LEARNED), prefix="prior_"),
     general=GENERAL,
 ):
     """Vector-quantised autoencoder; samples from a mixture fitted to its grids of vectors."""
+    for name, value, known in (("quantizer", quantizer, ("codebook", "scalar")), ("prior", prior, ("mixture", "autoregressive"))):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, expected {known[0]!r} or {known[1]!r}.")
+    book = ScalarCodebook(levels) if quantizer == "scalar" else None
+    dim, codes = (dim, codes) if book is None else (book.dim, book.size)
     encoder = networks.grid_encoder(image_shape, dim, **size)
     decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **size)
     rows, columns, _ = encoder.output_shape[1:]
-    prior = priors.CategoricalMixture(rows * columns, codes, components) if components else None
-    model = VQVAE(encoder, decoder, Codebook(codes, dim, **codebook), prior=prior, **objective, **general)
-    return model, {"optimizer": adam(total_steps, **adam_settings)}
+    optimizers = {"optimizer": adam(total_steps, **adam_settings)}
+    if prior == "autoregressive":
+        network = networks.gated_pixelcnn((rows, columns, 1), codes, embedded=codes, name="prior", **prior_network)
+        density = AutoregressiveModel(network, likelihoods.Categorical(codes), seed=0)
+        optimizers["prior_optimizer"] = adam(total_steps, **prior_optimizer)
+    else:
+        density = priors.CategoricalMixture(rows * columns, codes, components) if components else None
+    book = Codebook(codes, dim, **codebook) if book is None else book
+    return VQVAE(encoder, decoder, book, prior=density, **objective, **general), optimizers
+
+
+variant(
+    "vqvae_pixelcnn",
+    "vqvae",
+    "Vector-quantised autoencoder whose prior over grids is a gated PixelCNN.",
+    prior="autoregressive",
+)
+variant(
+    "fsq_vae",
+    "vqvae_pixelcnn",
+    "FSQ: as `vqvae_pixelcnn`, with a few values for each element of a vector instead of a codebook that is trained.",
+    search=dict.fromkeys(("dim", "codes", "decay", "commitment")),
+    quantizer="scalar",
+    commitment=0.0,
+)

@@ -1,8 +1,4 @@
-"""Likelihoods p(x | parameters) of an image under what a decoder puts out, in nats per image: summed over pixels and channels.
-
-`support` says what x is: "continuous", points of the unit cube (`images.dequantise`); "levels", images in [0, 1] that stand on
-one of 256 levels; "binary", 0 or 1. `parameters` has `parameters_per_channel` times the image's channels.
-"""
+"""Densities around a location, of one scale for all pixels."""
 
 import math
 import numbers
@@ -12,39 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import divergences
-from keras_genzoo.core import images
-from keras_genzoo.core.serialization import Part
-
-LOG_SCALE_BOUND = 7.0  # of a learned logarithm of a scale: e^-7 is a quarter of a level
-
-
-def _sum(values):
-    return ops.sum(values, axis=tuple(range(1, len(values.shape))))
-
-
-class Likelihood(Part):
-    """Base: a continuous density around the decoder's output, with one parameter a channel, the mean."""
-
-    support = "continuous"
-    parameters_per_channel = 1
-
-    def log_prob(self, x, parameters):
-        """Nats per image, `(batch,)`."""
-        raise NotImplementedError
-
-    def training_log_prob(self, x, parameters, log_ratio=None):
-        """What training maximises; `log_prob` unless the likelihood fits something of its own to the batch.
-
-        Args:
-            x, parameters: as in `log_prob`. Where each image has k draws, these are rows one below another.
-            log_ratio: `(images, k)` or None. What multiplies p(x|z_i) in the importance weight of each draw, as a logarithm;
-                None where there is one draw an image. Defaults to None.
-        """
-        return self.log_prob(x, parameters)
-
-    def mean(self, parameters):
-        """The mean image, in [0, 1]."""
-        return images.from_cube(parameters)
+from keras_genzoo.likelihoods.base import LOG_SCALE_BOUND, Likelihood, summed
 
 
 class _Scaled(Likelihood):
@@ -106,7 +70,7 @@ class _Scaled(Likelihood):
 
     def errors(self, x, parameters):
         """sum |x - parameters|^power of each row, `(rows,)`."""
-        return _sum(ops.abs(x - parameters) ** self.power)
+        return summed(ops.abs(x - parameters) ** self.power)
 
     def best_log_scale(self, errors, dimensions, log_ratio=None):
         """The logarithm of the scale, within its bounds, that maximises the objective of a batch, a scalar.
@@ -154,7 +118,7 @@ class Gaussian(_Scaled):
         super().__init__(scale, name=name, dtype=dtype)
 
     def log_density(self, x, mean, log_scale):
-        return _sum(-0.5 * ops.square((x - mean) * ops.exp(-log_scale)) - log_scale - 0.5 * math.log(2 * math.pi))
+        return summed(-0.5 * ops.square((x - mean) * ops.exp(-log_scale)) - log_scale - 0.5 * math.log(2 * math.pi))
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -167,94 +131,4 @@ class Laplace(_Scaled):
         super().__init__(scale, name=name, dtype=dtype)
 
     def log_density(self, x, mean, log_scale):
-        return _sum(-ops.abs(x - mean) * ops.exp(-log_scale) - log_scale - math.log(2))
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class Bernoulli(Likelihood):
-    """Each channel is 1 with probability sigmoid(parameters). A likelihood of binary images; gray ones train it all the same."""
-
-    support = "binary"
-
-    def log_prob(self, x, parameters):
-        return _sum(x * parameters - ops.softplus(parameters))
-
-    def mean(self, parameters):
-        return ops.sigmoid(parameters)
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class DiscretizedLogistic(Likelihood):
-    """The mass that a logistic distribution puts on each of the 256 levels (Kingma et al. 2016, arXiv:1606.04934, appendix C.2).
-
-    Level k of 0..255 is the interval of width 1 / 255 around k / 255; the first and the last reach to infinity. Parameters are
-    the location in [0, 1] and, behind it along the channels, the logarithm of the scale.
-    """
-
-    support = "levels"
-    parameters_per_channel = 2
-
-    def _split(self, parameters):
-        location, log_scale = ops.split(parameters, 2, axis=-1)
-        return location, LOG_SCALE_BOUND * ops.tanh((log_scale - 2.0) / LOG_SCALE_BOUND)  # starts at e^-2
-
-    def log_prob(self, x, parameters):
-        x, (location, log_scale) = images.on_levels(x), self._split(parameters)
-        half = 0.5 / (images.LEVELS - 1)
-        upper = (x - location + half) * ops.exp(-log_scale)
-        lower = (x - location - half) * ops.exp(-log_scale)
-        # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - e^(l - u)): no difference of near numbers
-        gap = ops.maximum(upper - lower, 1e-6)
-        inside = -ops.softplus(-upper) - ops.softplus(lower) + ops.log(-ops.expm1(-gap))
-        first, last = x < half, x > 1 - half
-        return _sum(ops.where(first, -ops.softplus(-upper), ops.where(last, -ops.softplus(lower), inside)))
-
-    def mean(self, parameters):
-        """The location, which for the truncated distribution stands in for the mean, clipped to [0, 1]."""
-        return ops.clip(self._split(parameters)[0], 0.0, 1.0)
-
-
-def log_normal_cdf(x):
-    """log Phi(x), far into the tail too: below -5, where erfc runs out of digits, by its asymptotic series."""
-    far = ops.minimum(x, -5.0)
-    square = 1.0 / ops.square(far)
-    series = ops.log1p(-square + 3.0 * ops.square(square) - 15.0 * square**3)
-    tail = -0.5 * ops.square(far) - ops.log(-far * math.sqrt(2.0 * math.pi)) + series
-    return ops.where(x < -5.0, tail, ops.log(0.5 * tf.math.erfc(-ops.maximum(x, -5.0) / math.sqrt(2.0))))
-
-
-def gaussian_level_log_prob(x, mean, std):
-    """log of the mass that N(mean, std^2) puts on the level of x, the first and the last reaching to infinity (Ho et al. 2020,
-    arXiv:2006.11239, eq. 13).
-
-    Args:
-        x: images in [0, 1], of which the nearest of the 256 levels is taken.
-        mean, std: likewise in units of [0, 1]; tensors that broadcast against x.
-
-    Returns:
-        Nats, of x's shape.
-    """
-    x, half = images.on_levels(x), 0.5 / (images.LEVELS - 1)
-    upper, lower = (x + half - mean) / std, (x - half - mean) / std
-    # Both in the lower tail: no difference of numbers near 1.
-    flipped = upper + lower > 0
-    high, low = (log_normal_cdf(each) for each in (ops.where(flipped, -lower, upper), ops.where(flipped, -upper, lower)))
-    inside = high + ops.log(-ops.expm1(ops.minimum(low - high, -1e-6)))
-    return ops.where(x < half, log_normal_cdf(upper), ops.where(x > 1 - half, log_normal_cdf(-lower), inside))
-
-
-NAMED = {
-    "gaussian": Gaussian,
-    "laplace": Laplace,
-    "bernoulli": Bernoulli,
-    "discretized_logistic": DiscretizedLogistic,
-}
-
-
-def get(likelihood):
-    """A likelihood from its name, with default arguments, or as it is."""
-    if isinstance(likelihood, Likelihood):
-        return likelihood
-    if likelihood in NAMED:
-        return NAMED[likelihood]()
-    raise ValueError(f"likelihood is {likelihood!r}, expected one of {sorted(NAMED)} or a keras_genzoo.likelihoods.Likelihood.")
+        return summed(-ops.abs(x - mean) * ops.exp(-log_scale) - log_scale - math.log(2))
