@@ -96,12 +96,20 @@ def _batch_normalization(layer, node):
     return fields, layer.get_weights()
 
 
+def _layer_normalization(layer, node):
+    shape = node.input_tensors[0].shape
+    if len(shape) != 2:
+        raise ValueError(f"{layer.name} normalises over {shape[1:]}, expected vectors.")
+    return {"size": shape[-1], "epsilon": layer.epsilon}, layer.get_weights()
+
+
 RULES = {
     "InputLayer": lambda layer, node: ({}, []),
     "Dense": _dense,
     "Conv2D": _convolution,
     "Conv2DTranspose": lambda layer, node: _convolution(layer, node, transposed=True),
     "BatchNormalization": _batch_normalization,
+    "LayerNormalization": _layer_normalization,
     "Activation": lambda layer, node: ({"activation": _activation(layer)}, []),
     "Flatten": lambda layer, node: ({}, []),
     "Reshape": lambda layer, node: ({"shape": [layer.target_shape[-1], *layer.target_shape[:-1]]}, []),

@@ -1,6 +1,7 @@
 """Our side, in a process of its own as the peers': `python -m benchmarks.speed.ours`, by the same lines."""
 
 import json
+import math
 import resource
 import sys
 import time
@@ -30,19 +31,69 @@ def training(asked):
 
     import keras_genzoo as gz
 
-    model = gz.build(asked["recipe"], (28, 28, 1), seed=0, **asked["overrides"])
+    model = PARTS[asked["parts"]](asked) if "parts" in asked else gz.build(asked["recipe"], SHAPE, seed=0, **asked["overrides"])
     data = gz.data.load("fashion_mnist_mini", "train", batch_size=asked["batch_size"], **model.data_needs).repeat()
-    optimizer = model.optimizer
-    told = {name: float(np.asarray(keras.ops.convert_to_numpy(getattr(optimizer, name)))) for name in RATES}
-    told |= {name: getattr(model, name) for name in asked["told"]} | {"arrays": asked["arrays"]}
-    told |= {
-        "networks": store(asked["arrays"], {name: getattr(model, attribute) for name, attribute in asked["networks"].items()})
-    }
-    told |= {"parameters": model.count_params()}
-    return lambda: model.fit(data, steps_per_epoch=asked["steps"], verbose=0), told
+    optimizers = [each for each in (getattr(model, name) for name in model.optimizers) if each is not None]
+    rates = [{name: float(keras.ops.convert_to_numpy(getattr(each, name))) for name in RATES} for each in optimizers]
+    if any(each != rates[0] for each in rates):
+        raise ValueError(f"the optimizers of {asked['recipe']} are {rates}, expected equal ones, as the peers have.")
+    told = rates[0] | {name: getattr(model, name) for name in asked["told"]}
+    told |= {"parameters": trained(model), "gflop": gflop(model, data), "matmul": matrix_product()}
+    networks = {name: getattr(model, each) for name, each in asked["networks"].items()}
+    told |= {"latent_dim": each.input_shape[-1] for name, each in networks.items() if name in ("decoder", "generator")}
+    told["networks"] = store(asked["arrays"], networks)
+    told["steps"] = -(-asked["steps"] // model.steps_per_execution) * model.steps_per_execution
+    return lambda: model.fit(data, steps_per_epoch=told["steps"], verbose=0), told
 
 
+SHAPE = 28, 28, 1
 RATES = ("learning_rate", "beta_1", "beta_2")
+
+
+def trained(model):
+    """How many numbers of a model are trained."""
+    return sum(math.prod(each.shape) for each in model.trainable_variables)
+
+
+def spline_coupling(asked):
+    """Couplings of vectors by splines, with the networks of zuko's."""
+    import keras
+
+    import keras_genzoo as gz
+
+    count = math.prod(SHAPE)
+    chain = [gz.bijectors.Logit(0.05), gz.bijectors.Flatten(SHAPE)]
+    chain.append(gz.bijectors.Permutation([*range(0, count, 2), *range(1, count, 2)]))
+    for index in range(asked["couplings"]):
+        spline = gz.bijectors.Spline(asked["bins"], 5.0)
+        network = gz.networks.dense_coupling(count // 2, count // 2 * spline.parameters, asked["width"], asked["depth"])
+        chain.append(gz.bijectors.Coupling(network, spline, flip=index % 2 == 1))
+    model = gz.models.Flow(chain, SHAPE, seed=0)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=asked["jit_compile"])
+    return model
+
+
+PARTS = {"spline_coupling": spline_coupling}
+
+
+def gflop(model, data):
+    """Operations of a step in 1e9, by count."""
+    from keras_genzoo.core import flops
+
+    model.fit(data, steps_per_epoch=model.steps_per_execution, verbose=0)  # prepares the model
+    return round(flops.count(model.train_step, next(iter(data))) / 1e9, 3)
+
+
+def matrix_product(n=2048, rounds=5):
+    """GFLOP/s of TensorFlow's product of two matrices: the most that a step can reach."""
+    import tensorflow as tf
+
+    x, times = tf.random.normal((n, n)), []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        (x @ x).numpy()
+        times.append(time.perf_counter() - started)
+    return round(2 * n**3 / min(times) / 1e9, 1)
 
 
 def store(path, networks):
@@ -73,13 +124,13 @@ def sampling(asked):
     """`sample` of so many images."""
     import keras_genzoo as gz
 
-    model = gz.build(asked["recipe"], (28, 28, 1), seed=0, **asked["overrides"])
+    model = gz.build(asked["recipe"], SHAPE, seed=0, **asked["overrides"])
     if asked["fitted"]:
         images = gz.data.as_array(gz.data.load("fashion_mnist_mini", "train", shuffle=False))
         model.fit(images[:1000], epochs=1, steps_per_epoch=1, verbose=0)
         if hasattr(model, "fit_prior"):
             model.fit_prior(images[:1000])
-    return lambda: model.sample(asked["images"], seed=0, **asked["how"]), {"parameters": model.count_params()}
+    return lambda: model.sample(asked["images"], seed=0, **asked["how"]), {"parameters": trained(model)}
 
 
 def loop(asked):
@@ -88,10 +139,10 @@ def loop(asked):
 
     import keras_genzoo as gz
 
-    model = gz.build(asked["recipe"], (28, 28, 1), seed=0)
+    model = gz.build(asked["recipe"], SHAPE, seed=0)
     data = gz.data.load("fashion_mnist_mini", "train", batch_size=asked["batch_size"], **model.data_needs).repeat()
     model.fit(data, steps_per_epoch=model.steps_per_execution, verbose=0)
-    steps = asked["steps"] // model.steps_per_execution * model.steps_per_execution
+    steps = -(-asked["steps"] // model.steps_per_execution) * model.steps_per_execution
     if asked["bare"]:
         step = tf.function(model.train_step, jit_compile=model.jit_compile, reduce_retracing=True)
 
@@ -124,7 +175,7 @@ def inception(asked):
 
 
 def features(asked):
-    from benchmarks.speed.peers import features
+    from benchmarks.speed.scored import features
 
     return features(asked)
 
@@ -156,7 +207,7 @@ def neighbours(asked):
     from keras_genzoo import metrics
 
     pair = features(asked)
-    return lambda: (metrics.precision_recall(*pair, k=5), metrics.density_coverage(*pair, k=5)), {}
+    return lambda: metrics.neighbour_scores(*pair, 5, 5), {}
 
 
 WORKS = {

@@ -29,6 +29,8 @@ def network(description, arrays):
             for name, value in zip(("weight", "bias", "running_mean", "running_var"), given, strict=True):
                 getattr(made, name).data.copy_(value)
             return made
+        elif kind == "LayerNormalization":
+            made = nn.LayerNorm(each["size"], each["epsilon"])
         else:
             return None
         for name, value in zip(("weight", "bias"), given, strict=False):

@@ -12,10 +12,10 @@ PEERS = Path(__file__).parent / "peers.py"
 
 
 class Side:
-    """A process of one side: ours, or a peer's with another Python.
+    """A process of one side: ours, or a peer's with another Python. Both may use the same `threads` cores.
 
     Args:
-        asked: dict. The work, and what it needs.
+        asked: dict. The work, the number of threads, and what the work needs.
         python: str or None. The peers' Python; None is our side.
     """
 
@@ -23,11 +23,10 @@ class Side:
         command = [python, str(PEERS)] if python else [sys.executable, "-m", "benchmarks.speed.ours"]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=_on_cores(asked["threads"]), **pipes)
         self.times, self.name = [], asked["work"]
         self._say(json.dumps(asked))
-        line = self._answer()
-        self.told = {} if python else json.loads(line)
+        self.told = json.loads(self._answer())
 
     def _say(self, line):
         self.process.stdin.write(line + "\n")
@@ -51,31 +50,47 @@ class Side:
         return peak
 
 
+def _on_cores(count):
+    """What binds a new process to the first so many cores: TensorFlow, NumPy and PyTorch take as many threads as that."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    cores = sorted(os.sched_getaffinity(0))[:count]
+    return lambda: os.sched_setaffinity(0, cores)
+
+
 def in_turns(ours, peers, rounds, python):
-    """Seconds a side and round, and peaks of memory.
+    """Seconds a side and round, peaks of memory, and what each side tells of itself.
 
     Args:
         ours: dict. Our work. What its process tells is added to what the peers are asked.
-        peers: dict of titles to dicts, the peers' works.
+        peers: dict of titles to dicts, the peers' works; with a work of ours where "ours" is true.
         rounds: int.
-        python: str or None. The peers' Python; without it there are no peers.
+        python: str or None. The peers' Python; without it there are no peers but ours.
 
     Returns:
-        A dict of titles, of which the first is "ours", to lists of seconds, and one to MB.
+        Three dicts of titles, of which the first is "ours": to lists of seconds, to MB, and to dicts.
     """
-    first = Side(ours)
-    asked = {title: {**ours, **first.told, **peer} for title, peer in peers.items() if python}
-    sides = {"ours": first} | {title: Side(each, python) for title, each in asked.items()}
-    for _ in range(rounds):
+    sides = {"ours": Side(ours)}
+    try:
+        for title, peer in peers.items():
+            own = peer.pop("ours", False)
+            if own or python:
+                sides[title] = Side({**ours, **sides["ours"].told, **peer}, None if own else python)
+        for _ in range(rounds):
+            for side in sides.values():
+                side.turn()
+    except BaseException:
         for side in sides.values():
-            side.turn()
-    return {title: side.times for title, side in sides.items()}, {title: side.end() for title, side in sides.items()}
+            side.process.kill()
+        raise
+    peaks = {title: side.end() for title, side in sides.items()}
+    return {title: side.times for title, side in sides.items()}, peaks, {title: side.told for title, side in sides.items()}
 
 
 def ratio(ours, theirs):
-    """How many times as fast ours is: the median over rounds, and the range."""
+    """How many times as fast ours is: the median over rounds, the least and the largest."""
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    return statistics.median(ratios), min(ratios), max(ratios)
+    return [round(each, 4) for each in (statistics.median(ratios), min(ratios), max(ratios))]
 
 
 def interval(ours, theirs):
@@ -85,4 +100,4 @@ def interval(ours, theirs):
 
     logs = np.log(np.array(theirs) / np.array(ours))
     half = scipy.stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
-    return tuple(float(np.exp(each)) for each in (logs.mean() - half, logs.mean() + half))
+    return [round(float(np.exp(each)), 4) for each in (logs.mean() - half, logs.mean() + half)]

@@ -7,7 +7,7 @@ from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.networks.common import channels_of, coarse_grid, code_heads, convolution, crop, normalized
 
 
-def residual_block(x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None):
+def residual_block(x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None, keep=None):
     """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
 
     Args:
@@ -20,6 +20,8 @@ def residual_block(x, filters, activate, name, spectral=False, resize=None, betw
         between: callable of a tensor, called after the first convolution, or None. Defaults to None.
         dropout: float. Rate before the last convolution. Defaults to 0.
         initializer: Keras initializer of the last convolution's kernel; None is the layer's own. Defaults to None.
+        keep: callable of the tensor before dropout to what takes its place, as one of which less is kept, or None. Defaults to
+            None.
 
     Returns:
         The pair of shortcut and change, to be added.
@@ -30,6 +32,7 @@ def residual_block(x, filters, activate, name, spectral=False, resize=None, betw
         x, shortcut = resize(x), resize(shortcut)
     x = conv(filters, 3, padding="same", name=f"{name}_conv1")(x)
     x = activate(x if between is None else between(x), f"{name}_2")
+    x = x if keep is None else keep(x)
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     settings = {} if initializer is None else {"kernel_initializer": initializer}
