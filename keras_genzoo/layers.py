@@ -161,8 +161,8 @@ def check_rematerialized(network):
     counted = [each.path for each in network.variables if id(each) not in trained]
     if counted and network.trainable:
         raise ValueError(
-            f"remat computes {network.name} twice, which would change {counted[0]} twice; take another normalization than batches', "
-            f"and no dropout, or remat=False."
+            f"remat computes {network.name} twice, which would change {counted[0]} twice; take a normalization that is not of "
+            f"batches and no dropout, or remat=False."
         )
     return network
 

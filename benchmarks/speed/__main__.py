@@ -1,8 +1,8 @@
 """How fast training, sampling and scores are, beside the usual ways, in turns within one run: `python -m benchmarks.speed`.
 
 Every side is a process on the same cores. A round is one turn of each, and a ratio is of one round. Networks of peers are
-built from ours with the very weights, and the outputs compared, before anything is timed; where a library has networks of its own,
-the numbers of parameters are compared. The peers need an environment of their own:
+built from ours with the very weights, and the outputs compared, before anything is timed; where a library has networks of its
+own, the numbers of parameters are compared. The peers need an environment of their own:
 
     python3 -m venv ~/reference-venv
     ~/reference-venv/bin/pip install torch torch-fidelity clean-fid prdc diffusers normflows zuko pythae scikit-learn

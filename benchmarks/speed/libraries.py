@@ -121,7 +121,9 @@ def zuko_training(asked):
         )
         for index in range(asked["couplings"])
     ]
-    normal = zuko.lazy.UnconditionalDistribution(zuko.distributions.DiagNormal, torch.zeros(count), torch.ones(count), buffer=True)
+    normal = zuko.lazy.UnconditionalDistribution(
+        zuko.distributions.DiagNormal, torch.zeros(count), torch.ones(count), buffer=True
+    )
     flow = zuko.flows.Flow(couplings, normal)
 
     def loss(x):

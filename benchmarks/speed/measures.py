@@ -92,6 +92,20 @@ def loop(settings, recipe):
     }
 
 
+def precision(settings, recipe, steps, timed, seeds=3):
+    """bfloat16 beside float32: how many times as fast, and the loss of validation images after as many steps from each seed."""
+    ours = {"work": "fit", "recipe": recipe, "threads": settings.threads, "timed": settings.steps or timed}
+    ours |= {"steps": settings.steps or steps, "ours": True}
+    losses, names, speed = {}, ("mixed_bfloat16", "float32"), None
+    for seed in range(seeds):
+        sides = {name: {**ours, "dtype": name, "seed": seed} for name in names}
+        times, _, told = in_turns(sides[names[0]], {names[1]: sides[names[1]]}, settings.rounds if seed == 0 else 0, None)
+        speed = speed or ratio(times["ours"], times[names[1]])
+        for name, key in zip(names, ("ours", names[1]), strict=True):
+            losses.setdefault(name, []).append(round(told[key]["loss"], 6))
+    return {"times as fast": speed} | {f"losses in {name}": f"{', '.join(f'{x:g}' for x in losses[name])}" for name in names}
+
+
 def sampling(settings, recipe, images, overrides=None, how=None, peer=None, fitted=True, **more):
     """Images a second of `sample`, the latency of one image, and how many times as fast it is as a peer."""
     ours = {"work": "sampling", "recipe": recipe, "overrides": overrides or {}, "how": how or {}, "fitted": fitted}

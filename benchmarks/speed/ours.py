@@ -1,5 +1,6 @@
 """Our side, in a process of its own as the peers': `python -m benchmarks.speed.ours`, by the same lines."""
 
+import functools
 import json
 import math
 import resource
@@ -40,7 +41,8 @@ def training(asked):
     told = rates[0] | {name: getattr(model, name) for name in asked["told"]}
     told |= {"parameters": trained(model), "gflop": gflop(model, data), "matmul": matrix_product()}
     networks = {name: getattr(model, each) for name, each in asked["networks"].items()}
-    told |= {"latent_dim": each.input_shape[-1] for name, each in networks.items() if name in ("decoder", "generator")}
+    for name in {"decoder", "generator"} & set(networks):
+        told["latent_dim"] = networks[name].input_shape[-1]
     told["networks"] = store(asked["arrays"], networks)
     told["steps"] = -(-asked["steps"] // model.steps_per_execution) * model.steps_per_execution
     return lambda: model.fit(data, steps_per_epoch=told["steps"], verbose=0), told
@@ -159,6 +161,19 @@ def loop(asked):
     return work, {"steps": steps}
 
 
+def fit(asked):
+    """`fit` for so many steps in a precision, and the monitored loss of the validation images behind it."""
+    import keras_genzoo as gz
+
+    model = gz.build(asked["recipe"], SHAPE, total_steps=asked["steps"], seed=asked["seed"], dtype=asked["dtype"])
+    load = functools.partial(gz.data.load, "fashion_mnist_mini", batch_size=128, **model.data_needs)
+    data, steps = load(split="train", seed=asked["seed"]).repeat(), model.steps_per_execution
+    model.fit(data, steps_per_epoch=-(-asked["steps"] // steps) * steps, verbose=0)
+    found = model.evaluate(load(split="validation"), return_dict=True, verbose=0)[model.monitor.removeprefix("val_")]
+    timed = -(-asked["timed"] // steps) * steps
+    return lambda: model.fit(data, steps_per_epoch=timed, verbose=0), {"loss": float(found)}
+
+
 def inception(asked):
     import runpy
 
@@ -214,6 +229,7 @@ WORKS = {
     "training": training,
     "sampling": sampling,
     "loop": loop,
+    "fit": fit,
     "inception": inception,
     "distance": distance,
     "kernel": kernel,

@@ -17,6 +17,17 @@ SPLINES = {"couplings": 4, "bins": 8, "width": 256, "depth": 2}
 LANGEVIN = {"chain_steps": 10, "step_size": 10.0, "noise": 0.005, "clip": 0.03, "buffer_size": 2560, "restart": 0.1}
 LANGEVIN |= {"data_noise": 0.03, "energy_weight": 0.1, "gradient_norm": 1.0}
 FAMILIES = ("dense_autoencoder", "vae", "wae_mmd", "gan", "glow", "latent_diffusion", "flow_matching", "ebm", "rbm")
+# Recipes with a loss that tells how well they train: steps of a training, and of a round.
+PRECISE = (
+    ("dense_autoencoder", 1000, 300),
+    ("autoencoder", 500, 50),
+    ("vae", 1000, 300),
+    ("wae_mmd", 1000, 300),
+    ("glow", 200, 20),
+    ("latent_diffusion", 1000, 300),
+    ("flow_matching", 300, 30),
+    ("ddpm", 300, 30),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +94,12 @@ def loops():
         yield _row(f"loop/{recipe}", f"`{recipe}`", measures.loop, recipe=recipe)
 
 
+def precisions():
+    """bfloat16 beside float32, and losses of validation images after as many steps."""
+    for recipe, steps, timed in PRECISE:
+        yield _row(f"precision/{recipe}", f"`{recipe}`", measures.precision, recipe=recipe, steps=steps, timed=timed)
+
+
 def samplings():
     """Sampling beside other libraries, and of every family with its defaults."""
     unet = {"overrides": PLAIN | UNET, "peer": "diffusers", "fitted": False, **CHANNELS}
@@ -124,7 +141,7 @@ def starts():
         yield _row(f"start/{name}", f"`{name}`", measures.start, about, recipe=name)
 
 
-TABLES = {"training": trainings, "loop": loops, "sampling": samplings, "scores": scores, "start": starts}
+TABLES = {"training": trainings, "loop": loops, "precision": precisions, "sampling": samplings, "scores": scores, "start": starts}
 
 
 def rows():

@@ -7,7 +7,9 @@ from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.networks.common import channels_of, coarse_grid, code_heads, convolution, crop, normalized
 
 
-def residual_block(x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None, keep=None):
+def residual_block(
+    x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None, keep=None
+):
     """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
 
     Args:

@@ -2,6 +2,7 @@
 et al. 2021, arXiv:2011.13456, appendix H)."""
 
 import math
+import warnings
 
 import keras
 from keras import layers
@@ -10,6 +11,8 @@ from keras_genzoo.core.checks import image_size, whole, whole_or_none
 from keras_genzoo.layers import DepthToSpace, GroupNormalization, Rematerialized, SelfAttention, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import crop
 from keras_genzoo.networks.residual import residual_block
+
+LARGE = 2**28  # bytes that the attention of an image holds, beyond which a warning says so
 
 
 def _norm(x, groups, name):
@@ -59,6 +62,17 @@ def _attention(x, heads, groups, kind, name, remat=False):
     y = layers.Reshape((rows, columns, channels), name=f"{name}_pixels")(y)
     y = _again([x], y, f"{name}_again") if remat else y
     return _sum(x, y, kind, name)
+
+
+def _check_attention(sides, heads):
+    """Warn, before anything is built, of attention that holds too much."""
+    held = 4 * heads * math.prod(sides) ** 2  # bytes an image, of numbers that say how much a pixel looks at another
+    if held > LARGE:
+        warnings.warn(
+            f"attention among {sides[0]}x{sides[1]} pixels holds {held / 2**30:.1f} GiB for each image of a batch; attend at a "
+            f"level of fewer pixels, or set a larger patch.",
+            stacklevel=3,
+        )
 
 
 def unet(
@@ -114,6 +128,8 @@ def unet(
         raise ValueError(f"kind is {kind!r}, expected 'ddpm' or 'ddpm++'.")
     if not levels or not set(attention) <= set(range(levels)):
         raise ValueError(f"attention is {attention} and multipliers {multipliers}, expected levels from 0 to {levels - 1}.")
+    if attention:
+        _check_attention([-(-side // (patch * 2 ** min(attention))) for side in (height, columns)], heads)
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
     embedded = layers.Dense(4 * width, "silu", name="time_1")(TimeEmbedding(width, name="time_embedding")(inputs[1]))
     embedded = layers.Dense(4 * width, name="time_2")(embedded)
