@@ -146,10 +146,11 @@ class Rematerialized(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        return keras.remat(lambda *tensors: self.network(list(tensors), training=training))(*inputs)
+        return keras.remat(lambda *each: self.network(list(each), training=training))(*inputs)
 
-    def compute_output_spec(self, inputs, training=False):
-        return self.network.compute_output_spec(inputs if isinstance(inputs, (list, tuple)) else [inputs])
+    def compute_output_shape(self, input_shape):
+        shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape]
+        return self.network.compute_output_shape(list(shapes))
 
     def get_config(self):
         return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
