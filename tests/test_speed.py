@@ -43,8 +43,12 @@ def test_a_row_that_fails_is_named_and_the_others_are_measured(tmp_path, monkeyp
     def fails(settings):
         raise RuntimeError("the peer ended")
 
-    broken = rows.Row("loop/broken", "broken", fails)
-    monkeypatch.setitem(rows.TABLES, "loop", lambda: iter([broken, rows.Row("loop/whole", "whole", lambda settings: {"s": 1.5})]))
+    def two():
+        """Two rows."""
+        yield rows.Row("loop/broken", "broken", fails)
+        yield rows.Row("loop/whole", "whole", lambda settings: {"s": 1.5})
+
+    monkeypatch.setitem(rows.TABLES, "loop", two)
     result = invoke("--only", "loop/*", "--out", tmp_path / "speed")
     assert result.exit_code == 1 and "loop/broken: the peer ended" in result.output
     assert list(json.loads((tmp_path / "speed.json").read_text())) == ["loop/whole"]
