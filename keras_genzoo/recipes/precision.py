@@ -27,9 +27,8 @@ def automatic(recipe, say=print):
 
     Example:
 
-    >>> gz.recipes.automatic_dtype("rbm")
-    rbm computes in float32: nobody has measured it in bfloat16.
-    'float32'
+    >>> gz.recipes.automatic_dtype("vae", say=lambda reason: None) in ("float32", "mixed_bfloat16")
+    True
     """
     chosen, reason = _on_gpu(tf.config.get_visible_devices("GPU")) or _on_cpu(cpu_flags(), table().get(recipe))
     say(f"{recipe} computes in {chosen}: {reason}.")
