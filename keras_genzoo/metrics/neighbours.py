@@ -102,7 +102,9 @@ def neighbour_scores(real, generated, k_pr=3, k_dc=5):
             balls += np.count_nonzero(inside)
             covered[columns] |= inside.any(axis=0)
     first = (math.nan, math.nan) if k_pr is None else (float(precise.mean()), float(recalled.mean()))
-    return (*first, math.nan, math.nan) if k_dc is None else (*first, balls / (k_dc * len(generated)), float(covered.mean()))
+    return (
+        (*first, math.nan, math.nan) if k_dc is None else (*first, float(balls / (k_dc * len(generated))), float(covered.mean()))
+    )
 
 
 def nearest(points, others, k=1):
