@@ -21,12 +21,18 @@ REMAT = ("ddpm/cifar10", "edm/cifar10", "glow/cifar10")
 
 def main():
     names = [name for family in gz.recipes.names().values() for name in family if "/" in name]
-    lines = [row(name) for name in names]
+    lines = []
+    for name in names:
+        lines.append(row(name))
+        print(*lines[-1], flush=True)
+        write(lines)
+
+
+def write(lines):
+    """The lines so far, in the page."""
     head = ["recipe", "parameters", "TFLOP a step", "GiB", "GiB with `remat=True`", *(f"ms on an {each}" for each in RATES)]
     table = "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in (head, ["---"] * len(head), *lines))
-    page = re.sub(r"(?<=<!-- table -->\n).*?(?=\n<!-- end -->)", table, PAGE.read_text(), flags=re.S)
-    PAGE.write_text(page)
-    print(table)
+    PAGE.write_text(re.sub(r"(?<=<!-- table -->\n).*?(?=<!-- end -->)", f"{table}\n", PAGE.read_text(), flags=re.S))
 
 
 def row(name):

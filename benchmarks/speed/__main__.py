@@ -136,6 +136,8 @@ def _text(value):
     if isinstance(value, list):
         *middle, low, high = value
         return f"{middle[0]:.2f} ({low:.2f} to {high:.2f})" if middle else f"{low:.2f} to {high:.2f}"
+    if isinstance(value, str):
+        return value
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
 

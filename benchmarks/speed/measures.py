@@ -121,8 +121,8 @@ def sampling(settings, recipe, images, overrides=None, how=None, peer=None, fitt
 
 def score(settings, work, peer=None, rounds=3, **told):
     """Seconds and peaks of memory of what is computed of features or images."""
-    if settings.steps:
-        told["n"] = min(told["n"], settings.steps)
+    if settings.steps:  # to see that the row runs
+        told |= {"n": min(told["n"], settings.steps)} | ({"dim": 64} if "dim" in told else {})
     ours = {"work": work, **told, "threads": settings.threads, "arrays": str(settings.folder / "scored.npz")}
     peers = {"the peer": {"work": f"scored.{peer}"}} if peer else {}
     times, peaks, _ = in_turns(ours, peers, min(settings.rounds, rounds), settings.python)
