@@ -67,18 +67,20 @@ class GroupNormalization(keras.layers.GroupNormalization):
         channels = x.shape[-1]
         pixels = tuple(range(1, len(x.shape) - 1))
         values = ops.cast(x, "float32")
+        grouped = self.groups, channels // self.groups
 
         def of_groups(each):
             each = ops.mean(each, axis=pixels) if pixels else each
-            return ops.mean(ops.reshape(each, (-1, self.groups, channels // self.groups)), axis=-1)
+            return ops.mean(ops.reshape(each, (-1, *grouped)), axis=-1, keepdims=True)
 
         mean = of_groups(values)
         variance = of_groups(ops.square(values)) - ops.square(mean)
         inverse = ops.rsqrt(ops.maximum(variance, 0.0) + self.epsilon)
-        of_channels = lambda each: ops.repeat(each, channels // self.groups, axis=1)  # noqa: E731
-        scale = of_channels(inverse) * ops.cast(self.gamma, "float32")
-        shift = ops.cast(self.beta, "float32") - of_channels(mean) * scale
-        scale, shift = (ops.expand_dims(each, pixels) if pixels else each for each in (scale, shift))
+        gamma, beta = (ops.reshape(ops.cast(each, "float32"), grouped) for each in (self.gamma, self.beta))
+        # By broadcasting: to repeat the groups' moments takes 60 operations of a graph.
+        scale = inverse * gamma
+        shift = beta - mean * scale
+        scale, shift = (ops.reshape(each, (-1, *(1 for _ in pixels), channels)) for each in (scale, shift))
         return ops.cast(values * scale + shift, self.compute_dtype)
 
 
@@ -111,16 +113,59 @@ class SelfAttention(keras.layers.Layer):
         self.last.build((*input_shape[:-1], self.heads * self.size))
 
     def call(self, x):
-        rows = ops.shape(x)[1]
-        query, key, value = (ops.reshape(each(x), (-1, rows, self.heads, self.size)) for each in self.projections)
-        seen = ops.dot_product_attention(query, key, value)
-        return self.last(ops.reshape(seen, (-1, rows, self.heads * self.size)))
+        rows = ops.shape(x)[1]  # an int where it is known
+        flat = ops.reshape(x, (-1, x.shape[-1]))  # products of matrices are a few operations of a graph, of tensors thirty
+        query, key, value = (ops.reshape(each(flat), (-1, rows, self.heads, self.size)) for each in self.projections)
+        likeness = ops.einsum("bqhd,bkhd->bhqk", query * self.size**-0.5, key)
+        seen = ops.softmax(ops.cast(likeness, "float32"), axis=-1)
+        mixed = ops.einsum("bhqk,bkhd->bqhd", ops.cast(seen, value.dtype), value)
+        return ops.reshape(self.last(ops.reshape(mixed, (-1, self.heads * self.size))), (-1, rows, x.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
+
+
+@_registered
+class Rematerialized(keras.layers.Layer):
+    """A network of which nothing inside is kept for the gradient: going back, it computes it once more (Chen et al. 2016,
+    arXiv:1604.06174). Memory falls, and time rises by that of a forward pass; values and gradients are the same.
+
+    Args:
+        network: keras.Model, or what keeps its config, of floating tensors to one tensor; see `check_rematerialized`.
+    """
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(network, dict):
+            network = keras.saving.deserialize_keras_object(network)
+        self.network = check_rematerialized(network)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        return keras.remat(lambda *each: self.network(list(each), training=training))(*inputs)
+
+    def compute_output_shape(self, input_shape):
+        shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape]
+        return self.network.compute_output_shape(list(shapes))
+
+    def get_config(self):
+        return {**super().get_config(), "network": keras.saving.serialize_keras_object(self.network)}
+
+
+def check_rematerialized(network):
+    """The network, after a ValueError is raised if computing it twice would change it, as batch statistics and dropout do."""
+    trained = {id(each) for each in network.trainable_variables}
+    counted = [each.path for each in network.variables if id(each) not in trained]
+    if counted and network.trainable:
+        raise ValueError(
+            f"remat computes {network.name} twice, which would change {counted[0]} twice; take a normalization that is not of "
+            f"batches and no dropout, or remat=False."
+        )
+    return network
 
 
 @_registered

@@ -238,12 +238,20 @@ def test_sizes_may_be_integers_of_numpy(make, tmp_path):
 # Layers as Keras knows them
 
 PIXELS, SOME = (None, None, None, 4), (2, 6, 6, 4)
+
+
+def _rematerialized():
+    image = keras.Input(PIXELS[1:])
+    return own_layers.Rematerialized(keras.Model(image, keras.layers.Conv2D(3, 3, padding="same", activation="silu")(image)))
+
+
 LAYERS = {  # how it is made, the shape it is built for, and the shape of an input
     "SoftBound": (lambda: SoftBound(3.0), PIXELS, SOME),
     "SynchronizedBatchNormalization": (own_layers.SynchronizedBatchNormalization, PIXELS, SOME),
     "GroupNormalization": (lambda: own_layers.GroupNormalization(2), PIXELS, SOME),
     "ChannelNormalization": (ChannelNormalization, PIXELS, SOME),
     "SelfAttention": (lambda: own_layers.SelfAttention(2), (None, None, 4), (2, 5, 4)),
+    "Rematerialized": (_rematerialized, PIXELS, SOME),
     "SpaceToDepth": (lambda: own_layers.SpaceToDepth(2), PIXELS, SOME),
     "DepthToSpace": (lambda: own_layers.DepthToSpace(2), PIXELS, SOME),
     "SpectralConv2D": (lambda: own_layers.SpectralConv2D(3, 3, strides=2), PIXELS, SOME),

@@ -122,8 +122,12 @@ data = click.option(
     "--data", default="fashion_mnist_mini", help="Shipped data set, folder or file of images, hf://user/name, or TFDS name."
 )
 data_dir = click.option("--data-dir", type=FOLDER, help="Where TFDS keeps its data sets.")
-mixed_precision = click.option(
-    "--mixed-precision", type=click.Choice(["mixed_bfloat16", "mixed_float16"]), help="Compute in 16 bits."
+HALVES = ["mixed_bfloat16", "mixed_float16"]
+mixed_precision = click.option("--mixed-precision", type=click.Choice(HALVES), help="Compute in 16 bits.")
+automatic_precision = click.option(
+    "--mixed-precision",
+    type=click.Choice(["auto", *HALVES]),
+    help="Compute in 16 bits; with auto, where that is faster and as good on this machine.",
 )
 jit = click.option("--jit/--no-jit", default=None, help="Compile with XLA.  [default: the recipe's choice]")
 image_size = click.option("--image-size", type=Size(), help="Crop and resize images to 32, say, or height by width, as 32x24.")

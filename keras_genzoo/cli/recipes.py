@@ -61,6 +61,7 @@ def show(recipe, image_shape, overrides, batch_size, layers, imports):
     if batch_size:
         click.echo(f"A step of {batch_size} images holds {about['step_bytes'] / 2**20:,.0f} MiB of tensors at once, at least")
     execution = ", ".join(f"{name}={value}" for name, value in about["execution"].items()) or "as Keras decides"
-    click.echo(f"\nExecution on a CPU: {execution}; on a GPU as Keras decides")
+    on_gpu = ", ".join(f"{name}={value}" for name, value in about["execution_on_gpu"].items())
+    click.echo(f"\nExecution on a CPU: {execution}; on a GPU: {on_gpu}")
     click.echo(f"fit prints: {', '.join(about['metrics'])}")
     click.echo(f"It can: {', '.join(about['members'])}")

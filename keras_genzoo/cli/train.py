@@ -43,7 +43,7 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @click.option("--from", "source", type=options.FOLDER, help="Begin with the weights of this model, or run, that fit.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the weights, the noise and the order of images.")
 @click.option("--constant-rates", is_flag=True, help="No decay of learning rates, so that more --epochs may follow.")
-@options.mixed_precision
+@options.automatic_precision
 @options.jit
 @options.device
 @options.strategy
@@ -128,6 +128,8 @@ def train(
     chosen = {"image_size": image_size, "channels": int(channels) if channels else None, "data_dir": data_dir, "splits": splits}
     load = functools.partial(gz.data.load, data, batch_size=batch_size, flip=flip, **chosen)
     seed = overrides["seed"]
+    if mixed_precision == "auto":
+        mixed_precision = gz.recipes.automatic_dtype(recipe, click.echo)
     images, validation = load(split="train", seed=seed), load(split="validation")
     shape = tuple(images.element_spec.shape[1:])
 

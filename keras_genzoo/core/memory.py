@@ -88,7 +88,7 @@ def of_step(model, batches):
     Returns:
         int.
     """
-    step = tf.function(model.train_step).get_concrete_function(batches.element_spec)
+    step = tf.function(model.train_step, autograph=False).get_concrete_function(batches.element_spec)
     optimizers = (getattr(model, name) for name in model.optimizers)
     variables = {id(v): v for v in [*model.variables, *(v for each in optimizers if each is not None for v in each.variables)]}
     return sum(_bytes(each.value) for each in variables.values()) + _peak(step.graph)

@@ -20,7 +20,7 @@ from keras_genzoo.metrics.memorisation import (
     nearest_neighbour_distances,
     train_ratio,
 )
-from keras_genzoo.metrics.neighbours import density_coverage, precision_recall
+from keras_genzoo.metrics.neighbours import density_coverage, neighbour_scores, precision_recall
 from keras_genzoo.metrics.perceptual import perceptual_distance, perceptual_path_length, sharpness
 from keras_genzoo.metrics.reconstruction import mse, psnr, reconstruction_scores, ssim
 from keras_genzoo.metrics.references import Reference, is_reference, read_reference, reference_scores
@@ -57,6 +57,7 @@ __all__ = [
     "names",
     "nearest_images",
     "nearest_neighbour_distances",
+    "neighbour_scores",
     "per_class_frechet",
     "perceptual_distance",
     "perceptual_path_length",

@@ -197,12 +197,16 @@ def check_features(features, what="features"):
     return features
 
 
-def check_pair(real, generated, least=2):
-    """Both arrays of features as float64, after one sentence is raised unless they can be compared."""
+def check_pair(real, generated, least=2, dtype="float64"):
+    """Both arrays of features as float64, or with `dtype=None` without a copy in their common floating dtype, after one sentence
+    is raised unless they can be compared."""
     real, generated = check_features(real, "real features"), check_features(generated, "generated features")
     if real.shape[1] != generated.shape[1]:
         raise ValueError(f"real features have {real.shape[1]} dimensions and generated features {generated.shape[1]}.")
     for what, n in (("real", len(real)), ("generated", len(generated))):
         if n < least:
             raise ValueError(f"{n} {what} {'image is' if n == 1 else 'images are'} too few: at least {least} are needed.")
-    return real.astype("float64"), generated.astype("float64")
+    if dtype is None:
+        common = np.result_type(real, generated, "float32")
+        return real.astype(common, copy=False), generated.astype(common, copy=False)
+    return real.astype(dtype), generated.astype(dtype)

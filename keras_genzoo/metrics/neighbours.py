@@ -5,6 +5,7 @@ proposes. Wherever its rounding could decide, distances are computed once more a
 two points wherever they stand.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from keras_genzoo.metrics.features import CHUNK, check_pair
 
 MORE = 2  # neighbours beyond those asked for, among which the nearest are found exactly
-BLOCK = 128  # MiB of distances at a time
+TILE = 4096, 2048  # points and others whose distances are in memory at a time, 64 MiB
 
 
 def precision_recall(real, generated, k=3):
@@ -38,9 +39,7 @@ def precision_recall(real, generated, k=3):
     >>> keras_genzoo.metrics.precision_recall(features, features.copy())
     (1.0, 1.0)
     """
-    real, generated = check_pair(real, generated, least=k + 1)
-    precision, recall = (_covered(*pair, k) for pair in ((generated, real), (real, generated)))
-    return float(precision.mean()), float(recall.mean())
+    return neighbour_scores(real, generated, k, None)[:2]
 
 
 def density_coverage(real, generated, k=5):
@@ -66,12 +65,46 @@ def density_coverage(real, generated, k=5):
     >>> keras_genzoo.metrics.density_coverage(features, features.copy())
     (1.0, 1.0)
     """
-    real, generated = check_pair(real, generated, least=k + 1)
-    balls, covered = 0, np.zeros(len(real), bool)
-    for inside in _within(generated, real, _radii(real, k), border=False):
-        balls += inside.sum()
-        covered |= inside.any(axis=0)
-    return float(balls / (k * len(generated))), float(covered.mean())
+    return neighbour_scores(real, generated, None, k)[2:]
+
+
+def neighbour_scores(real, generated, k_pr=3, k_dc=5):
+    """`precision_recall` and `density_coverage` of one search, in half the time. Memory beside the features is that of a tile.
+
+    Args:
+        real, generated: arrays of features `(n, dim)`.
+        k_pr: int or None. Neighbours of precision and recall; with None they are NaN. Defaults to 3.
+        k_dc: int or None. Neighbours of density and coverage; with None they are NaN. Defaults to 5.
+
+    Returns:
+        Four floats: precision, recall, density and coverage.
+
+    Raises:
+        ValueError: as `precision_recall`.
+
+    Example:
+
+    >>> features = np.random.default_rng(0).normal(size=(100, 8))
+    >>> keras_genzoo.metrics.neighbour_scores(features, features.copy())
+    (1.0, 1.0, 1.0, 1.0)
+    """
+    most = max(k for k in (k_pr, k_dc) if k is not None)
+    real, generated = check_pair(real, generated, least=most + 1, dtype=None)
+    of_real = nearest(None, real, most)[0]
+    of_generated = None if k_pr is None else nearest(None, generated, k_pr)[0][:, -1]
+    precise, recalled, covered, balls = np.zeros(len(generated), bool), np.zeros(len(real), bool), np.zeros(len(real), bool), 0
+    for rows, columns, within in _tiles(generated, real):
+        if k_pr is not None:
+            precise[rows] |= within(of_real[None, columns, k_pr - 1], border=True).any(axis=1)
+            recalled[columns] |= within(of_generated[rows, None], border=True).any(axis=0)
+        if k_dc is not None:
+            inside = within(of_real[None, columns, k_dc - 1], border=False)
+            balls += np.count_nonzero(inside)
+            covered[columns] |= inside.any(axis=0)
+    first = (math.nan, math.nan) if k_pr is None else (float(precise.mean()), float(recalled.mean()))
+    return (
+        (*first, math.nan, math.nan) if k_dc is None else (*first, float(balls / (k_dc * len(generated))), float(covered.mean()))
+    )
 
 
 def nearest(points, others, k=1):
@@ -108,30 +141,33 @@ def nearest(points, others, k=1):
     return distances, places
 
 
-def _radii(features, k):
-    """Distance of each feature to its k-th nearest neighbour among the others."""
-    return nearest(None, features, k)[0][:, -1]
+def _tiles(points, others):
+    """Pairs of points and others, a tile at a time: the slices of both, and a function of radii, one a row or one a column, and
+    of whether the border counts, to which pairs are as near as that, a bool array."""
+    rest = _squares(others)
+    for start in range(0, len(points), TILE[0]):
+        rows = slice(start, start + TILE[0])
+        some = points[rows].astype("float64")
+        own = _squares(some)
+        rounding = _off(own, rest, points.shape[1])[:, None]
+        for first in range(0, len(others), TILE[1]):
+            columns = slice(first, first + TILE[1])
+            these = others[columns].astype("float64", copy=False)
+            squares = some @ these.T
+            squares *= -2.0
+            squares += own[:, None]
+            squares += rest[columns]
+            yield rows, columns, functools.partial(_within, squares, some, these, rounding)
 
 
-def _covered(points, centres, k):
-    """Which points lie in the ball of a centre that reaches to its k-th nearest neighbour, bool `(points,)`."""
-    return np.concatenate([inside.any(axis=1) for inside in _within(points, centres, _radii(centres, k), border=True)])
-
-
-def _within(points, centres, radii, border):
-    """Which points lie in which balls, their borders included or not: bool arrays `(some points, centres)`, in blocks."""
-    from sklearn.metrics import pairwise_distances_chunked
-
-    start = 0
-    for distances in pairwise_distances_chunked(points, centres, working_memory=BLOCK):
-        some = points[start : start + len(distances)]
-        start += len(distances)
-        beyond = distances**2 - radii**2
-        inside = beyond < 0
-        rows, balls = np.nonzero(np.abs(beyond) <= _rounding(some, centres)[:, None])
-        exact = _lengths(some, centres, rows, balls)
-        inside[rows, balls] = exact <= radii[balls] if border else exact < radii[balls]
-        yield inside
+def _within(squares, points, others, rounding, radii, border):
+    """Which squared distances, off by the rounding at most, are those of pairs within radii."""
+    beyond = squares - radii**2
+    inside = beyond < 0
+    rows, places = np.nonzero(np.abs(beyond, out=beyond) <= rounding)
+    exact, limits = _lengths(points, others, rows, places), np.broadcast_to(radii, squares.shape)[rows, places]
+    inside[rows, places] = exact <= limits if border else exact < limits
+    return inside
 
 
 def _lengths(points, others, rows, places):
@@ -145,6 +181,14 @@ def _lengths(points, others, rows, places):
 
 
 def _rounding(points, others):
-    """The most by which the square of a searched distance is off, `(points,)`: of sums of `dim` products in float64."""
-    squares = [np.einsum("ij,ij->i", each, each, dtype="float64") for each in (points, others)]
-    return 4 * (points.shape[1] + 8) * np.finfo("float64").eps * (squares[0] + squares[1].max())
+    """The most by which the square of a searched distance is off, `(points,)`."""
+    return _off(_squares(points), _squares(others), points.shape[1])
+
+
+def _squares(points):
+    return np.einsum("ij,ij->i", points, points, dtype="float64")
+
+
+def _off(squares, others, dim):
+    """The rounding of sums of `dim` products in float64."""
+    return 4 * (dim + 8) * np.finfo("float64").eps * (squares + others.max())

@@ -13,7 +13,7 @@ from keras_genzoo.metrics.features import check_pair, extract, score_name, setti
 from keras_genzoo.metrics.frechet import GaussianStatistics, bootstrap_deviation, statistics_distance
 from keras_genzoo.metrics.kernel import kernel_distance, kernel_interval
 from keras_genzoo.metrics.memorisation import Memorisation
-from keras_genzoo.metrics.neighbours import density_coverage, nearest, precision_recall
+from keras_genzoo.metrics.neighbours import nearest, neighbour_scores
 from keras_genzoo.metrics.streams import FeatureStore
 
 BLOCKS = 10  # of the kernel distance's interval
@@ -73,8 +73,7 @@ def sample_scores(
     for statistics, each in zip(gaussians, (real, generated), strict=True):
         statistics.update(each)
     distance = statistics_distance(*gaussians, name("FD"))
-    precision, recall = precision_recall(real, generated, k_pr)
-    density, coverage = density_coverage(real, generated, k_dc)
+    precision, recall, density, coverage = neighbour_scores(real, generated, k_pr, k_dc)
     kd = name("KD_normalised" if normalise else "KD")
     scores = {
         name("FD"): distance,

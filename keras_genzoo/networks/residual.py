@@ -8,7 +8,18 @@ from keras_genzoo.networks.common import channels_of, coarse_grid, code_heads, c
 
 
 def residual_block(
-    x, filters, activate, name, spectral=False, resize=None, between=None, dropout=0.0, initializer=None, pool=None, conv=None
+    x,
+    filters,
+    activate,
+    name,
+    spectral=False,
+    resize=None,
+    between=None,
+    dropout=0.0,
+    initializer=None,
+    pool=None,
+    conv=None,
+    keep=None,
 ):
     """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
 
@@ -24,6 +35,8 @@ def residual_block(
         initializer: Keras initializer of the last convolution's kernel; None is the layer's own. Defaults to None.
         pool: layer or None. Changes the sides, after the last convolution. Defaults to None.
         conv: class of convolutions, or a function that makes them; None is by `spectral`. Defaults to None.
+        keep: callable of the tensor before dropout to what takes its place, as one of which less is kept, or None. Defaults to
+            None.
 
     Returns:
         The pair of shortcut and change, to be added.
@@ -34,6 +47,7 @@ def residual_block(
         x, shortcut = resize(x), resize(shortcut)
     x = conv(filters, 3, padding="same", name=f"{name}_conv1")(x)
     x = activate(x if between is None else between(x), f"{name}_2")
+    x = x if keep is None else keep(x)
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     settings = {} if initializer is None else {"kernel_initializer": initializer}

@@ -2,14 +2,17 @@
 et al. 2021, arXiv:2011.13456, appendix H)."""
 
 import math
+import warnings
 
 import keras
 from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
-from keras_genzoo.layers import DepthToSpace, GroupNormalization, SelfAttention, SpaceToDepth, TimeEmbedding
+from keras_genzoo.layers import DepthToSpace, GroupNormalization, Rematerialized, SelfAttention, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import crop
 from keras_genzoo.networks.residual import residual_block
+
+LARGE = 2**28  # bytes that the attention of an image holds, beyond which a warning says so
 
 
 def _norm(x, groups, name):
@@ -29,7 +32,12 @@ def _sum(x, change, kind, name):
     return layers.Rescaling(math.sqrt(0.5), name=f"{name}_rescaled")(x) if kind == "ddpm++" else x
 
 
-def _block(x, embedded, filters, groups, dropout, kind, name, resize=None):
+def _again(inputs, x, name):
+    """A tensor again, by a layer that computes it anew of its inputs for the gradient; see `layers.Rematerialized`."""
+    return Rematerialized(keras.Model(inputs, x, name=f"{name}_inner"), dtype=x.dtype, name=name)(inputs)
+
+
+def _block(x, embedded, filters, groups, dropout, kind, name, resize=None, remat=False):
     """A `residual_block` to which the time is told between its convolutions, of which the second begins at zero, so that a
     fresh block is its shortcut."""
 
@@ -40,17 +48,31 @@ def _block(x, embedded, filters, groups, dropout, kind, name, resize=None):
         shift = layers.Dense(filters, name=f"{name}_time")(embedded)
         return layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)])
 
-    settings = {"resize": resize, "between": shifted, "dropout": dropout, "initializer": "zeros"}
+    # Dropout stays outside: it would be another one the second time.
+    keep = (lambda y: _again([x, embedded], y, f"{name}_again")) if remat else None
+    settings = {"resize": resize, "between": shifted, "dropout": dropout, "initializer": "zeros", "keep": keep}
     return _sum(*residual_block(x, filters, activate, name, **settings), kind, name)
 
 
-def _attention(x, heads, groups, kind, name):
+def _attention(x, heads, groups, kind, name, remat=False):
     """Every pixel looks at every other; the change begins at zero."""
     rows, columns, channels = x.shape[1:]
     y = layers.Reshape((rows * columns, channels), name=f"{name}_flat")(_norm(x, groups, f"{name}_norm"))
     y = SelfAttention(heads, name=f"{name}_heads")(y)
     y = layers.Reshape((rows, columns, channels), name=f"{name}_pixels")(y)
+    y = _again([x], y, f"{name}_again") if remat else y
     return _sum(x, y, kind, name)
+
+
+def _check_attention(sides, heads):
+    """Warn, before anything is built, of attention that holds too much."""
+    held = 4 * heads * math.prod(sides) ** 2  # bytes an image, of numbers that say how much a pixel looks at another
+    if held > LARGE:
+        warnings.warn(
+            f"attention among {sides[0]}x{sides[1]} pixels holds {held / 2**30:.1f} GiB for each image of a batch; attend at a "
+            f"level of fewer pixels, or set a larger patch.",
+            stacklevel=3,
+        )
 
 
 def unet(
@@ -66,6 +88,7 @@ def unet(
     patch=1,
     kind="ddpm",
     learned_variance=False,
+    remat=False,
     name="unet",
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
@@ -85,6 +108,8 @@ def unet(
             last: with 2, a quarter of the work. Defaults to 1.
         kind: "ddpm", or "ddpm++": blocks halve and double the sides instead of single convolutions, sums with a shortcut are
             divided by sqrt(2), and on the way up there is attention after a level's last block only. Defaults to "ddpm".
+        remat: bool. Whether what blocks and attention hold inside is computed again for the gradient and not kept: less memory, a
+            third more time. Defaults to False.
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
         learned_variance: bool. Whether it puts out the variance of each number behind the prediction, as twice the channels, of
             models with `timesteps`. Defaults to False.
@@ -106,6 +131,8 @@ def unet(
         raise ValueError(f"kind is {kind!r}, expected 'ddpm' or 'ddpm++'.")
     if not levels or not set(attention) <= set(range(levels)):
         raise ValueError(f"attention is {attention} and multipliers {multipliers}, expected levels from 0 to {levels - 1}.")
+    if attention:
+        _check_attention([-(-side // (patch * 2 ** min(attention))) for side in (height, columns)], heads)
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
     embedded = layers.Dense(4 * width, "silu", name="time_1")(TimeEmbedding(width, name="time_embedding")(inputs[1]))
     embedded = layers.Dense(4 * width, name="time_2")(embedded)
@@ -118,11 +145,11 @@ def unet(
     plus = kind == "ddpm++"
 
     def block(x, filters, name, resize=None):
-        return _block(x, embedded, filters, groups, dropout, kind, name, resize)
+        return _block(x, embedded, filters, groups, dropout, kind, name, resize, remat)
 
     def stage(x, level, name, attend=True):
         x = block(x, width * multipliers[level], name)
-        return _attention(x, heads, groups, kind, f"{name}_attention") if attend and level in attention else x
+        return _attention(x, heads, groups, kind, f"{name}_attention", remat) if attend and level in attention else x
 
     x = inputs[0]
     rows_over, columns_over = (-size % (patch * 2 ** (levels - 1)) for size in (height, columns))
@@ -145,7 +172,7 @@ def unet(
             skips.append(x)
     last = width * multipliers[-1]
     x = block(x, last, "middle_1")
-    x = _attention(x, heads, groups, kind, "middle_attention") if attention else x
+    x = _attention(x, heads, groups, kind, "middle_attention", remat) if attention else x
     x = block(x, last, "middle_2")
     for level in reversed(range(levels)):
         for index in range(blocks + 1):

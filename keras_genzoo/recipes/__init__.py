@@ -18,6 +18,7 @@ from keras_genzoo.recipes import (  # noqa: F401
 from keras_genzoo.recipes.building import adam, build
 from keras_genzoo.recipes.describing import describe
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
+from keras_genzoo.recipes.precision import automatic as automatic_dtype
 from keras_genzoo.recipes.registry import RECIPES, Recipe, get, names, recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
 
@@ -30,6 +31,7 @@ __all__ = [
     "Recipe",
     "adam",
     "arguments",
+    "automatic_dtype",
     "build",
     "describe",
     "get",

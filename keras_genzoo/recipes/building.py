@@ -8,7 +8,11 @@ import tensorflow as tf
 
 from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import image_size, real, whole_or_none
+from keras_genzoo.recipes import precision
 from keras_genzoo.recipes.registry import RECIPES, get
+
+# A GPU waits for the host between two calls, and takes longer to begin an operation than to compute a small one.
+ON_GPU = {"jit_compile": True, "steps_per_execution": 10}
 
 
 def build(
@@ -29,7 +33,8 @@ def build(
         total_steps: int or None. Number of training steps planned: learning rates decay to zero over them and warm-ups take
             their share. None keeps learning rates constant and leaves warm-ups out: how long `fit` trains is not known here,
             and a model may be fitted again. `genzoo train` and the benchmark give it. Defaults to None.
-        dtype: dtype policy or its name for every network, as "mixed_bfloat16"; None is Keras's global policy.
+        dtype: dtype policy or its name for every network, as "mixed_bfloat16"; None is Keras's global policy. "auto" prints and
+            takes "mixed_bfloat16" where this machine computes the recipe faster and as well in it, else "float32".
         run_eagerly, jit_compile, steps_per_execution: of `compile`; None is the recipe's own choice.
         **overrides: hyperparameters of the recipe, which `gz.recipes.describe(name)` lists. `seed` fixes the initial weights too,
             whatever was drawn before, and leaves the global generators of Python, NumPy and Keras where they are; without it
@@ -57,6 +62,8 @@ def build(
     overrides = {key: value.item() if isinstance(value, np.generic) else value for key, value in overrides.items()}
     values = {**entry.at(image_shape, overrides).defaults, **overrides}
     whole_or_none(0, seed=values.get("seed"))
+    if dtype == "auto":
+        dtype = precision.automatic(recipe)
     with policy(dtype), randomness.seeded(values.get("seed")):
         model, settings = entry.call(image_shape, total_steps, values)
     asked = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
@@ -86,8 +93,10 @@ def _check_kinds(entry, overrides):
 
 def _execution(entry):
     # Under tf.distribute and on accelerators the measurements on a CPU mean nothing.
-    if tf.config.list_physical_devices("GPU") or tf.distribute.has_strategy():
+    if tf.distribute.has_strategy():
         return {}
+    if tf.config.get_visible_devices("GPU"):
+        return ON_GPU
     return entry.execution
 
 

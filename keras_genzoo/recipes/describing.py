@@ -6,7 +6,7 @@ from keras_genzoo import data
 from keras_genzoo.core import memory
 from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.core.serialization import constructor_arguments
-from keras_genzoo.recipes.building import build
+from keras_genzoo.recipes.building import ON_GPU, build
 from keras_genzoo.recipes.registry import get
 
 MEMBERS = "sample", "encode", "decode", "reconstruct", "interpolate", "log_prob", "bits_per_dim", "energy", "fit_prior"
@@ -48,6 +48,7 @@ def describe(name, image_shape=None, batch_size=None, **overrides):
         "description": entry.description,
         "module": entry.make.__module__,
         "execution": dict(entry.execution),
+        "execution_on_gpu": dict(ON_GPU),
         "hyperparameters": [
             {"name": key, "default": each.default, "meaning": each.meaning, "range": each.range, "sized": key in sized}
             for key, each in entry.hyperparameters.items()

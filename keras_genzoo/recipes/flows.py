@@ -26,7 +26,7 @@ def _alpha(**when):
     return Hyperparameter(0.05, Float(1e-4, 0.1, **when), ALPHA)
 
 
-def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels"):
+def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels", remat=False):
     """A coupling of images with a small convolutional network, or one of residual blocks."""
     channels = shape[-1]
     if mask == "checkerboard":
@@ -40,7 +40,7 @@ def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="chan
         network = networks.residual_coupling(shape, outputs, width, blocks)
     else:
         network = networks.conv_coupling(shape, outputs, width, kernels)
-    return bijectors.Coupling(network, make, mask, flip)
+    return bijectors.Coupling(network, make, mask, flip, remat)
 
 
 def _levels(shape, levels, make_first, make_steps, make_last=bijectors.Flatten, scale=0):
@@ -127,6 +127,10 @@ def glow(
     ),
     marginals=MARGINALS,
     alpha=_alpha(when=WITHOUT),
+    remat=Hyperparameter(
+        False,
+        meaning="Whether couplings compute what they hold inside again for the gradient: less memory, a third more time.",
+    ),
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -153,7 +157,7 @@ def glow(
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
-        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask)
+        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask, remat)
 
     def make_first(shape, scale):
         count = checkerboards[scale] if scale < len(checkerboards) else 0

@@ -1,0 +1,1 @@
+"""How fast training, sampling and scores are, beside the usual ways: `python -m benchmarks.speed`."""
