@@ -239,7 +239,8 @@ def test_weights_alone_carry_a_trained_model_over(name, model, images, tmp_path)
 @two
 def test_the_callbacks_of_keras_work(name, model, images, tmp_path):
     callbacks = keras.callbacks
-    rates = []
+    rates, scheduled = [], name != "r3gan"  # whose rate is a ramp, and Keras sets none that is a schedule
+    scheduler = [callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))] if scheduled else []
     model.fit(
         batches(name, images),
         validation_data=batches(name, images),
@@ -248,12 +249,12 @@ def test_the_callbacks_of_keras_work(name, model, images, tmp_path):
         callbacks=[
             callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_loss", save_best_only=True),
             callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True),
-            callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1)),
+            *scheduler,
             callbacks.TensorBoard(tmp_path / "logs"),
             callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rates.append(float(model.optimizer.learning_rate))),
         ],
     )
-    assert rates == pytest.approx([0.01, 0.005, 0.01 / 3][: len(rates)])
+    assert not scheduled or rates == pytest.approx([0.01, 0.005, 0.01 / 3][: len(rates)])
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
     assert gz.load(tmp_path / "best.keras").image_shape == SHAPE
 
