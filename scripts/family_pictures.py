@@ -33,6 +33,8 @@ class Run:
         batch_size: int.
         panels: dict of the labels of axes to names of logged values.
         distance: bool. Whether the Frechet distance of samples is measured, about five times.
+        settings: dict. Hyperparameters of the recipe.
+        validated: int. Validation images of each point of a curve.
     """
 
     recipe: str
@@ -40,6 +42,12 @@ class Run:
     batch_size: int
     panels: dict
     distance: bool = False
+    settings: dict = dataclasses.field(default_factory=dict)
+    validated: int = 2000
+
+    @property
+    def title(self):
+        return ", ".join([self.recipe, *(f"{name}={value}" for name, value in self.settings.items())])
 
 
 FRECHET = {f"FD[{FEATURES}] of samples": ("val_fd",)}
@@ -76,7 +84,9 @@ RUNS = {
         distance=True,
     ),
     "flows": Run("glow", 1000, 64, {"bits per dimension": ("bits_per_dim",)}),
-    "autoregressive": Run("pixelcnn_pp", 150, 64, {"bits per dimension": ("bits_per_dim",)}),
+    "autoregressive": Run(
+        "pixelcnn_pp", 500, 16, {"bits per dimension": ("bits_per_dim",)}, settings={"width": 16}, validated=256
+    ),
     "diffusion": Run(
         "latent_diffusion",
         2500,
@@ -101,9 +111,10 @@ RUNS = {
 def train(run, steps):
     """The trained model and its history, a value after every epoch of `steps / POINTS` steps."""
     data, validation = (gz.data.load(DATA, split, batch_size=run.batch_size) for split in ("train", "validation"))
+    validation = validation.take(-(-run.validated // run.batch_size))
     keras.utils.set_random_seed(0)
     epochs = min(POINTS, steps)
-    model = gz.build(run.recipe, (28, 28, 1), total_steps=steps, seed=0)
+    model = gz.build(run.recipe, (28, 28, 1), total_steps=steps, seed=0, **run.settings)
     callbacks = [gz.callbacks.StopOnDivergence()]
     if run.distance:
         callbacks.append(gz.callbacks.FrechetDistanceMonitor(validation, every=max(epochs // 4, 1), n=1000, features=FEATURES))
@@ -132,7 +143,7 @@ def curves(run, history, steps):
         axes.legend(fontsize="small")
     for axes in grid[count:]:
         axes.set_axis_off()
-    figure.suptitle(f"{run.recipe} on {DATA}, batches of {run.batch_size}")
+    figure.suptitle(f"{run.title} on {DATA}, batches of {run.batch_size}")
     return figure
 
 
@@ -150,7 +161,7 @@ def samples(run, model):
         axes.imshow(gz.images.tile(images, COLUMNS), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(title, fontsize="medium")
         axes.set_axis_off()
-    figure.suptitle(run.recipe)
+    figure.suptitle(run.title)
     return figure
 
 

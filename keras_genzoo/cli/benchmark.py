@@ -85,7 +85,7 @@ def run(ctx, out, overrides, channels, list_runs, **settings):
       genzoo benchmark run --budget 60 --seeds 3 --out runs/first
       genzoo benchmark run --recipes family:vae --data my_photos/ --image-size 32 --out runs/photos
       genzoo benchmark run --recipes vae --set vae.latent_dim=32 --epochs 10 --out runs/wide
-      genzoo benchmark run --recipes vae,pixelcnn --import my_recipes.py --out runs/own
+      genzoo benchmark run --recipes vae,own_vae --import my_recipes.py --out runs/own
       genzoo benchmark run --budget 600 --seeds 3 --ray auto --out /shared/runs/first
     """
     from keras_genzoo import benchmark

@@ -9,7 +9,18 @@ from keras_genzoo.core.serialization import constructor_arguments
 from keras_genzoo.recipes.building import ON_GPU, build
 from keras_genzoo.recipes.registry import get
 
-MEMBERS = "sample", "encode", "decode", "reconstruct", "interpolate", "log_prob", "bits_per_dim", "energy", "fit_prior"
+MEMBERS = (
+    "sample",
+    "encode",
+    "decode",
+    "reconstruct",
+    "interpolate",
+    "log_prob",
+    "bits_per_dim",
+    "complete",
+    "energy",
+    "fit_prior",
+)
 
 
 def describe(name, image_shape=None, batch_size=None, **overrides):
