@@ -43,6 +43,10 @@ def run(text):
 
 def opened(source, element):
     """The picture of a file, or of an element of a page."""
+    if source.endswith(".svg"):
+        import vl_convert
+
+        return Image.open(io.BytesIO(vl_convert.svg_to_png(Path(source).read_text("utf-8"), scale=1.4)))
     if not element:
         return Image.open(source)
     from playwright.sync_api import sync_playwright
