@@ -181,4 +181,7 @@ def test_a_sheet_of_images_shows_each_in_its_place():
     assert sheet.shape == (5, 11)
     assert [sheet[0, 0], sheet[0, 4], sheet[0, 8], sheet[3, 0], sheet[3, 4], sheet[3, 8]] == [0, 1, 2, 3, 4, 255]
     assert images.tile(np.zeros((4, 2, 2, 5), "uint8")).shape == (5, 5)
+    rows = {n: images.tile(np.zeros((n, 1, 1, 1)), gap=0).shape for n in (1, 2, 7, 10, 16, 22, 32, 64)}
+    shapes = {1: (1, 1), 2: (1, 2), 7: (3, 3), 10: (2, 5), 16: (4, 4), 22: (5, 5), 32: (4, 8), 64: (8, 8)}
+    assert rows == shapes
     assert images.tile(np.zeros((4, 2, 2, 3), "uint8")).shape == (5, 5, 3)

@@ -159,12 +159,18 @@ def from_cube(points):
     return tf.clip_by_value((points * LEVELS - 0.5) / (LEVELS - 1), 0.0, 1.0)
 
 
+def _columns(n):
+    """Images a row of a sheet of n that is about square, without gaps in the last row unless it became twice as wide."""
+    least = math.ceil(math.sqrt(n))
+    return next((columns for columns in range(least, int(2 * math.sqrt(n)) + 1) if n % columns == 0), least)
+
+
 def tile(images, columns=None, gap=1):
     """Images side by side on one sheet, row by row, with a white line between them.
 
     Args:
         images: `uint8`, or floats in [0, 1], `(n, height, width, channels)`; of other channels than 1 and 3 the mean is shown.
-        columns: int or None. Images a row; None makes the sheet about square. Defaults to None.
+        columns: int or None. Images a row; None makes the sheet about square, with full rows if it can. Defaults to None.
         gap: int. Width of the line in pixels. Defaults to 1.
 
     Returns:
@@ -174,7 +180,7 @@ def tile(images, columns=None, gap=1):
     if images.shape[-1] not in (1, 3):
         images = images.mean(axis=-1, keepdims=True).round().astype("uint8")
     n, height, width, channels = images.shape
-    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    columns = min(n, columns or _columns(n))
     rows = math.ceil(n / columns)
     cells = np.full((rows * columns, height + gap, width + gap, channels), 255, np.uint8)
     cells[:n, :height, :width] = images
