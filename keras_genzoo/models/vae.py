@@ -41,9 +41,8 @@ class VAE(Coded, GenerativeModel):
             `(batch, latent_dim)`, the second bounded.
         decoder: keras.Model. Codes `(batch, latent_dim)` to the parameters of p(x|z), `(batch, height, width,
             likelihood.parameter_count(channels))`.
-        prior: object with `sample(n, random)` and `log_prob(z)`, such as `priors.VampPrior` and `priors.TrainedMixture`; None is
-            N(0, I). The KL is in closed form for N(0, I) and one draw's estimate for other priors, and with `posterior_flow`.
-            Defaults to None.
+        prior: object with `sample(n, random)` and `log_prob(z)`, as `priors.VampPrior`; None, the default, is N(0, I). The KL is
+            in closed form for N(0, I), and one draw's estimate for other priors and with `posterior_flow`.
         likelihood: name of `likelihoods.NAMED`, as "laplace" or "logistic_mixture", or a `likelihoods.Likelihood`. Defaults to
             "gaussian", of unit variance.
         beta: float, at least 0. Weight of the KL term. Defaults to 1.
