@@ -1,6 +1,7 @@
 """What base promises beyond the shared model test: noise, averages, replicas, precision, regularisers, files."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -390,6 +391,15 @@ LAYERS = [  # imports run from later to earlier lines alone
     {"benchmark"},
     {"cli"},
 ]
+
+
+def test_no_two_classes_are_registered_under_one_name():
+    for path in sorted((Path(gz.__file__).parent).rglob("*.py")):
+        module = ".".join(("keras_genzoo", *path.relative_to(Path(gz.__file__).parent).with_suffix("").parts))
+        if path.stem not in ("__init__", "__main__"):
+            for each in vars(importlib.import_module(module)).values():
+                if isinstance(each, type) and keras.saving.get_registered_name(each).startswith("keras_genzoo>"):
+                    assert keras.saving.get_registered_object(keras.saving.get_registered_name(each)) is each, each
 
 
 def test_imports_run_one_way():

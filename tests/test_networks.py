@@ -9,7 +9,7 @@ from keras_genzoo import causal, networks
 from keras_genzoo import layers as own_layers
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
-from keras_genzoo.metrics.vit import Scale, Tokens
+from keras_genzoo.metrics.vit import LayerScale, Tokens
 from keras_genzoo.networks import r3gan, styled
 from keras_genzoo.networks.adversarial import KINDS
 
@@ -275,7 +275,7 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "NoiseInjection": (styled.NoiseInjection, (None, 6, 6, 4), SOME),
     "MinibatchStd": (lambda: styled.MinibatchStd(2), (None, 6, 6, 4), SOME),
     "Bias": (Bias, (None, 4), (2, 4)),
-    "Scale": (Scale, (None, 4), (2, 4)),
+    "LayerScale": (LayerScale, (None, 4), (2, 4)),
     "Tokens": (Tokens, (None, 3, 2, 4), (2, 3, 2, 4)),
     "CausalConv2D": (lambda: causal.CausalConv2D(6, (2, 3), wide=True, strides=2, normalized=True, scale=0.1), PIXELS, SOME),
     "CausalConv2D, masked": (lambda: causal.CausalConv2D(6, (1, 2), mask="A", mask_groups=2, mask_parts=2), PIXELS, SOME),
@@ -299,7 +299,7 @@ def test_every_layer_is_tested_as_keras_knows_it():
         for name, each in vars(module).items()
         if isinstance(each, type) and issubclass(each, keras.layers.Layer) and each.__module__.startswith(module.__name__)
     }
-    assert {name.partition(",")[0] for name in LAYERS} - {"Bias", "Scale", "Tokens"} == own
+    assert {name.partition(",")[0] for name in LAYERS} - {"Bias", "LayerScale", "Tokens"} == own
 
 
 @pytest.mark.parametrize("name", LAYERS)

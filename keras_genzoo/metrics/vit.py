@@ -111,7 +111,7 @@ class Tokens(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Scale(keras.layers.Layer):
+class LayerScale(keras.layers.Layer):
     """Multiply each channel by a number that is learned (LayerScale: Touvron et al. 2021, arXiv:2103.17239, eq. 6)."""
 
     def build(self, input_shape):
@@ -159,7 +159,7 @@ def _block(x, network, name, norm):
     layers, clip = keras.layers, network.family == "clip"
 
     def scaled(x, number):
-        return x if clip else Scale(dtype="float32", name=f"{name}_scale{number}")(x)
+        return x if clip else LayerScale(dtype="float32", name=f"{name}_scale{number}")(x)
 
     def dense(x, units, number):
         return layers.Dense(units, dtype="float32", name=f"{name}_dense{number}")(x)
@@ -234,7 +234,7 @@ def set_arrays(model, network, arrays):
         prefix = names["block"].format(block.removeprefix("block")) if numbered else ""
         if isinstance(layer, Tokens):
             _set_tokens(layer, name, arrays, read)
-        elif isinstance(layer, Scale):
+        elif isinstance(layer, LayerScale):
             layer.scale.assign(read(prefix + name, *layer.scale.shape))
         elif isinstance(layer, keras.layers.LayerNormalization):
             layer.set_weights([read(f"{prefix}{name}.{each}", network.width) for each in ("weight", "bias")])

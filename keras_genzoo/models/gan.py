@@ -36,8 +36,8 @@ class GAN(GenerativeModel):
         critic: keras.Model. Images in [-1, 1], of a conditional model with one-hot labels, to one score `(batch, 1)`, or to
             features `(batch, units)` where the objective takes these.
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
-        penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Defaults
-            to none. Those with `every` above 1 get steps of their own.
+        penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Those
+            with `every` above 1 get steps of their own. Defaults to none.
         critic_steps: int. Steps of the critic before each of the generator. Each sees real images of its own where batches
             have `further` ones, as `gz.data.load(..., **model.data_needs)` gives them (algorithm 1 of WGAN, Arjovsky et al.
             2017, arXiv:1701.07875); of other batches all see the same. 0 leaves the critic as it

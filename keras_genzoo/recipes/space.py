@@ -89,7 +89,7 @@ class Choice:
     def register(self, hp, name, default):
         # By what is written, for KerasTuner knows neither None nor tuples.
         written = {repr(value): value for value in self.values}
-        return written[hp.Choice(name, list(written), default=repr(default), ordered=False)]
+        return written.get(hp.Choice(name, list(written), default=repr(default), ordered=False))  # None where it has no effect
 
 
 def _condition(when):
