@@ -145,6 +145,17 @@ def test_fit_sets_first_values_by_images_of_the_data(images):
     assert np.abs(model.network.get_layer("first_rows").gain - 1.0).max() > 0.1
 
 
+def test_features_that_are_constant_at_first_do_not_explode(random):
+    # The coarsest grid is one pixel, whose stream of the rows above sees none.
+    model = gz.build("pixelcnn_pp", (4, 4, 1), width=4, halvings=2, components=2, seed=0, **EAGER)
+    x = random.integers(0, 256, (24, 4, 4, 1), "uint8")
+    losses = [float(model.fit(x, batch_size=8, verbose=0).history["loss"][0]) for _ in range(2)]
+    assert losses[1] < 2 * losses[0]
+    for layer in model.network.layers:
+        if getattr(layer, "normalized", False):
+            assert np.abs(layer.gain).max() < 1000 * layer.scale, layer.name
+
+
 # Rows by themselves
 
 

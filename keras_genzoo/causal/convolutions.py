@@ -11,6 +11,8 @@ from keras_genzoo.causal.shifts import padded, state
 from keras_genzoo.core.checks import whole
 from keras_genzoo.layers import _Unquantized
 
+CONSTANT = 1e-5  # variance below which outputs count as constant
+
 _registered = keras.saving.register_keras_serializable("keras_genzoo")
 
 
@@ -56,7 +58,8 @@ class _Causal(_Unquantized):
     def _begin(self, y):
         """Take the gain and bias with which outputs y, of gain 1 and bias 0, get mean 0 and deviation `scale`."""
         mean, variance = ops.moments(ops.cast(y, "float32"), axes=(0, 1, 2))
-        gain = self.scale * ops.rsqrt(variance + 1e-8)
+        # What is constant yet, as where a coarse grid has but one row and nothing is above, must not explode when it varies.
+        gain = self.scale * ops.where(variance > CONSTANT, ops.rsqrt(variance + 1e-8), 1.0)
         self.gain.assign(gain)
         if self.use_bias:
             self.bias.assign(-mean * gain)
