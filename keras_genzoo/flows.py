@@ -313,7 +313,7 @@ def MAF(features, context=None, transforms=3, hidden=(64, 64), elementwise="affi
     each number.
 
     Args:
-        features, context, transforms, hidden, **settings: as in `NSF`.
+        features, context, transforms, hidden, settings: as in `NSF`.
         elementwise: "affine", "additive", "spline" or `bijectors.Elementwise`. Defaults to "affine".
     """
     layers = autoregressions(features, transforms, elementwise, width=hidden, depth=len(hidden), context=context or None)
@@ -325,7 +325,7 @@ def RealNVP(features, context=None, transforms=6, hidden=(64, 64), elementwise="
     `fit_to`.
 
     Args:
-        features, context, hidden, **settings: as in `NSF`. At least 2 features.
+        features, context, hidden, settings: as in `NSF`. At least 2 features.
         transforms: int. Couplings, of which every other one changes the other half. Defaults to 6.
         elementwise: as in `MAF`.
     """
@@ -339,7 +339,7 @@ def FFJORD(features, context=None, hidden=(64, 64), solver="rk4", trace="exact",
     """A compiled continuous flow (Grathwohl et al. 2019, arXiv:1810.01367), see `bijectors.Continuous`.
 
     Args:
-        features, context, hidden, **settings: as in `NSF`.
+        features, context, hidden, settings: as in `NSF`.
         solver, trace: as in `bijectors.Continuous`.
     """
     network = networks.dense_velocity(features, hidden, len(hidden), context=context or None)

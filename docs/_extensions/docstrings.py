@@ -29,7 +29,8 @@ def _public():
     for name in MODULES:
         module = importlib.import_module(f"{PACKAGE}.{name}") if name in keras_genzoo.LAZY else getattr(keras_genzoo, name)
         found[name] = module.__name__
-        found |= {f"{name}.{member}": f"{module.__name__}.{member}" for member in members(module)}
+        callables = (member for member in members(module) if callable(getattr(module, member)))  # others have no entry to lead to
+        found |= {f"{name}.{member}": f"{module.__name__}.{member}" for member in callables}
     return found
 
 
