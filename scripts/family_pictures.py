@@ -143,7 +143,7 @@ def curves(run, history, steps):
         axes.legend(fontsize="small")
     for axes in grid[count:]:
         axes.set_axis_off()
-    figure.suptitle(f"{run.title} on {DATA}, batches of {run.batch_size}")
+    figure.suptitle(f"{run.title} on {DATA}, batches of {run.batch_size}", wrap=True)
     return figure
 
 
