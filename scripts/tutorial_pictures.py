@@ -52,11 +52,15 @@ def opened(source, element):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_page(viewport=SCREEN)
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_page(
+            viewport=SCREEN, device_scale_factor=2
+        )
         page.goto(Path(source).resolve().as_uri())
         if page.locator(".plot").count():
             page.wait_for_selector("html[data-plots=drawn]", state="attached")
-        return Image.open(io.BytesIO(page.locator(element).first.screenshot()))
+        image = Image.open(io.BytesIO(page.locator(element).first.screenshot()))
+        image.thumbnail((SCREEN["width"], SCREEN["width"]))
+        return image
 
 
 def execute(notebook):

@@ -642,6 +642,13 @@ def test_tune_hands_on_what_it_is_told(named, tmp_path, monkeypatch):
         genzoo("tune", "vae", "--data", named, "--out", tmp_path / "t", "--oracle", oracle)
         assert made[0][3]["trials"] == trials and made[0][3]["budget"] == 60 and made[0][3]["stop_hopeless"] is True
 
+    def interrupted(self, workers):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", interrupted)
+    result = CliRunner().invoke(main, ["tune", "vae", "--data", str(named), "--out", str(tmp_path / "t")])
+    assert result.exit_code == 130 and result.output.strip().endswith("stopped; the same command goes on from here")
+
 
 def test_benchmark_hands_on_what_it_is_told(monkeypatch, tmp_path):
     from keras_genzoo import benchmark

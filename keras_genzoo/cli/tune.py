@@ -1,6 +1,8 @@
 """`genzoo tune`."""
 
 import ast
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -111,5 +113,9 @@ def tune(recipe, data, out, trials, oracle, ranges, overrides, image_size, mixed
     hypermodel = tuning.HyperRecipe(recipe, tuple(shape), search=ranges, dtype=mixed_precision, **settings, **overrides)
     trials = trials or (None if oracle == "hyperband" else 20)
     search = tuning.Search(out, hypermodel, data, oracle=oracle, trials=trials, device=device, imports=imports, **search)
-    best = search.run(workers)
+    try:
+        best = search.run(workers)
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from here", err=True)
+        sys.exit(128 + signal.SIGINT)
     click.echo(f"{best['objective']} {best['value']:.4g} with {best['hyperparameters']}: {out / 'best.json'}")
