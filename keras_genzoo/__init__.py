@@ -40,7 +40,7 @@ from keras_genzoo import (
 from keras_genzoo.core import images, randomness
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
-from keras_genzoo.core.saving import load, take_weights
+from keras_genzoo.core.saving import load, load_pretrained, take_weights
 from keras_genzoo.evaluation import evaluate, score_samples
 from keras_genzoo.models import machines as boltzmann
 from keras_genzoo.recipes import build
@@ -75,6 +75,7 @@ __all__ = [
     "inference",
     "likelihoods",
     "load",
+    "load_pretrained",
     "metrics",
     "models",
     "networks",

@@ -6,16 +6,34 @@ from keras_genzoo.cli import options
 
 
 @click.command("list")
+@click.option("--pretrained", is_flag=True, help="List the trained models that come with the package instead.")
 @options.imports
-def list_recipes(imports):
+def list_recipes(pretrained, imports):
     """List the recipes by family, and the data sets that come with the package."""
     import keras_genzoo as gz
+
+    if pretrained:
+        return list_pretrained()
 
     for family, names in gz.recipes.names().items():
         click.echo(f"{family}:")
         for name in names:
             click.echo(f"  {name:<20} {gz.recipes.get(name).summary}")
     click.echo(f"data sets: {', '.join(gz.data.names())}, a folder, a .npy or .npz file, any TFDS name")
+
+
+def list_pretrained():
+    """Name the trained models, each with its size, images and first score; their cards say more."""
+    from keras_genzoo.core import pretrained, runs
+
+    for name in pretrained.names():
+        folder = pretrained.FOLDER / name
+        record = runs.read(folder)
+        size = (folder / runs.MODEL).stat().st_size / 2**20
+        score, (mean, low, high) = next(iter(record["scores"].items()))
+        shape = "x".join(map(str, record["image_shape"]))
+        click.echo(f"{name:<32} {shape:<8} {size:4.1f} MiB  {score} {mean:.3g} ({low:.3g} to {high:.3g})")
+    click.echo(f"Their cards are README.md in the folders of {pretrained.FOLDER}")
 
 
 @click.command()

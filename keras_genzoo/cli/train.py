@@ -40,7 +40,9 @@ SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "fro
 @options.flip
 @options.overrides
 @click.option("--config", type=options.FOLDER, help="Hyperparameters and batch size of `genzoo tune`: its best.json.")
-@click.option("--from", "source", type=options.FOLDER, help="Begin with the weights of this model, or run, that fit.")
+@click.option(
+    "--from", "source", type=options.FOLDER, help="Begin with the weights that fit, of this model, run or name of a trained one."
+)
 @click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--constant-rates", is_flag=True, help="No decay of learning rates, so that more --epochs may follow.")
 @options.mixed_precision

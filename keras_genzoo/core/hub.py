@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_genzoo.core import runs
+from keras_genzoo.core import pretrained, runs
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import write_png
 
@@ -68,6 +68,15 @@ def card(model, record, license=None, repo=None):
     if data:
         counts = ", ".join(f"{each['count']:,} {split}" for split, each in data.get("images", {}).items())
         lines += [f"Trained on `{Path(str(data['source'])).name}` ({counts} images).", ""]
+    scores = record.get("scores")
+    if scores:
+        about = f"Scores on {record['scored_n']:,} {record['scored_split']} images, with 95 % intervals over draws of samples:"
+        lines += [about, "", "| score | mean | interval |", "|---|---|---|"]
+        lines += [f"| {name} | {mean:.4g} | {low:.4g} to {high:.4g} |" for name, (mean, low, high) in scores.items()]
+        lines += [""]
+    if record.get("budget"):
+        lines += [f"Trained for {record['budget']:g} seconds with the seed {record['seed']}.", ""]
+    lines += [f"{about}\n" for about in record.get("about", ())]
     versions = ", ".join(f"{name} {record['environment'][name]}" for name in VERSIONS) if "environment" in record else None
     lines += [f"Made with {versions}." if versions else f"Made with keras {keras.__version__}.", ""]
     return "\n".join(lines)
@@ -106,15 +115,15 @@ def is_remote(path):
 
 
 def located(path):
-    """The file of a model: that, the one in the folder of a run, or of "hf://user/name" and "hf://user/name@revision" that in the
-    Hub's cache.
+    """The file of a model: that, the one in the folder of a run, that of a name of `pretrained.names`, or of "hf://user/name" and
+    "hf://user/name@revision" that in the Hub's cache.
 
     Raises:
         ValueError: no such address, or a folder without a model.
         ImportError, OSError: as in `push`.
     """
     if not is_remote(path):
-        return runs.model_file(path)
+        return pretrained.located(path) if not Path(path).exists() and pretrained.named(path) else runs.model_file(path)
     repo, _, revision = PREFIX.sub("", str(path)).partition("@")
     if repo.count("/") != 1:
         raise ValueError(f"{path} is no address of a model, expected hf://user/name, or hf://user/name@revision.")

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 import keras
 
-from keras_genzoo.core import averages, hub, plugins
+from keras_genzoo.core import averages, hub, plugins, pretrained
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import constructor_arguments, layers_of
 
@@ -36,7 +36,7 @@ def load(path, custom_objects=None):
     path = hub.located(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; expected a .keras file that model.save wrote.")
-    _check_whole(path)
+    config = _check_whole(path)
     plugins.import_installed()
     try:
         model = keras.saving.load_model(path, custom_objects=custom_objects)
@@ -50,17 +50,41 @@ def load(path, custom_objects=None):
         raise ValueError(f"{path} cannot be loaded: {textwrap.shorten(str(error), 400)}") from error
     if not isinstance(model, GenerativeModel):
         raise ValueError(f"{path} holds a {type(model).__name__}, expected a generative model saved by keras_genzoo.")
+    if config.get(pretrained.COMPILED):
+        model.compile_from_config(config[pretrained.COMPILED])
     return model
 
 
+def load_pretrained(name):
+    """Load a model that comes trained with the package, without any network.
+
+    Its folder holds a card: data and licence, recipe, budget, scores with their intervals, and limits.
+
+    Args:
+        name: str. Recipe and data, as "gan/fashion_mnist"; `genzoo list --pretrained` lists them.
+
+    Returns:
+        The model, compiled as it was trained, so that `fit` trains it further.
+
+    Raises:
+        ValueError: no model of this name comes with the package, or its file is damaged.
+
+    Example:
+
+    >>> gz.load_pretrained("gan/fashion_mnist").sample(4).shape  # doctest: +SKIP
+    (4, 28, 28, 1)
+    """
+    return load(pretrained.located(name))
+
+
 def _check_whole(path):
-    """Raise one sentence unless a file is a `.keras` archive as it was written."""
+    """The configuration of a `.keras` archive, a dict; raise one sentence unless the file is as it was written."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
             if damaged is not None:
                 raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
-            json.loads(archive.read("config.json"))
+            return json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
             f"{path} is no .keras file, or is damaged or cut off ({error}); save the model again with model.save."
