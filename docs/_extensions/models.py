@@ -44,7 +44,7 @@ def rows(family):
         yes = lambda letter, name=name: "yes" if letter in can[name] else ""  # noqa: E731
         yield [
             f"[{name}](#{label(name)})",
-            papers(name),
+            papers(name, short=True),
             cell(TOLD["optimises"][name]),
             yes("S"),
             yes("E"),

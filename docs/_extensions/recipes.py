@@ -9,14 +9,16 @@ import keras_genzoo as gz
 TABLES = tomllib.loads(Path(__file__).with_name("papers.toml").read_text("utf-8"))
 
 
-def papers(name):
-    """The papers of a recipe as Markdown."""
+def papers(name, short=False):
+    """The papers of a recipe as Markdown, without their titles if short."""
     if name not in TABLES["recipes"]:
         raise ValueError(f"the recipe {name!r} has no paper, expected one in docs/_extensions/papers.toml.")
     cited = []
     for key in TABLES["recipes"][name]:
         authors, year, title, url = TABLES["papers"][key]
-        cited.append(f"{authors} {year}, [{title}]({url})" if url else f"{authors} {year}, {title}")
+        who = f"{authors} {year}"
+        told = (f"[{who}]({url})" if url else who) if short else f"{who}, [{title}]({url})" if url else f"{who}, {title}"
+        cited.append(told)
     return "; ".join(cited)
 
 
