@@ -23,6 +23,7 @@ PAGES, NOTEBOOK = ROOT / "docs" / "tutorials", ROOT / "examples" / "first_hour.i
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n\n?)?```(python|shell)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"^<!-- picture: (\S+)(?: (\S+))? -->\n!\[.*?\]\((\S+?)\)$", re.MULTILINE)
 WIDTH = 480  # pixels that a picture has at least; smaller ones grow by a whole factor
+NOTES = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} ")  # how TensorFlow's own lines begin
 CHROMIUM, SCREEN = "/usr/bin/chromium", {"width": 1000, "height": 800}
 
 
@@ -73,7 +74,7 @@ def execute(notebook):
         nbclient.NotebookClient(read, timeout=None, record_timing=False, resources={"metadata": {"path": folder}}).execute()
     for cell in read.cells:  # without the notes that TensorFlow writes while it is loaded
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if "absl::InitializeLog" not in output.get("text", "")]
+            cell.outputs = [output for output in cell.outputs if not NOTES.match(output.get("text", ""))]
     read.metadata["language_info"] = {"name": "python"}  # without the version of this machine
     nbformat.write(read, notebook)
 
