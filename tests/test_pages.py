@@ -49,6 +49,18 @@ def test_the_best_model_of_a_column_is_marked_whichever_way_is_better():
     assert marked == {"real": none, "x": [False, True, False], "y": [True, False, False], "z": [False, True, False]}
 
 
+def test_equals_have_no_best_and_a_model_without_a_rank_competes_with_none():
+    heads = [Head("a", better="lower"), Head("b", better="higher")]
+    lines = [Line("x", (Cell("0", 0.0), Cell("1", 1.0))), Line("y", (Cell("0", 0.0), Cell("2", 2.0)))]
+    assert [[cell.best for cell in line.cells] for line in mark_best(lines, heads)] == [[False, False], [False, True]]
+    lines.append(Line("z", (Cell("-1", -1.0), Cell("3", 3.0)), why="it was trained on the features"))
+    assert [[cell.best for cell in line.cells] for line in mark_best(lines, heads)] == [
+        [False, False],
+        [False, True],
+        [False] * 2,
+    ]
+
+
 def test_a_table_is_a_data_frame_and_markdown():
     table = Table((Head("a|b", "", "lower"), Head("empty")), (Line("x", (Cell("1 ± 2", 1.0), Cell("–"))),))
     assert table.empty() == ["empty"] and table.without(["empty"]).frame().to_dict("records") == [{"name": "x", "a|b": "1 ± 2"}]
@@ -110,6 +122,24 @@ def ranking():
             rows.append(a_row(name, seed, distance + seed / 10, **cheaper))
     (found,) = rankings(rows)
     return found
+
+
+def test_a_model_trained_on_the_features_is_on_no_front_and_best_in_no_column():
+    costs = {"train_flops": 1e12, "sample_images_per_s": 50.0, "params": 1000}
+    told = {"honest": {"objective": "l2"}, "other": {"objective": "l1"}, "cheat": {"objective": "perceptual:f"}}
+    rows = [
+        a_row(name, seed, distance + seed / 10, hyperparameters=told[name], **costs)
+        for name, distance in (("honest", 4.0), ("other", 9.0), ("cheat", 0.5))
+        for seed in range(3)
+    ]
+    (ranking,) = rankings(rows)
+    table = ranking.table(tables.sample_columns("FD[f]", ranking.scores), controls=True, intervals=True)
+    at = [head.title for head in table.heads].index("FD[f]")
+    assert {line.name for line in table.lines if line.cells[at].best} == {"honest"}
+    assert {line.name for line in table.lines if line.why} == {"cheat"}
+    (drawn,) = plots.distance_against_cost(ranking, list(told), "params")["datasets"].values()
+    on_front = {row["y"] for row in drawn if "front" in row}
+    assert on_front == {row["y"] for row in drawn if row.get("model") == "honest"}
 
 
 @pytest.mark.parametrize("key", plots.COSTS)

@@ -40,14 +40,12 @@ def network(request):
     return family, model, model(SCRIPT["images"](size(family)), training=False).numpy()
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason=f"scripts/reference_vit.py makes {REFERENCE.name}")
 def test_features_are_those_of_transformers_with_the_same_weights(network):
     family, _, found = network
     with np.load(REFERENCE) as reference:
         np.testing.assert_allclose(found, reference[family], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason=f"scripts/reference_vit.py makes {REFERENCE.name}")
 def test_positions_are_resampled_as_pytorch_does():
     positions = SCRIPT["positions"]()
     found = vit.resampled(positions, SCRIPT["POSITIONS"]["grid"])

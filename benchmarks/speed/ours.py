@@ -1,29 +1,15 @@
 """Our side, in a process of its own as the peers': `python -m benchmarks.speed.ours`, by the same lines."""
 
 import functools
-import json
 import math
-import resource
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.speed.answering import serve
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reference_inception.py"
-
-
-def main():
-    asked = json.loads(sys.stdin.readline())
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    work, told = WORKS[asked["work"]](asked)
-    work()  # compiles
-    print(json.dumps(told), file=answers, flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        work()
-        print(time.perf_counter() - started, file=answers, flush=True)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=answers)
 
 
 def training(asked):
@@ -237,4 +223,4 @@ WORKS = {
 }
 
 if __name__ == "__main__":
-    main()
+    serve(lambda asked: WORKS[asked["work"]](asked))

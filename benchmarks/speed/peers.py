@@ -4,28 +4,17 @@ The first line, of JSON, describes the work, and the first answer tells its para
 line written its seconds; at the end of the input stands the peak memory in MB.
 """
 
-import json
-import resource
-import sys
-import time
-
 import libraries  # beside this file, as all of these
 import plain
 import scored
+from answering import serve
 
 
-def main():
-    asked = json.loads(sys.stdin.readline())
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+def prepare(asked):
+    """What a peer does once, and what it tells, both checked against our side."""
     work, told = find(asked["work"])(asked)
     check(asked, told)
-    work()  # allocates, compiles
-    print(json.dumps(told), file=answers, flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        work()
-        print(time.perf_counter() - started, file=answers, flush=True)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=answers)
+    return work, told
 
 
 def find(name):
@@ -42,4 +31,4 @@ def check(asked, told):
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepare)

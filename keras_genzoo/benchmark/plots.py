@@ -255,7 +255,7 @@ def _heights(values):
         low, high = min(known), max(known)
         scale = math.log if low > 0 and high > 5 * low else float
         spread = scale(high) - scale(low) or 1.0
-        marks = [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
+        marks = [(place, f"{end:,}" if isinstance(end, int) else f"{end:.3g}") for place, end in ((0.0, low), (1.0, high))]
         return [None if value is MISSING else (scale(value) - scale(low)) / spread for value in values], marks
     names = sorted({str(value) for value in known})
     height = {text: index / max(1, len(names) - 1) for index, text in enumerate(names)}
