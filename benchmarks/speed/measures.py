@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 import os
 import statistics
 import subprocess
@@ -72,22 +73,24 @@ def training(settings, recipe, peer, networks, steps, batch_size=128, overrides=
 
 
 def loop(settings, recipe):
-    """`fit` beside a bare loop over the same step, each for about two seconds a round."""
-    ours = {"work": "loop", "recipe": recipe, "batch_size": 64, "bare": False, "threads": settings.threads}
+    """`fit` beside a bare loop over the same step and beside `fit` of one batch that is held, each for two seconds a round."""
+    ours = {"work": "loop", "recipe": recipe, "batch_size": 64, "bare": False, "held": False, "threads": settings.threads}
     steps = settings.steps
     if steps is None:
         probe, _, told = in_turns({**ours, "steps": 20}, {}, 1, None)
         steps = max(20, int(told["ours"]["steps"] * 2 / probe["ours"][0]) // 20 * 20)
     ours["steps"] = steps
-    times, _, told = in_turns(ours, {"bare": {"bare": True, "ours": True}}, settings.rounds, None)
+    others = {"bare": {"bare": True, "ours": True}, "held": {"held": True, "ours": True}}
+    times, _, told = in_turns(ours, others, settings.rounds, None)
     low, high = interval(times["ours"], times["bare"])
     steps = told["ours"]["steps"]
-    more = statistics.median(a - b for a, b in zip(times["ours"], times["bare"], strict=True)) / steps
+    more, data = (statistics.median(map(operator.sub, times["ours"], times[side])) / steps for side in others)
     return {
         "speed of fit over a bare loop": ratio(times["ours"], times["bare"]),
         "95 % interval of the mean": [low, high],
         "ms a step": round(1000 * statistics.median(times["ours"]) / steps, 2),
         "ms a step more": round(1000 * more, 3),
+        "of a step for the data, ms": round(1000 * data, 3),
         "steps a round": steps,
     }
 

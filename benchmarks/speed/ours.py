@@ -122,13 +122,14 @@ def sampling(asked):
 
 
 def loop(asked):
-    """So many steps by `fit`, or by a bare loop over `train_step` in a `tf.function`."""
+    """Steps by `fit`, of the data or of one batch that is held, or by a bare loop over `train_step` in a `tf.function`."""
     import tensorflow as tf
 
     import keras_genzoo as gz
 
     model = gz.build(asked["recipe"], SHAPE, seed=0)
     data = gz.data.load("fashion_mnist_mini", "train", batch_size=asked["batch_size"], **model.data_needs).repeat()
+    data = data.take(1).cache().repeat() if asked["held"] else data
     model.fit(data, steps_per_epoch=model.steps_per_execution, verbose=0)
     steps = -(-asked["steps"] // model.steps_per_execution) * model.steps_per_execution
     if asked["bare"]:
