@@ -311,7 +311,17 @@ def test_old_states_go(tmp_path):
     assert len(left) == 2 and json.loads((tmp_path / left[-1] / "state.json").read_text())["files"]
 
 
-@pytest.mark.parametrize("name, value", [("every_epochs", 0), ("every_steps", 1.5), ("every_seconds", 0), ("keep", 0)])
+def test_short_epochs_keep_no_state_but_the_last(tmp_path):
+    keeper = gz.callbacks.Checkpoint(tmp_path, least_seconds=1000)
+    history = train(build(), None, callbacks=[keeper])
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-000001"]
+    assert train(build(), None, callbacks=[keeper]) == history and keeper.finished
+
+
+REFUSED = [("every_epochs", 0), ("every_steps", 1.5), ("every_seconds", 0), ("least_seconds", -1), ("keep", 0)]
+
+
+@pytest.mark.parametrize("name, value", REFUSED)
 def test_numbers_are_checked(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         gz.callbacks.Checkpoint(tmp_path, **{name: value})

@@ -17,7 +17,7 @@ from keras_genzoo.core import hub, plugins, runs, workers
 from keras_genzoo.core.budgets import seconds_per_execution
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
-SECONDS = 300  # between two states, at most
+LEAST, MOST = 10, 300  # seconds between two states
 SHEETS = 50  # of samples, about, at most
 # What makes two commands the same run, beside the number of epochs.
 SAME = ("recipe", "hyperparameters", "dtype", "batch_size", "flip", "data", "from")
@@ -90,8 +90,9 @@ def train(
 ):
     """Train RECIPE and write run.json, model.keras, history.csv and pictures of samples after every epoch, or some 50 times.
 
-    The state of the training is kept after every epoch and every five minutes, and the same command goes on from there. Ctrl-C
-    and SIGTERM end the training after the step at hand, and keep the model as it is then beside its state.
+    The state of the training is kept every five minutes, and at the end of an epoch if the last state is ten seconds old. The
+    same command goes on from there. Ctrl-C and SIGTERM end the training after the step at hand, and keep the model as it is then
+    beside its state.
 
     \b
     Examples:
@@ -209,7 +210,7 @@ def train(
     validation = load(split="validation", **model.data_needs) if model.data_needs else validation
     shown = gz.data.as_array(load(split="validation"), n=32, seed=0)  # of a sorted folder the first are of one kind
     guard = gz.callbacks.StopOnDivergence()
-    keeper = gz.callbacks.Checkpoint(out / STATE, every_seconds=SECONDS, fresh=fresh)
+    keeper = gz.callbacks.Checkpoint(out / STATE, least_seconds=LEAST, every_seconds=MOST, fresh=fresh)
 
     def begin(logs):
         if fresh:

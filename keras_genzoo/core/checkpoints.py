@@ -56,6 +56,8 @@ class Checkpoint(Keeper):
         every_steps: int or None. Batches of an epoch between two states. Defaults to None.
         every_seconds: float or None. A state is kept before the next batch once so many seconds are over since the last. Defaults
             to None.
+        least_seconds: float. Seconds that must be over since the last state before the end of an epoch keeps another: epochs of
+            few steps may take less time than a state. The last epoch keeps one in any case. Defaults to 0.
         keep: int. States that stay. Defaults to 2.
         fresh: bool. Whether the first `fit` begins anew, and removes the states that are there. Defaults to False.
 
@@ -76,13 +78,15 @@ class Checkpoint(Keeper):
     True
     """
 
-    def __init__(self, folder, every_epochs=1, every_steps=None, every_seconds=None, keep=2, fresh=False):
+    def __init__(self, folder, every_epochs=1, every_steps=None, every_seconds=None, least_seconds=0, keep=2, fresh=False):
         super().__init__()
         self.folder, self.keep, self.fresh = Path(folder), whole(keep=keep), fresh
         self.every_epochs, self.every_steps = whole_or_none(every_epochs=every_epochs), whole_or_none(every_steps=every_steps)
         if every_seconds is not None and not every_seconds > 0:
             raise ValueError(f"every_seconds is {every_seconds!r}, expected None or a number above 0.")
-        self.every_seconds = every_seconds
+        if not least_seconds >= 0:
+            raise ValueError(f"least_seconds is {least_seconds!r}, expected 0 or a number above.")
+        self.every_seconds, self.least_seconds = every_seconds, least_seconds
         self.begun, self.finished, self._heard, self._signal = (0, 0), False, None, None
 
     # What `fit` asks
@@ -160,8 +164,8 @@ class Checkpoint(Keeper):
 
     def on_epoch_end(self, epoch, logs=None):
         stopped, last = bool(self.model.stop_training), epoch + 1 >= self.params["epochs"]
-        self._agreed(now=True)
-        if self._signal or stopped or last or (self.every_epochs and (epoch + 1) % self.every_epochs == 0):
+        rested = self._agreed(time.monotonic() - self._saved >= self.least_seconds, now=True)
+        if self._signal or stopped or last or (rested and self.every_epochs and (epoch + 1) % self.every_epochs == 0):
             self._keep(epoch + 1, 0, None, stopped)
         self._end_on_signal()
 
