@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_genzoo import bijectors, networks
 from keras_genzoo.bijectors.base import as_of, forward_of
 from keras_genzoo.core import randomness
+from keras_genzoo.core.adam import Adam
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.core.serialization import Configured
 from keras_genzoo.priors import StandardNormal
@@ -349,7 +350,7 @@ def FFJORD(features, context=None, hidden=(64, 64), solver="rk4", trace="exact",
 
 def _compiled(layers, *arguments, **settings):
     density = Density(layers, *arguments, **settings)
-    density.compile(keras.optimizers.Adam(1e-3))
+    density.compile(Adam(1e-3))
     return density
 
 

@@ -28,6 +28,32 @@ DECODERS = {
 }
 
 
+def normalised(layer, x):
+    """The outputs of a layer of batch normalisation in training, its gradients, and those of their squares: the second ones."""
+    layer.build(x.shape)
+    layer.gamma.assign([0.5, 1.0, 1.5, 2.0])
+    variables = [x, layer.gamma.value, layer.beta.value]
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(tf.sin(3.0 * outputs))
+        first = inner.gradient(loss, variables)
+        size = tf.reduce_sum(first[0] ** 2)
+    return [outputs, *first, *outer.gradient(size, variables[:2]), layer.moving_mean.value, layer.moving_variance.value]
+
+
+@pytest.mark.parametrize("size", [(5, 3, 7), (1, 2, 1)])
+def test_batch_normalisation_of_images_is_that_of_keras(size):
+    x = 2.0 + 3.0 * tf.random.stateless_normal((*size, 4), [1, 2])
+    ours, theirs = (
+        normalised(kind(momentum=0.7), x) for kind in (own_layers.BatchNormalization, keras.layers.BatchNormalization)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=max(1e-3 * float(tf.reduce_max(tf.abs(other))), 1e-5))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_encoders_and_decoders_take_any_image_shape(kind, shape):
@@ -247,6 +273,7 @@ def _rematerialized():
 
 LAYERS = {  # how it is made, the shape it is built for, and the shape of an input
     "SoftBound": (lambda: SoftBound(3.0), PIXELS, SOME),
+    "BatchNormalization": (own_layers.BatchNormalization, PIXELS, SOME),
     "SynchronizedBatchNormalization": (own_layers.SynchronizedBatchNormalization, PIXELS, SOME),
     "GroupNormalization": (lambda: own_layers.GroupNormalization(2), PIXELS, SOME),
     "ChannelNormalization": (ChannelNormalization, PIXELS, SOME),

@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_case import SHAPE, build
 from toy import build_toy
 
 import keras_genzoo as gz
+from keras_genzoo.core.adam import Adam
 
 TWO = {"toy": ("encoder", "classifier"), "gan": ("generator", "critic"), "wae_gan": ("encoder", "divergence")}
 TWO |= {"two_stage_vae": ("decoder", "second_decoder"), "latent_diffusion": ("diffusion", "autoencoder")}
@@ -211,3 +213,19 @@ def test_weights_loaded_into_a_part_of_a_new_model_are_those_that_it_samples_wit
     for mine, theirs in zip(model.trainable_variables, other.trainable_variables, strict=True):
         mine.assign(theirs + 0.05)
     np.testing.assert_allclose(model.sample(3, seed=0), model.sample(3, seed=0, averaged=False), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"beta_1": 0.0, "beta_2": 0.9}, {"amsgrad": True}, {"weight_decay": 0.1, "clipnorm": 0.5}]
+)
+def test_adam_steps_as_that_of_keras(settings):
+    random, found = np.random.default_rng(0), []
+    start, gradients = random.normal(size=(3, 2)), random.normal(size=(20, 3, 2)) * np.logspace(-6, 2, 20)[:, None, None]
+    rate = keras.optimizers.schedules.CosineDecay(0.1, 20)
+    for kind in (Adam, keras.optimizers.Adam):
+        weight, optimizer = keras.Variable(start), kind(rate, **settings)
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient, "float32")], [weight])
+        found.append(weight.numpy())
+        assert int(optimizer.iterations) == 20
+    np.testing.assert_allclose(*found, rtol=2e-6, atol=2e-6)

@@ -92,7 +92,7 @@ def test_adam_without_ramps_is_that_of_keras(images):
     for model in found:
         model.fit(images, batch_size=4, verbose=0)
     first, second = (model.network.get_weights()[0] for model in found)
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, second, rtol=1e-6)
 
 
 @pytest.mark.parametrize("half_life", [HalfLife(8.0), HalfLife(Ramp(0.0, 8.0, images=12)), HalfLife(8.0, share=0.5)])

@@ -12,7 +12,7 @@ import test_case as case
 import keras_genzoo as gz
 from keras_genzoo import networks
 from keras_genzoo.core import randomness, shares
-from keras_genzoo.layers import SynchronizedBatchNormalization
+from keras_genzoo.layers import BatchNormalization, SynchronizedBatchNormalization
 
 SCALING = Path(__file__).parents[1] / "docs" / "guides" / "scaling.md"
 # What has batch normalisation, of each replica's share, and nothing else that differs.
@@ -52,7 +52,7 @@ def check_alike(name, images, replicas, **settings):
 @pytest.fixture
 def synchronized(monkeypatch):
     """Batch normalisation over the whole batch in the place of that over shares."""
-    monkeypatch.setattr(networks.common.layers, "BatchNormalization", SynchronizedBatchNormalization)
+    monkeypatch.setattr(networks.common, "BatchNormalization", SynchronizedBatchNormalization)
 
 
 # A scale that follows the errors of a batch; statistics of codes, and noise levels spread over a batch.
@@ -92,7 +92,7 @@ def test_no_other_recipe_has_batch_normalisation():
     for name, recipe in gz.recipes.RECIPES.items():
         if recipe.make.__module__.startswith("keras_genzoo."):
             layers = gz.build(name, (32, 32, 3) if "/" in name else case.SHAPE)._flatten_layers()
-            assert (name in MIXED) == any(type(layer) is keras.layers.BatchNormalization for layer in layers), name
+            assert (name in MIXED) == any(type(layer) is BatchNormalization for layer in layers), name
 
 
 # Shares

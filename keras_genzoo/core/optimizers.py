@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_genzoo.core import shares
+from keras_genzoo.core.adam import Adam
 from keras_genzoo.core.ramps import RampedAdam
 
 
@@ -28,7 +29,7 @@ def companions(model, given):
     main = chosen.get("optimizer")
     for name in model.optimizers:
         if name not in chosen:
-            chosen[name] = keras.optimizers.Adam() if main is None else _scaled(main, ratios.get(name, 1.0))
+            chosen[name] = Adam() if main is None else _scaled(main, ratios.get(name, 1.0))
         others = [other for other, optimizer in chosen.items() if optimizer is chosen[name] and other != name]
         if others:
             raise ValueError(f"{name} and {others[0]} are one object, which has room for the state of one; give two optimizers.")

@@ -9,6 +9,7 @@ import math
 import keras
 from keras import ops
 
+from keras_genzoo.core.adam import Adam
 from keras_genzoo.core.checks import real
 
 __all__ = ["HalfLife", "Ramp", "RampedAdam"]
@@ -86,7 +87,7 @@ def clock(part):
 
 
 @_registered
-class RampedAdam(keras.optimizers.Adam):
+class RampedAdam(Adam):
     """Adam of Keras whose learning rate and beta_2 may be `Ramp`s.
 
     A model tells it how much it has seen before each step, so that it counts the images, and the steps of the generator, also

@@ -6,6 +6,7 @@ from keras import layers
 
 from keras_genzoo.core.checks import whole
 from keras_genzoo.layers import (
+    BatchNormalization,
     ChannelNormalization,
     SoftBound,
     SpectralConv2D,
@@ -28,7 +29,7 @@ def normalized(x, normalization, activation, name):
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization is {normalization!r}, expected one of {NORMALIZATIONS}.")
     if normalization == "batch":
-        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        x = BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     elif normalization == "synchronized_batch":
         x = SynchronizedBatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     elif normalization == "layer":

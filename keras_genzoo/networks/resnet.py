@@ -8,7 +8,7 @@ import keras
 from keras import initializers, layers
 
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
-from keras_genzoo.layers import SynchronizedBatchNormalization
+from keras_genzoo.layers import BatchNormalization, SynchronizedBatchNormalization
 from keras_genzoo.networks.common import coarse_grid, convolution, crop, dense, projection
 from keras_genzoo.networks.residual import residual_block
 
@@ -33,7 +33,7 @@ def _convolutions(spectral, deviation):
 def _normalized(x, labels, normalization, deviation, name):
     """Batch normalisation and ReLU; with labels, the scale and the offset are linear functions of these."""
     own = labels is None
-    norm = layers.BatchNormalization if normalization == "batch" else SynchronizedBatchNormalization
+    norm = BatchNormalization if normalization == "batch" else SynchronizedBatchNormalization
     x = norm(momentum=0.9, epsilon=1e-5, center=own, scale=own, name=f"{name}_norm")(x)
     if not own:
         of_class = {}

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import randomness
+from keras_genzoo.core.adam import Adam
 from keras_genzoo.core.checks import image_size, real, whole_or_none
 from keras_genzoo.recipes import precision
 from keras_genzoo.recipes.registry import RECIPES, get
@@ -138,4 +139,4 @@ def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipn
             warmup_target=learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    return keras.optimizers.Adam(learning_rate, beta_1, beta_2, global_clipnorm=global_clipnorm)
+    return Adam(learning_rate, beta_1, beta_2, global_clipnorm=global_clipnorm)
