@@ -5,10 +5,17 @@ A page names a folder in a comment, and holds its table between this comment and
     <!-- results: fashion_mnist-60s -->
     <!-- end of results -->
 
-A test holds that the tables are those of the folders.
+So it does with a table of `python -m benchmarks.speed`, whose rows stand in speed.json there:
+
+    <!-- speed: training -->
+    <!-- end of speed -->
+
+or, with `lines`, with its medians in a few lines. A test holds that the tables are those of the folders.
 """
 
+import json
 import re
+import sys
 from pathlib import Path
 
 from keras_genzoo.benchmark.cells import NOTHING
@@ -17,8 +24,10 @@ from keras_genzoo.benchmark.results import Folder
 from keras_genzoo.benchmark.tables import Column
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks are not of the package
 RESULTS = ROOT / "benchmarks" / "results"
-BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+SPEED = RESULTS / "speed.json"
+BLOCK = re.compile(r"(<!-- (results|speed): (\S+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 COLUMNS = {
     "percent": "in % of pixel Gaussian",
     "coverage": "coverage",
@@ -39,7 +48,19 @@ def pages():
 
 def quoted(text):
     """The text of a page with its tables as the folders have them."""
-    return BLOCK.sub(lambda found: f"{found[1]}{table(Folder(RESULTS / found[2]))}\n{found[3]}", text)
+    tables = {"results": lambda name: table(Folder(RESULTS / name)), "speed": speed}
+    return BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]](found[3])}\n{found[4]}", text)
+
+
+def speed(name):
+    """A table of speed.json, `lines` of what is faster than what, or `machine`."""
+    from benchmarks.speed.__main__ import machines, table_of, told
+
+    stored = json.loads(SPEED.read_text(encoding="utf-8"))
+    if name == "lines":
+        lines = {table: told(table, stored) for table in ("training", "sampling", "scores")}
+        return "\n".join(f"- {table.capitalize()}: {line}." for table, line in lines.items() if line)
+    return machines(stored) if name == "machine" else table_of(name, stored)
 
 
 def table(folder):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed.measures import Settings
+from benchmarks.speed.measures import AS_FAST, Settings
 from benchmarks.speed.rows import TABLES, rows
 
 
@@ -110,19 +110,37 @@ def write(out, stored):
 
 def shown(stored):
     """The tables of rows as Markdown."""
+    parts = ["# Speed", machines(stored)]
+    for table, function in TABLES.items():
+        if section := table_of(table, stored):
+            parts += [f"## {function.__doc__.rstrip('.')}", section]
+    return "\n\n".join(parts) + "\n"
+
+
+def table_of(table, stored):
+    """The rows of a table that are stored, with notes on them, as Markdown; "" where there is none."""
     import pandas as pd
 
-    parts, known = ["# Speed", _machines(stored)], rows()
-    for table, function in TABLES.items():
-        names = [name for name in known if name in stored and name.startswith(f"{table}/")]
-        if names:
-            lines = [{"": stored[name]["title"]} | {k: _text(v) for k, v in stored[name]["columns"].items()} for name in names]
-            notes = "\n".join(f"- {known[name].title}: {known[name].about}" for name in names if known[name].about)
-            parts += [f"## {function.__doc__.rstrip('.')}", pd.DataFrame(lines).fillna("–").to_markdown(index=False), notes]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    known = {name: row for name, row in rows().items() if name in stored and row.table == table}
+    lines = [{"": row.title} | {k: _text(v) for k, v in stored[name]["columns"].items()} for name, row in known.items()]
+    notes = "\n".join(f"- {row.title}: {row.about}" for row in known.values() if row.about)
+    body = pd.DataFrame(lines).fillna("–").to_markdown(index=False, disable_numparse=True) if lines else ""
+    return "\n\n".join(filter(None, (body, notes)))
 
 
-def _machines(stored):
+def told(table, stored):
+    """How many times as fast as others each row of a table is, in one line: the medians."""
+    found = []
+    for name, row in rows().items():
+        columns = stored[name]["columns"] if name in stored and row.table == table else {}
+        ratios = {title.removeprefix(AS_FAST): value[0] for title, value in columns.items() if title.startswith(AS_FAST)}
+        if ratios:
+            named = (f"{ratio:.2f}" + f" ({title})" * (title != "the peer") for title, ratio in ratios.items())
+            found.append(f"{row.title} {', '.join(named)}")
+    return "; ".join(found)
+
+
+def machines(stored):
     """What the rows were measured with, a sentence for each that differs."""
     sentences = dict.fromkeys(
         f"{row['cpu']}, {row['cores']} cores, {row['device']}; TensorFlow {row['tensorflow']}, Keras {row['keras']}; revision "

@@ -30,8 +30,11 @@ class Settings:
     folder: Path
 
 
-def _ratios(times, prefix="times as fast as "):
-    return {prefix + title: ratio(times["ours"], each) for title, each in times.items() if title != "ours"}
+AS_FAST = "times as fast as "
+
+
+def _ratios(times):
+    return {AS_FAST + title: ratio(times["ours"], each) for title, each in times.items() if title != "ours"}
 
 
 def training(settings, recipe, peer, networks, steps, batch_size=128, overrides=None, told=(), more=None, third=None, **others):
