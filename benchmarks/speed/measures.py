@@ -76,12 +76,12 @@ def training(settings, recipe, peer, networks, steps, batch_size=128, overrides=
 
 
 def loop(settings, recipe):
-    """`fit` beside a bare loop over the same step and beside `fit` of one batch that is held, each for two seconds a round."""
+    """`fit` beside a bare loop over the same step and beside `fit` of one batch that is held, each for a second a round."""
     ours = {"work": "loop", "recipe": recipe, "batch_size": 64, "bare": False, "held": False, "threads": settings.threads}
     steps = settings.steps
     if steps is None:
-        probe, _, told = in_turns({**ours, "steps": 20}, {}, 1, None)
-        steps = max(20, int(told["ours"]["steps"] * 2 / probe["ours"][0]) // 20 * 20)
+        probe, _, told = in_turns({**ours, "steps": 10}, {}, 1, None)
+        steps = max(10, int(told["ours"]["steps"] / probe["ours"][0]) // 10 * 10)
     ours["steps"] = steps
     others = {"bare": {"bare": True, "ours": True}, "held": {"held": True, "ours": True}}
     times, _, told = in_turns(ours, others, settings.rounds, None)
@@ -93,7 +93,8 @@ def loop(settings, recipe):
         "95 % interval of the mean": [low, high],
         "ms a step": round(1000 * statistics.median(times["ours"]) / steps, 2),
         "ms a step more": round(1000 * more, 3),
-        "of a step for the data, ms": round(1000 * data, 3),
+        "ms of a step for the data": round(1000 * data, 3),
+        "ms to begin": round(1000 * told["ours"]["begin"]),
         "steps a round": steps,
     }
 

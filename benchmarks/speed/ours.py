@@ -2,12 +2,13 @@
 
 import functools
 import math
+import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.answering import serve
+from benchmarks.speed.answering import Seconds, serve
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reference_inception.py"
 
@@ -122,7 +123,9 @@ def sampling(asked):
 
 
 def loop(asked):
-    """Steps by `fit`, of the data or of one batch that is held, or by a bare loop over `train_step` in a `tf.function`."""
+    """Steps by `fit`, of the data or of one batch that is held, or by a bare loop over `train_step` in a `tf.function`; as many
+    go before, so that what begins is not measured."""
+    import keras
     import tensorflow as tf
 
     import keras_genzoo as gz
@@ -130,22 +133,45 @@ def loop(asked):
     model = gz.build(asked["recipe"], SHAPE, seed=0)
     data = gz.data.load("fashion_mnist_mini", "train", batch_size=asked["batch_size"], **model.data_needs).repeat()
     data = data.take(1).cache().repeat() if asked["held"] else data
-    model.fit(data, steps_per_epoch=model.steps_per_execution, verbose=0)
-    steps = -(-asked["steps"] // model.steps_per_execution) * model.steps_per_execution
+    least = model.steps_per_execution
+    model.fit(data, steps_per_epoch=least, verbose=0)
+    steps = -(-asked["steps"] // least) * least
     if asked["bare"]:
         step = tf.function(model.train_step, jit_compile=model.jit_compile, reduce_retracing=True)
 
-        def work():
-            for batch in data.take(steps):
-                logs = step(batch)
+        def some(batches):
+            for _ in range(steps):
+                logs = step(next(batches))
             next(iter(logs.values())).numpy()  # waits for the device
 
-    else:
-
         def work():
-            model.fit(data, steps_per_epoch=steps, verbose=0)
+            batches = iter(data)
+            some(batches)
+            return timed(some, batches)
 
-    return work, {"steps": steps}
+        return work, {"steps": steps}
+
+    class Last(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds = time.perf_counter() - self.began
+
+    def work():
+        last = Last()
+        model.fit(data, steps_per_epoch=steps, epochs=2, verbose=0, callbacks=[last])
+        return Seconds(last.seconds)
+
+    short = statistics.median(timed(model.fit, data, steps_per_epoch=least, verbose=0) for _ in range(5))
+    return work, {"steps": steps, "begin": short - least * work() / steps}
+
+
+def timed(function, *arguments, **settings):
+    """The seconds that a call takes."""
+    started = time.perf_counter()
+    function(*arguments, **settings)
+    return Seconds(time.perf_counter() - started)
 
 
 def fit(asked):
