@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_genzoo.core import sheets
 from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.files import replacing
@@ -20,11 +21,12 @@ __all__ = ["Checkpoint", "FrechetDistanceMonitor", "SampleGrid", "StopOnDivergen
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Writes a sheet of samples as PNG after each epoch, always of the same noise, so that sheets compare.
+    """Writes a sheet of samples as PNG after each epoch, always of the same noise, so that sheets compare. Of a model with
+    classes, each of the first ten has a row.
 
     Args:
         folder: str or Path. Gets `samples-0001.png` and so on; made if missing.
-        n: int. Number of samples. Defaults to 64.
+        n: int. Number of samples; the most, where rows of classes are to be full. Defaults to 64.
         images: array or None. Images whose reconstructions are shown too, under each row of them, as
             `reconstructions-0001.png`. Required of models that cannot sample while they train. Defaults to None.
         every: int. Epochs between sheets. Defaults to 1.
@@ -60,9 +62,9 @@ class SampleGrid(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
             if hasattr(self.model, "sample"):
-                self._show("samples", epoch, self.model.sample(self.n, seed=self.seed), None)
+                self._show("samples", epoch, *sheets.samples(self.model, self.n, self.seed))
                 if self.raw:
-                    self._show("samples-raw", epoch, self.model.sample(self.n, seed=self.seed, averaged=False), None)
+                    self._show("samples-raw", epoch, *sheets.samples(self.model, self.n, self.seed, averaged=False))
             if self.images is not None:
                 self._show("reconstructions", epoch, *pairs(self.model, self.images))
 

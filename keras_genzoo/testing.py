@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_genzoo.core.checks import image_size
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.core.saving import load
 
 MODES = {
@@ -183,6 +184,10 @@ def check_sampling(model):
     others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
     same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
     promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` and `key` alone.")
+    latents = model.draw_latents(40, RowStream(3, 0))
+    if getattr(latents, "dtype", None) in ("float32", tf.float32):  # not of a family whose latents are several arrays
+        same = np.allclose(samples, model.sample(latents=latents, seed=3), atol=1e-4)
+        promise(same, "`sample(latents=)` of what a seed draws gives other images than the seed.")
     drawn = np.concatenate(list(model.sample_batches(10, seed=3, batch_size=4)))
     promise(np.allclose(samples[:10], drawn, atol=1e-4), "`sample_batches` gives other samples than `sample`.")
     promise(np.abs(samples - model.sample(40, seed=4)).max() > 1e-5, "another seed gives the same samples.")

@@ -10,6 +10,7 @@ from PIL import Image
 
 import keras_genzoo as gz
 from keras_genzoo.callbacks import FrechetDistanceMonitor, SampleGrid, StopOnDivergence
+from keras_genzoo.core import sheets
 from keras_genzoo.metrics import features
 from keras_genzoo.testing import variables
 
@@ -158,6 +159,24 @@ def test_a_sheet_of_the_same_noise_is_written_after_every_second_epoch(some_imag
     assert_shown(tmp_path / "samples-0004.png", model.sample(4, seed=5))
     both = np.concatenate([some_images[:3] / np.float32(255), model.reconstruct(some_images[:3])])
     assert_shown(tmp_path / "reconstructions-0004.png", both, 3)
+
+
+def test_the_grid_of_a_model_with_classes_has_a_row_for_each(some_images, tmp_path):
+    model = gz.build("conditional_gan", (8, 8, 1), width=4, depth=1, ema=0.999, seed=0)
+    grid = SampleGrid(tmp_path, n=25, raw=True, seed=2)
+    model.fit(some_images, np.arange(40) % 10, batch_size=10, verbose=0, callbacks=[grid])
+    labels = np.repeat(np.arange(10), 2)
+    assert_shown(tmp_path / "samples-0001.png", model.sample(20, seed=2, labels=labels), 2)
+    assert_shown(tmp_path / "samples-raw-0001.png", model.sample(20, seed=2, labels=labels, averaged=False), 2)
+
+
+@pytest.mark.parametrize(
+    "classes, n, labels, columns",
+    [(3, 7, [0, 0, 1, 1, 2, 2], 2), (100, 20, [i // 2 for i in range(20)], 2), (10, 3, [0, 1, 2], 1)],
+)
+def test_rows_of_classes_are_full(classes, n, labels, columns):
+    found, row = sheets.class_rows(classes, n)
+    assert found.tolist() == labels and row == columns
 
 
 def test_grids_show_the_weights_as_trained_if_asked(some_images, tmp_path):

@@ -398,7 +398,7 @@ def levels(images):
 class Recorder:
     """Stands for a model, and writes down what is done with it."""
 
-    data_needs, image_shape = {}, (8, 8, 1)
+    data_needs, image_shape, num_classes = {}, (8, 8, 1), None
     monitor = None
 
     def __init__(self):
@@ -591,6 +591,28 @@ def test_sample_takes_what_the_model_takes_and_leaves_no_stale_files(tmp_path, m
     (folder / "notes.png").touch()
     genzoo(*command[:2], "-n", 3, "--out", folder)
     assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1.png", "2.png", "notes.png"]
+
+
+def test_the_sheet_of_a_model_with_classes_has_a_row_for_each(tmp_path, monkeypatch):
+    model = gz.build("conditional_gan", (8, 8, 1), width=4, depth=1, latent_dim=2, num_classes=3, seed=0)
+    monkeypatch.setattr(gz, "load", lambda file: model)
+    command = ["sample", tmp_path / "m.keras", "-n", 8, "--seed", 3, "--out", tmp_path / "sheet.png"]
+    assert "6 images are in" in genzoo(*command)
+    labels = [0, 0, 1, 1, 2, 2]
+    gz.images.write_png(tmp_path / "expected.png", model.sample(6, seed=3, labels=labels), 2)
+    assert (tmp_path / "sheet.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    assert "8 images are in" in genzoo(*command, "--labels", "1,0")
+    gz.images.write_png(tmp_path / "expected.png", model.sample(8, seed=3, labels=[1, 0] * 4))
+    assert (tmp_path / "sheet.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+def test_sample_hands_the_truncation_on(tmp_path, monkeypatch):
+    model = gz.build("stylegan2", (8, 8, 1), width=4, depth=1, latent_dim=2, style_dim=2, seed=0)
+    monkeypatch.setattr(gz, "load", lambda file: model)
+    genzoo("sample", tmp_path / "m.keras", "-n", 5, "--truncation", 0.3, "--out", tmp_path / "a.npz")
+    expected = gz.images.to_levels(model.sample(5, seed=0, truncation=0.3))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["images"], expected)
+    assert "StyleGAN takes no --steps, expected --truncation" in refused("sample", tmp_path / "m.keras", "--steps", 3)
 
 
 def test_doctor_tells_versions_devices_data_and_weights(monkeypatch, tmp_path):

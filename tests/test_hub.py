@@ -60,6 +60,14 @@ def test_a_folder_for_others_holds_a_card_and_loads(run, tmp_path):
     assert "license" not in (tmp_path / "bare" / "README.md").read_text()
 
 
+def test_the_picture_of_a_model_with_classes_has_a_row_for_each(tmp_path):
+    model = build("conditional_gan")
+    model.save_pretrained(tmp_path)
+    expected = model.sample(60, seed=0, labels=np.repeat(np.arange(10), 6))
+    gz.images.write_png(tmp_path / "expected.png", expected, 6)
+    assert (tmp_path / "samples.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
     """As much of the Hub's interface as an upload and a download of small files take."""
 

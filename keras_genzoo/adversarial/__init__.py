@@ -1,4 +1,4 @@
-"""What a generator and a critic play for: objectives, and penalties on the critic."""
+"""What a generator and a critic play for: objectives, and penalties on the critic; and the way back from images to latents."""
 
 from keras_genzoo.adversarial.game import LatentGame
 from keras_genzoo.adversarial.objectives import (
@@ -27,6 +27,7 @@ from keras_genzoo.adversarial.penalties import (
     get_penalty,
     slopes,
 )
+from keras_genzoo.adversarial.projecting import nearest_draws, nearest_latents
 
 __all__ = [
     "DIVERGENCES",
@@ -51,5 +52,7 @@ __all__ = [
     "Wasserstein",
     "get_objective",
     "get_penalty",
+    "nearest_draws",
+    "nearest_latents",
     "slopes",
 ]

@@ -4,6 +4,7 @@ import numpy as np
 
 import keras_genzoo as gz
 from keras_genzoo.callbacks import pairs
+from keras_genzoo.core import sheets
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import to_levels, to_unit, write_png
 
@@ -11,7 +12,7 @@ GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks
 REACH = 2.5  # of a walk, in standard deviations of the code, both ways
 NEAREST = 16  # samples that are shown beside the nearest training image
-CLASSES, OF_A_CLASS = 10, 8  # classes shown of conditional models, and samples of each
+OF_A_CLASS = 8  # samples of each class of conditional models
 
 
 def write(model, data, features, seed, folder):
@@ -35,7 +36,7 @@ def write(model, data, features, seed, folder):
     if hasattr(model, "reconstruct"):
         shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
         write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
-    if hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
+    if hasattr(model, "encode") and hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
         lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
         write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
         lines = latent_walks(model, data.test)
@@ -66,8 +67,8 @@ def write_nearest(samples, train, features, folder):
 
 def write_classes(model, seed, folder):
     """Write `classes.png`: a row of samples for each of the first ten classes."""
-    labels = np.repeat(np.arange(min(CLASSES, model.num_classes)), OF_A_CLASS)
-    write_png(folder / "classes.png", model.sample(len(labels), seed=seed, labels=labels), OF_A_CLASS)
+    n = OF_A_CLASS * min(sheets.ROWS, model.num_classes)
+    write_png(folder / "classes.png", *sheets.samples(model, n, seed))
 
 
 def latent_walks(model, images):

@@ -6,8 +6,10 @@ from pathlib import Path
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import hub, memory, runs
+from keras_genzoo.core import hub, memory, runs, sheets
 from keras_genzoo.core.files import replacing, to_json
+
+OPTIONS = "steps", "sampler", "spacing", "guidance", "temperature", "truncation"  # of samples, of which a model takes its own
 
 # The beginnings of the names of scores that controls are given for.
 CONTROLLED = (
@@ -39,11 +41,13 @@ def _load(file, device, imports):
 @click.command(short_help="Draw images from a model.")
 @click.argument("file", type=options.FOLDER)
 @click.option("--out", type=options.FOLDER, default="samples.png", help="A .png sheet, a .npz file, or a folder.")
-@click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images.")
+@click.option("-n", "n", type=click.IntRange(1), default=64, help="Number of images; at most, of a sheet with rows of classes.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="The same seed gives the same images.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, help="Images computed at a time.")
 @click.option(
-    "--labels", type=options.Numbers(), help="Classes between commas, taken in turn, of conditional models.  [default: drawn]"
+    "--labels",
+    type=options.Numbers(),
+    help="Classes between commas, taken in turn, of conditional models.  [default: drawn; of a sheet a row for each]",
 )
 @click.option("--steps", type=click.IntRange(1), help="Steps of the sampler, of diffusion and energy-based models.")
 @click.option("--sampler", help="How diffusion models sample, as heun or ddim.")
@@ -54,6 +58,7 @@ def _load(file, device, imports):
     type=click.FloatRange(0),
     help="Below 1, images of flows and autoregressive models are more typical and less varied.",
 )
+@click.option("--truncation", type=float, help="Below 1, images of StyleGANs have fewer faults and are more alike.")
 @options.device
 @options.imports
 def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
@@ -62,11 +67,14 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
 
     Of --labels, --steps and the others each model takes its own.
 
+    The sheet of a model with classes has a row for each of the first ten.
+
     \b
     Examples:
       genzoo sample runs/vae --out samples.png
       genzoo sample runs/vae/best.keras --out samples/ -n 1000 --seed 1
       genzoo sample runs/conditional_diffusion --labels 3,5 --guidance 2 --steps 20
+      genzoo sample runs/stylegan2 --truncation 0.7
     """
     import numpy as np
 
@@ -78,13 +86,16 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
     settings = {name: value for name, value in settings.items() if value is not None}
-    taken = inspect.signature(model.sample).parameters
+    taken, columns = inspect.signature(model.sample).parameters, None
     if refused := [name for name in settings if name not in taken]:
-        known = [f"--{name}" for name in ("steps", "sampler", "spacing", "guidance", "temperature") if name in taken]
+        known = [f"--{name}" for name in OPTIONS if name in taken]
         fix = f"expected {' or '.join(known)}" if known else "leave it out"
         raise click.UsageError(f"{type(model).__name__} takes no --{refused[0]}, {fix}.")
     if labels is not None:
         settings["labels"] = np.resize(labels, n)
+    elif out.suffix == ".png" and model.num_classes is not None:
+        settings["labels"], columns = sheets.class_rows(model.num_classes, n)
+        n = len(settings["labels"])
     with memory.enough(f"an array of {n} images", "take a folder for --out, or fewer images"):
         levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
     digits, start = len(str(n - 1)), 0
@@ -100,7 +111,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
         if path.stem.isdecimal() and not (len(path.stem) == digits and int(path.stem) < n):
             path.unlink()
     if out.suffix == ".png":
-        gz.images.write_png(out, levels)
+        gz.images.write_png(out, levels, columns)
     elif out.suffix == ".npz":
         with replacing(out) as temporary:
             np.savez_compressed(temporary, images=levels)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from keras_genzoo.cli import options
-from keras_genzoo.core import hub, plugins, runs, workers
+from keras_genzoo.core import hub, plugins, runs, sheets, workers
 from keras_genzoo.core.budgets import seconds_per_execution
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
@@ -227,7 +227,7 @@ def train(
         every = math.ceil(epochs / SHEETS)
         if fresh:  # now, as TensorBoard opens its files before `fit` begins
             shutil.rmtree(out / watching.TENSORBOARD, ignore_errors=True)
-        sheets = gz.callbacks.SampleGrid(
+        grid = gz.callbacks.SampleGrid(
             out / PROGRESS,
             images=shown if hasattr(model, "reconstruct") else None,
             every=every,
@@ -239,7 +239,7 @@ def train(
             # Not before: what is wrong with the data for this model comes out as `fit` begins.
             keras.callbacks.LambdaCallback(on_train_begin=begin),
             *([watching.Stages(every, int(validation.cardinality()))] if sys.stderr.isatty() and not quiet else []),
-            sheets,
+            grid,
             *(_keepers_of_the_best(model, keep_best, out) if keep_best else []),
             keras.callbacks.CSVLogger(str(out / HISTORY)),
             *watching.trackers(reported, out, record, fresh or not stored),
@@ -265,7 +265,7 @@ def train(
     model.save(out / runs.MODEL)
     runs.write(out, {**record, **trained})
     if hasattr(model, "sample"):
-        gz.images.write_png(out / "samples.png", model.sample(64, seed=seed))
+        gz.images.write_png(out / "samples.png", *sheets.samples(model, 64, seed))
     if hasattr(model, "reconstruct"):
         gz.images.write_png(out / "reconstructions.png", *gz.callbacks.pairs(model, shown))
     if not quiet and (sentence := lengths.risen(out / HISTORY, model.monitor)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_genzoo.core import runs
+from keras_genzoo.core import runs, sheets
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import write_png
 
@@ -39,7 +39,7 @@ class Pretrained:
         if record:
             runs.write(folder, record)
         if hasattr(self, "sample"):
-            write_png(folder / SAMPLES, self.sample(64, seed=0))
+            write_png(folder / SAMPLES, *sheets.samples(self, 64, 0))
         with replacing(folder / CARD) as temporary:
             temporary.write_text(card(self, record or {}, license))
 

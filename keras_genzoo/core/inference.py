@@ -3,7 +3,6 @@
 import functools
 import inspect
 import math
-import types
 
 import numpy as np
 import tensorflow as tf
@@ -12,64 +11,16 @@ from keras_genzoo.core import averages, codes, memory, randomness
 from keras_genzoo.core import images as image_convention
 from keras_genzoo.core.batches import pieces
 from keras_genzoo.core.checks import whole
+from keras_genzoo.core.latents import checked
+from keras_genzoo.core.members import Absent, available_if, inference
 from keras_genzoo.core.serialization import constructor_arguments
 
 
-def available_if(condition, reason):
-    """Make a method that exists only while `condition(self)` holds, so that `hasattr` says whether the call works.
-
-    Args:
-        condition: callable of the model, to bool.
-        reason: str, or callable of the model to one. What the method needs; ends the message of the AttributeError.
-    """
-
-    def decorate(method):
-        @functools.wraps(method)
-        def bound(self):
-            if not condition(self):
-                why = reason(self) if callable(reason) else reason
-                raise AttributeError(f"{type(self).__name__} {self.name!r} has no `{method.__name__}`: {why}.")
-            return types.MethodType(method, self)
-
-        return property(bound, doc=method.__doc__)
-
-    return decorate
-
-
-class Absent:
-    """A member that a family may write: where it did not, `hasattr` is false, and asking for it says why in one sentence.
-
-    Args:
-        reason: str. Ends the message of the AttributeError.
-    """
-
-    def __init__(self, reason):
-        self.reason = reason
-
-    def __set_name__(self, owner, name):
-        self.name = name
-
-    def __get__(self, instance, owner):
-        of = owner.__name__ if instance is None else f"{owner.__name__} {instance.name!r}"
-        raise AttributeError(f"{of} has no `{self.name}`: {self.reason}.")
-
-
-def inference(method):
-    """Make a method of a model compute with the averaged weights: the mark of everything but the training step."""
-
-    @functools.wraps(method)
-    def averaged(self, *args, **kwargs):
-        with self.averaged_weights():
-            return method(self, *args, **kwargs)
-
-    return averaged
-
-
-def batched(method=None, *, compiled=False):
+def batched(method=None, *, compiled=False, size=256):
     """Make a method of images, or of codes, one of any number of them; with the averaged weights, as `inference` does.
 
     The method is written for one batch, and is called so within a graph and by other such methods. A user hands it an array of
-    any length or a data set, and `batch_size=` (256 unless told otherwise); of more than one batch it is compiled. Images and
+    any length or a data set, and `batch_size=` (`size` unless told otherwise); of more than one batch it is compiled. Images and
     codes are checked first. `noise_key` gives noise that depends on the row and not on the batch.
 
     Args:
@@ -77,14 +28,15 @@ def batched(method=None, *, compiled=False):
             for each of the tensor's. Among the settings may be `labels`, which go by row.
         compiled: bool. Whether it is compiled for a single batch too, as pays for long loops: `@batched(compiled=True)`. Defaults
             to False.
+        size: int. Rows of a batch unless a user says otherwise. Defaults to 256.
     """
     if method is None:
-        return functools.partial(batched, compiled=compiled)
+        return functools.partial(batched, compiled=compiled, size=size)
     body, signature = inference(method), inspect.signature(method)
     first = list(signature.parameters)[1]
 
     @functools.wraps(method)
-    def asked(self, *args, batch_size=256, **settings):
+    def asked(self, *args, batch_size=size, **settings):
         if tf.inside_function() or self._row is not None:
             return body(self, *args, **settings)
         batch_size = whole(batch_size=batch_size)
@@ -107,7 +59,7 @@ def batched(method=None, *, compiled=False):
 
     parameters = list(signature.parameters.values())
     place = len(parameters) - (parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
-    parameters.insert(place, inspect.Parameter("batch_size", inspect.Parameter.KEYWORD_ONLY, default=256))
+    parameters.insert(place, inspect.Parameter("batch_size", inspect.Parameter.KEYWORD_ONLY, default=size))
     asked.__signature__ = signature.replace(parameters=parameters)
     return asked
 
@@ -131,15 +83,16 @@ class Inference:
     energy = Absent("its family defines no energy of an image")
     fit_prior = Absent("it needs no density fitted to codes")
     inpaint = Absent("only diffusion models fill in images")
+    project = Absent("only GANs look for the latents of an image")
 
     sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
 
     @available_if(lambda self: hasattr(self, "draw_latents"), lambda self: self.sample_needs)
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, **settings):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, latents=None, **settings):
         """Draw images.
 
         Args:
-            n: int. Number of images.
+            n: int or None. Number of images; None is that of `latents`.
             seed: int or None. The same seed gives the same images; image i starts from noise that depends on the seed and
                 i alone. None draws a seed from Keras's global state. Defaults to None.
             batch_size: int. Images computed at a time. Defaults to 256.
@@ -147,6 +100,8 @@ class Inference:
                 (`draw_labels` says which). Defaults to None.
             averaged: bool. Whether to use the averages of the weights, where the model keeps any, or the weights as trained.
                 Defaults to True.
+            latents: float array `(n, ...)` of what images are made of, of the shape that `draw_latents` draws; None draws them.
+                Labels, and noise on the way of models that need it, still follow the seed. Defaults to None.
             **settings: of the family's `generate`.
 
         Returns:
@@ -154,50 +109,53 @@ class Inference:
             tensors and `seed` has to be given, a tensor of all images at once.
 
         Raises:
-            ValueError: labels of another number, beyond the classes, or for a model that takes none.
+            ValueError: labels of another number, beyond the classes, or for a model that takes none; latents of another shape or
+                number.
         """
+        given, n = checked(self, latents, n)
         if tf.inside_function():
-            return self._sample_in_graph(n, seed, labels, averaged, settings)
+            return self._sample_in_graph(n, seed, labels, averaged, settings, given)
         n, batch_size = whole(n=n, batch_size=batch_size)
         parameters = list(inspect.signature(type(self).generate).parameters.values())[2:]
         known = [each.name for each in parameters]
         any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)  # of a family whose own `sample` has checked them
         if not any_name and (unknown := sorted(set(settings) - set(known))):
-            taken = ", ".join(name for name in ("n", "seed", "batch_size", "labels", "averaged", *known) if name != "key")
+            common = "n", "seed", "batch_size", "labels", "averaged", "latents"
+            taken = ", ".join(name for name in (*common, *known) if name != "key")
             raise TypeError(f"sample of {type(self).__name__} {self.name!r} takes no {unknown[0]!r}; it takes {taken}.")
         seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
         labels = self._labels(n, seed, labels)
         with _enough_memory("sample", batch_size):
             images = np.empty((n, *self.image_shape), np.float32)
         for start in range(0, n, batch_size):
-            row = self._first + start
-            own = None if labels is None else labels[start : start + batch_size]
-            latents, settings = self._drawn(min(batch_size, n - start), randomness.RowStream(seed, row), own, settings)
+            row, rows = self._first + start, slice(start, start + batch_size)
+            own, z = (None if each is None else each[rows] for each in (labels, given))
+            latents, settings = self._drawn(min(batch_size, n - start), randomness.RowStream(seed, row), own, settings, z)
             with _enough_memory("sample", batch_size):
-                images[start : start + batch_size] = self._run(type(self).generate, latents, row, settings, averaged)
+                images[rows] = self._run(type(self).generate, latents, row, settings, averaged)
         return images
 
-    def _sample_in_graph(self, n, seed, labels, averaged, settings):
+    def _sample_in_graph(self, n, seed, labels, averaged, settings, given):
         if seed is None:
             raise ValueError("sample got no seed inside a tf.function, where it would be the same in every call; give it one.")
         if labels is None and self.num_classes is not None:
             labels = self._draw_labels(n, seed)
-        latents, settings = self._drawn(n, randomness.RowStream(seed, 0), labels, settings)
+        latents, settings = self._drawn(n, randomness.RowStream(seed, 0), labels, settings, given)
         return self._of_rows(type(self).generate, latents, 0, settings, averaged)
 
-    def _drawn(self, n, random, labels, settings):
-        """What `generate` takes: latents of a stream's rows, with their labels where there are any, and settings."""
-        latents = self.draw_latents(n, random)
+    def _drawn(self, n, random, labels, settings, given=None):
+        """What `generate` takes: latents, those given or of a stream's rows, and their labels if there are any; and settings."""
+        latents = self.draw_latents(n, random) if given is None else tf.convert_to_tensor(given)
         if labels is not None:
             latents = (latents, tf.one_hot(labels, self.num_classes))
         return latents, {**settings, "key": random.key()} if self.keyed else settings
 
     @available_if(lambda self: hasattr(self, "sample"), lambda self: self.sample_needs)
-    def sample_batches(self, n, seed=None, batch_size=256, labels=None, **settings):
+    def sample_batches(self, n=None, seed=None, batch_size=256, labels=None, latents=None, **settings):
         """The images of `sample`, one batch after the other, for more of them than memory holds.
 
         Args:
-            n, seed, batch_size, labels: as in `sample`.
+            n, seed, batch_size, labels, latents: as in `sample`.
             **settings: others of `sample`.
 
         Yields:
@@ -208,6 +166,7 @@ class Inference:
         >>> [len(images) for images in model.sample_batches(10, seed=0, batch_size=4)]
         [4, 4, 2]
         """
+        latents, n = checked(self, latents, n)
         n, batch_size = whole(n=n, batch_size=batch_size)
         seed = randomness.random_seed() if seed is None else seed
         labels = self._labels(n, seed, labels)
@@ -215,11 +174,16 @@ class Inference:
             cut = slice(start, min(start + batch_size, n))
             self._first = start
             try:
+                more = {} if latents is None else {"latents": latents[cut]}  # which a family's own `sample` may not take
                 own = None if labels is None else labels[cut]
-                images = self.sample(cut.stop - start, seed, batch_size, labels=own, **settings)
+                images = self.sample(cut.stop - start, seed, batch_size, labels=own, **more, **settings)
             finally:
                 self._first = 0
             yield images
+
+    def latent_shapes(self):
+        """The shapes of the latents that `sample` takes, without the batch axis, as a list of tuples."""
+        return [tuple(self.draw_latents(1, randomness.RowStream(0, 0)).shape[1:])]
 
     def _filled(self, images, mask, seed, labels, batch_size, settings):
         """Images whose missing pixels are made anew by `generate`, which takes `known`, images in [0, 1], and `mask`, bool.
@@ -355,10 +319,14 @@ class Inference:
         """
         steps = whole(steps=steps)
         z0, z1 = self.encode(x0, **settings), self.encode(x1, **settings)
+        return self._along(z0, z1, steps, lambda z: self.decode(z, **settings))
+
+    def _along(self, z0, z1, steps, decode):
+        """Images that `decode` makes of codes along the ways between two batches of them, `(batch, steps, *image)`."""
         if len(z0) != len(z1):
             raise ValueError(f"there are {len(z0)} and {len(z1)} images, expected as many at both ends of the lines.")
         ways = (self.between(z0, z1, position) for position in np.linspace(0, 1, steps, dtype="float32"))
-        return np.stack([self.decode(z, **settings) for z in ways], axis=1)
+        return np.stack([decode(z) for z in ways], axis=1)
 
     def between(self, z0, z1, position):
         """The codes at a position from 0 to 1 of the ways between two batches of codes."""

@@ -79,7 +79,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         limits: names of terms -> the largest absolute value that a healthy run has; see `callbacks.StopOnDivergence`.
         optimizers: argument of `compile` -> names of the constructor arguments whose variables it trains.
         averaged: names of the constructor arguments that `ema` averages.
-        conditional: whether the model needs labels.
+        conditional: whether the model needs labels. Defaults to whether it has classes.
         data_spared: names among `data_needs` that a batch may lack.
         keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
         num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
@@ -95,7 +95,6 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
     limits = types.MappingProxyType({})
     optimizers = {"optimizer": ()}
     averaged = ()
-    conditional = False
     data_spared = ()
     keyed = False
     num_classes = None
@@ -158,6 +157,11 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         return list({id(v): v for v in variables}.values())  # a layer that two networks share counts once
 
     # Images at the border
+
+    @_Default
+    def conditional(self):
+        """Whether the model needs labels; unless a family says otherwise, where it has classes."""
+        return self.num_classes is not None
 
     @_Default
     def image_shape(self):

@@ -77,10 +77,6 @@ class AutoregressiveModel(GenerativeModel):
     def image_shape(self):
         return input_shapes(self.network, "network")[0]
 
-    @property
-    def conditional(self):
-        return self.num_classes is not None
-
     def prepare(self, first_batch, dataset):
         """Let layers of normalised weights take their first values from some images, two of even noise among them, so that no
         pixel is taken for a constant."""
@@ -158,12 +154,12 @@ class AutoregressiveModel(GenerativeModel):
         height, width, channels = self.image_shape
         return random.uniform((n, height, width, self.likelihood.noise_count(channels)))
 
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, temperature=1.0):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, temperature=1.0, latents=None):
         """Draw images.
 
         Args:
-            n, seed, batch_size, labels, averaged: as in `GenerativeModel.sample`. The last bits of the network's outputs may
-                depend on the batch size. Where they decide between two levels, the rest of the image differs.
+            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`. The last bits of the network's outputs
+                may depend on the batch size. Where they decide between two levels, the rest of the image differs.
             temperature: float of at least 0. Below 1, images are more typical and less varied: the logits of components or
                 levels are divided by it, and scales are multiplied with it. Defaults to 1.
 
@@ -173,7 +169,7 @@ class AutoregressiveModel(GenerativeModel):
         Raises:
             ValueError: a temperature that is no number of at least 0.
         """
-        return super().sample(n, seed, batch_size, labels, averaged, **self._settings(temperature))
+        return super().sample(n, seed, batch_size, labels, averaged, latents, **self._settings(temperature))
 
     @staticmethod
     def _settings(temperature):

@@ -129,10 +129,6 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         return input_shapes(self.network, "network")[0]
 
     @property
-    def conditional(self):
-        return self.num_classes is not None
-
-    @property
     def evaluations_per_sample(self):
         """How often `sample` evaluates the network for an image unless told otherwise."""
         return self.sampler.evaluations(self.steps)

@@ -29,12 +29,22 @@ class Sampling:
         return ops.sqrt(ops.square(self.schedule.signal(t)) + ops.square(self.schedule.noise(t)))
 
     def sample(
-        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+        self,
+        n=None,
+        seed=None,
+        batch_size=256,
+        labels=None,
+        averaged=True,
+        steps=None,
+        sampler=None,
+        guidance=None,
+        spacing=None,
+        latents=None,
     ):
         """Draw images.
 
         Args:
-            n, seed, batch_size, labels, averaged: as in `GenerativeModel.sample`.
+            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`.
             steps: int or None. Steps of the sampler; None is the model's own number. The network is evaluated
                 `sampler.evaluations(steps)` times.
             sampler: name of `samplers.SAMPLERS`, a `Sampler`, or None, the model's own.
@@ -51,7 +61,7 @@ class Sampling:
                 classes or was never trained without labels.
         """
         settings = self.sampling_settings(steps, sampler, guidance, spacing)
-        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+        return super().sample(n, seed, batch_size, labels, averaged, latents, **settings)
 
     def sampling_settings(self, steps=None, sampler=None, guidance=None, spacing=None):
         """Arguments of `generate` for those of `sample`: what changes from call to call as tensors."""

@@ -229,11 +229,11 @@ class EnergyModel(Chained):
         """Images in [-1, 1], about, from which chains begin."""
         return self.noise_levels[1] * latents if self.objective == "score" else latents
 
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None):
         """Draw images: chains of the model's sampler from noise.
 
         Args:
-            n, seed, batch_size, averaged: as in `GenerativeModel.sample`.
+            n, seed, batch_size, averaged, latents: as in `GenerativeModel.sample`.
             labels: None; the model has no classes.
             steps: int or None. Steps of the chains; None is `sample_steps`.
 
@@ -246,13 +246,13 @@ class EnergyModel(Chained):
         if tf.inside_function():  # which gives no warnings
             counts, moves.counts = moves.counts, None
             try:
-                return super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+                return super().sample(n, seed, batch_size, labels, averaged, latents, steps=tf.constant(steps, tf.int32))
             finally:
                 moves.counts = counts
         if self.sampler.rejects:
             moves.counts = tf.Variable([0.0, 0.0], trainable=False) if moves.counts is None else moves.counts
             moves.counts.assign([0.0, 0.0])
-        found = super().sample(n, seed, batch_size, labels, averaged, steps=tf.constant(steps, tf.int32))
+        found = super().sample(n, seed, batch_size, labels, averaged, latents, steps=tf.constant(steps, tf.int32))
         if self.sampler.rejects:
             accepted, proposed = moves.counts.numpy()
             chains.warn_of_stuck(self.sampler, accepted / proposed, proposed)

@@ -144,11 +144,11 @@ class Flow(GenerativeModel):
         """n draws of the prior."""
         return self.prior.sample(n, random, **({} if self._temperature == 1 else {"temperature": self._temperature}))
 
-    def sample(self, n, seed=None, batch_size=256, labels=None, averaged=True, temperature=1.0):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, temperature=1.0, latents=None):
         """Draw images.
 
         Args:
-            n, seed, batch_size, averaged: as in `GenerativeModel.sample`.
+            n, seed, batch_size, averaged, latents: as in `GenerativeModel.sample`.
             labels: None; a flow has no classes.
             temperature: float of at least 0. What the prior multiplies its deviations with: below 1, images are more typical and
                 less varied (Kingma and Dhariwal 2018, section 6). Defaults to 1.
@@ -157,15 +157,16 @@ class Flow(GenerativeModel):
             float32 array `(n, height, width, channels)` in [0, 1].
 
         Raises:
-            ValueError: a temperature that is no number of at least 0, or that the prior does not take.
+            ValueError: a temperature that is no number of at least 0, or that the prior does not take; one beside latents, which
+                it would scale as they are drawn.
         """
-        self._temperature = self._checked_temperature(temperature)
+        self._temperature = self._checked_temperature(temperature, latents)
         try:
-            return super().sample(n, seed, batch_size, labels, averaged)
+            return super().sample(n, seed, batch_size, labels, averaged, latents)
         finally:
             self._temperature = 1.0
 
-    def _checked_temperature(self, temperature):
+    def _checked_temperature(self, temperature, latents):
         if not (isinstance(temperature, numbers.Real) and 0 <= temperature < math.inf):  # false for NaN
             raise ValueError(f"temperature is {temperature!r}, expected a number of at least 0, as 0.7.")
         if temperature != 1 and "temperature" not in inspect.signature(self.prior.sample).parameters:
@@ -173,6 +174,8 @@ class Flow(GenerativeModel):
                 f"temperature is {temperature!r}, but {type(self.prior).__name__}.sample takes none; give it an argument "
                 f"temperature=1.0 that scales its deviations."
             )
+        if temperature != 1 and latents is not None:
+            raise ValueError(f"temperature is {temperature!r}, but latents were given; scale these, and leave temperature out.")
         return float(temperature)
 
     def mass_inside(self, n=1000, seed=0):

@@ -11,11 +11,12 @@ from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.optimizers import step_every
 from keras_genzoo.core.tracking import added
+from keras_genzoo.models.projecting import Projecting
 from keras_genzoo.regularizers import check_unmixed
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class GAN(GenerativeModel):
+class GAN(Projecting, GenerativeModel):
     """A generator makes images of noise, and a critic learns to tell them from real ones.
 
     In every step the critic makes `critic_steps` steps, each against a generated batch of its own, and then the generator
@@ -117,10 +118,6 @@ class GAN(GenerativeModel):
         return input_shapes(self.critic, "critic")[0]
 
     @property
-    def conditional(self):
-        return self.num_classes is not None
-
-    @property
     def data_needs(self):
         """Labels of a conditional model; and real images for each step of the critic, so batches that many times as large."""
         return {**super().data_needs, **({"further": self.critic_steps - 1} if self.critic_steps > 1 else {})}
@@ -131,10 +128,14 @@ class GAN(GenerativeModel):
         """n times standard normal noise, `(n, latent_dim)`."""
         return random.normal((n, self.latent_dim))
 
+    def pictures(self, z):
+        """Images in [0, 1] that are not clipped yet; arguments as of `decode`."""
+        return 0.5 * (self.generator(z, training=False) + 1.0)
+
     @batched
     def decode(self, z):
         """Noise, of a conditional model with one-hot labels, to images in [0, 1]."""
-        return ops.clip(0.5 * (self.generator(z, training=False) + 1.0), 0.0, 1.0)
+        return ops.clip(self.pictures(z), 0.0, 1.0)
 
     @inference
     def call(self, x):

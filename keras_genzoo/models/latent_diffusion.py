@@ -87,10 +87,6 @@ class LatentDiffusion(GenerativeModel):
         return self.autoencoder.image_shape
 
     @property
-    def conditional(self):
-        return self.diffusion.conditional
-
-    @property
     def evaluations_per_sample(self):
         """How often `sample` evaluates the network for an image unless told otherwise."""
         return self.diffusion.evaluations_per_sample
@@ -110,11 +106,21 @@ class LatentDiffusion(GenerativeModel):
         return self.reconstruct(self.images_of(x))
 
     def sample(
-        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+        self,
+        n=None,
+        seed=None,
+        batch_size=256,
+        labels=None,
+        averaged=True,
+        steps=None,
+        sampler=None,
+        guidance=None,
+        spacing=None,
+        latents=None,
     ):
         """Draw images; arguments as in `Diffusion.sample`."""
         settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing)
-        return super().sample(n, seed, batch_size, labels, averaged, **settings)
+        return super().sample(n, seed, batch_size, labels, averaged, latents, **settings)
 
     def draw_latents(self, n, random):
         """n times standard normal noise of the codes' shape, `(n, 1, 1, latent_dim)`."""

@@ -4,11 +4,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo.core import shares
+from keras_genzoo.core import codes, randomness, shares
 from keras_genzoo.core.checks import check_output, input_shapes, real
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.optimizers import step_every
 from keras_genzoo.models.gan import GAN
+
+STYLES = 10_000  # of which `project` takes the mean and the deviation
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
@@ -22,6 +24,8 @@ class StyleGAN(GAN):
       `adversarial.SlopePenalty(5.0, at="real", target=0.0, every=16)`.
     - Truncation: `sample(n, truncation=psi)` draws with the styles m + psi (w - m), m the moving average of styles. With a psi
       below 1 images are more alike and have fewer faults; 0 gives the mean image alone.
+    - `sample(latents=)` takes noise, `(n, latent_dim)`, or styles of all layers, `(n, layers, style_dim)`. `project` looks for
+      one style (as in appendix D of the paper) and repeats it for all layers. Ways between styles are straight.
 
     The optimizer of the generator trains the mapping too.
 
@@ -77,6 +81,14 @@ class StyleGAN(GAN):
         """One style for all layers, `(batch, layers, style_dim)`."""
         return ops.repeat(style[:, None], self.layer_count, axis=1)
 
+    def latent_shapes(self):
+        """The shapes of latents without the batch axis: of noise, and of styles."""
+        return [*super().latent_shapes(), (self.layer_count, *self.mean_style.shape)]
+
+    def _truncated(self, styles, truncation):
+        mean = tf.convert_to_tensor(self.mean_style)
+        return mean + real(truncation=truncation) * (styles - mean)
+
     @batched
     def style(self, z, truncation=1.0):
         """The styles of noise, `(batch, style_dim)`.
@@ -85,19 +97,50 @@ class StyleGAN(GAN):
             z: noise `(batch, latent_dim)`.
             truncation: float. How far from the mean style, as a share of the whole way. Defaults to 1.
         """
-        mean = tf.convert_to_tensor(self.mean_style)
-        return mean + real(truncation=truncation) * (self.mapping(z, training=False) - mean)
+        return self._truncated(self.mapping(z, training=False), truncation)
+
+    def pictures(self, z, truncation=1.0):
+        """Images in [0, 1] that are not clipped yet; arguments as of `decode`."""
+        styles = self._truncated(z, truncation) if len(z.shape) == 3 else self.of_layers(self.style(z, truncation=truncation))
+        return 0.5 * (self.generator(styles, training=False) + 1.0)
 
     @batched
     def decode(self, z, truncation=1.0):
-        """Noise to images in [0, 1], by styles that are truncated as `style` has it."""
-        images = self.generator(self.of_layers(self.style(z, truncation=truncation)), training=False)
-        return ops.clip(0.5 * (images + 1.0), 0.0, 1.0)
+        """Noise, or styles of all layers, to images in [0, 1], by styles that are truncated as `style` has it."""
+        return ops.clip(self.pictures(z, truncation), 0.0, 1.0)
 
     @inference
     def generate(self, latents, truncation=1.0):
         """Images of latents, truncated; the compiled part of `sample`, which takes `truncation` too."""
         return self.decode(latents, truncation=truncation)
+
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, truncation=1.0, latents=None):
+        """Draw images.
+
+        Args:
+            n, seed, batch_size, averaged, latents: as in `GenerativeModel.sample`. Latents are noise or styles.
+            labels: None; the model has no classes.
+            truncation: float. How far styles are from their mean, as a share of the whole way: below 1, images have fewer faults
+                and are more alike. Defaults to 1.
+
+        Returns:
+            float32 array `(n, height, width, channels)` in [0, 1].
+        """
+        return super().sample(n, seed, batch_size, labels, averaged, latents, truncation=real(truncation=truncation))
+
+    def space(self):
+        """As of a `GAN`; points are styles, less their mean and divided by their deviation, a scalar, by 10,000 draws."""
+        draws = self.mapping(randomness.normal(randomness.make_key(0), (STYLES, self.latent_dim)), training=False)
+        mean = ops.mean(draws, axis=0)
+        deviation = ops.sqrt(ops.mean(ops.square(draws - mean)))
+        points_of = lambda z: (self.mapping(z, training=False) - mean) / deviation  # noqa: E731
+        return points_of, lambda points: self.of_layers(mean + deviation * points)
+
+    def between(self, z0, z1, position):
+        if len(z0.shape) == len(z1.shape) == 2:
+            return super().between(z0, z1, position)
+        styles = (z if len(z.shape) == 3 else self.of_layers(self.style(z)) for z in (z0, z1))
+        return codes.straight(*styles, position)
 
     # Training
 

@@ -15,6 +15,7 @@ MEMBERS = (
     "decode",
     "reconstruct",
     "interpolate",
+    "project",
     "log_prob",
     "bits_per_dim",
     "complete",
