@@ -41,6 +41,7 @@ TINY = {
     "r3gan": CONVOLUTIONAL | {"depth": 1},
     "stylegan2": {"width": 4, "depth": 1, "latent_dim": 3, "style_dim": 3},
     **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion", "ncsn"), UNET),
+    "dit": {"width": 16, "depth": 1, "heads": 2, "steps": 2},
     "planar_vae": {**DENSE, "flow_layers": 2},
     "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},
     **dict.fromkeys(("glow", "realnvp", "spline_flow"), FLOW),

@@ -30,8 +30,8 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
-            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet`. One that puts out twice the
-            channels learns the variance of the chain's steps too: behind the prediction stands v, see
+            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet` and `networks.dit`. One that puts
+            out twice the channels learns the variance of the chain's steps too: behind the prediction stands v, see
             `samplers.learned_variance`.
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".

@@ -2,17 +2,14 @@
 et al. 2021, arXiv:2011.13456, appendix H)."""
 
 import math
-import warnings
 
 import keras
 from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
-from keras_genzoo.layers import DepthToSpace, GroupNormalization, Rematerialized, SelfAttention, SpaceToDepth, TimeEmbedding
-from keras_genzoo.networks.common import crop
+from keras_genzoo.layers import DepthToSpace, GroupNormalization, SelfAttention, SpaceToDepth, TimeEmbedding
+from keras_genzoo.networks.common import again, check_attention, crop, pad
 from keras_genzoo.networks.residual import residual_block
-
-LARGE = 2**28  # bytes that the attention of an image holds, beyond which a warning says so
 
 
 def _norm(x, groups, name):
@@ -32,11 +29,6 @@ def _sum(x, change, kind, name):
     return layers.Rescaling(math.sqrt(0.5), name=f"{name}_rescaled")(x) if kind == "ddpm++" else x
 
 
-def _again(inputs, x, name):
-    """A tensor again, by a layer that computes it anew of its inputs for the gradient; see `layers.Rematerialized`."""
-    return Rematerialized(keras.Model(inputs, x, name=f"{name}_inner"), dtype=x.dtype, name=name)(inputs)
-
-
 def _block(x, embedded, filters, groups, dropout, kind, name, resize=None, remat=False):
     """A `residual_block` to which the time is told between its convolutions, of which the second begins at zero, so that a
     fresh block is its shortcut."""
@@ -49,7 +41,7 @@ def _block(x, embedded, filters, groups, dropout, kind, name, resize=None, remat
         return layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, filters), name=f"{name}_shift")(shift)])
 
     # Dropout stays outside: it would be another one the second time.
-    keep = (lambda y: _again([x, embedded], y, f"{name}_again")) if remat else None
+    keep = (lambda y: again([x, embedded], y, f"{name}_again")) if remat else None
     settings = {"resize": resize, "between": shifted, "dropout": dropout, "initializer": "zeros", "keep": keep}
     return _sum(*residual_block(x, filters, activate, name, **settings), kind, name)
 
@@ -60,19 +52,8 @@ def _attention(x, heads, groups, kind, name, remat=False):
     y = layers.Reshape((rows * columns, channels), name=f"{name}_flat")(_norm(x, groups, f"{name}_norm"))
     y = SelfAttention(heads, name=f"{name}_heads")(y)
     y = layers.Reshape((rows, columns, channels), name=f"{name}_pixels")(y)
-    y = _again([x], y, f"{name}_again") if remat else y
+    y = again([x], y, f"{name}_again") if remat else y
     return _sum(x, y, kind, name)
-
-
-def _check_attention(sides, heads):
-    """Warn, before anything is built, of attention that holds too much."""
-    held = 4 * heads * math.prod(sides) ** 2  # bytes an image, of numbers that say how much a pixel looks at another
-    if held > LARGE:
-        warnings.warn(
-            f"attention among {sides[0]}x{sides[1]} pixels holds {held / 2**30:.1f} GiB for each image of a batch; attend at a "
-            f"level of fewer pixels, or set a larger patch.",
-            stacklevel=3,
-        )
 
 
 def unet(
@@ -132,7 +113,7 @@ def unet(
     if not levels or not set(attention) <= set(range(levels)):
         raise ValueError(f"attention is {attention} and multipliers {multipliers}, expected levels from 0 to {levels - 1}.")
     if attention:
-        _check_attention([-(-side // (patch * 2 ** min(attention))) for side in (height, columns)], heads)
+        check_attention([-(-side // (patch * 2 ** min(attention))) for side in (height, columns)], heads)
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
     embedded = layers.Dense(4 * width, "silu", name="time_1")(TimeEmbedding(width, name="time_embedding")(inputs[1]))
     embedded = layers.Dense(4 * width, name="time_2")(embedded)
@@ -151,11 +132,7 @@ def unet(
         x = block(x, width * multipliers[level], name)
         return _attention(x, heads, groups, kind, f"{name}_attention", remat) if attend and level in attention else x
 
-    x = inputs[0]
-    rows_over, columns_over = (-size % (patch * 2 ** (levels - 1)) for size in (height, columns))
-    if rows_over or columns_over:
-        padding = ((rows_over // 2, rows_over - rows_over // 2), (columns_over // 2, columns_over - columns_over // 2))
-        x = layers.ZeroPadding2D(padding, name="pad")(x)
+    x = pad(inputs[0], patch * 2 ** (levels - 1))
     if patch > 1:
         x = SpaceToDepth(patch, name="patches")(x)
     x = _convolution(width, 3, "first")(x)

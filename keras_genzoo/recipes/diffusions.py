@@ -106,6 +106,58 @@ variant(
 )
 
 
+@recipe("diffusion", jit_compile=False)
+def dit(
+    image_shape,
+    total_steps,
+    network=arguments(
+        networks.dit,
+        "*",
+        width=Hyperparameter(128, Choice((64, 128, 256))),
+        depth=Hyperparameter(4, Int(2, 8, "linear")),
+        heads=4,
+        patch=Hyperparameter(2, Choice((2, 4)), sized=sizes.dimensions),
+        learned_variance=True,
+        num_classes=10,
+        time_offset=-1.0,
+    ),
+    diffusion=arguments(
+        Diffusion,
+        "*",
+        schedule="linear",
+        prediction="epsilon",
+        timesteps=1000,
+        sampler="dpm_solver",
+        steps=30,
+        clip=True,
+    ),
+    adam_settings=optimizer(1e-3),
+    averages=EMA,
+):
+    """DiT: a transformer of patches in the place of the U-Net, with classes; predicts DDPM's noise and the variances of steps."""
+    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **averages)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
+
+
+DIT = {"s": (384, 12, 6, 32.96), "b": (768, 12, 12, 130.5), "l": (1024, 24, 16, 458.1), "xl": (1152, 28, 16, 675.1)}
+for size, (width, depth, heads, millions) in DIT.items():
+    variant(
+        f"dit/{size}",
+        "dit",
+        f"DiT-{size.upper()}/2 as published for ImageNet: {millions} million parameters of codes of 32x32x4.",
+        search=dict.fromkeys(("width", "depth", "patch")),
+        width=width,
+        depth=depth,
+        heads=heads,
+        num_classes=1000,
+        clip=False,
+        sampler="ddpm",
+        steps=250,
+        learning_rate=1e-4,
+        ema=0.9999,
+    )
+
+
 @recipe("diffusion", jit_compile=True, steps_per_execution=10)
 def latent_diffusion(
     image_shape,
