@@ -366,8 +366,8 @@ def test_estimates_that_err_in_a_models_favour_say_so_and_have_a_column_of_their
     assert own["log p, nats [ais], an estimate that errs upwards"] == "-1,500"
     assert own["standard error of log Z, nats"] == "0.250"
     assert "ebm" not in table.index  # nothing is known of it here
-    titles = [scores.title(f"bits_per_dim{label}") for label in ("", "[ode]")]
-    assert titles == ["bits/dim, exact", "bits/dim [ode], an estimate without bias"]
+    titles = [scores.title(f"bits_per_dim{label}") for label in ("", "[ode]", "[5bit]")]
+    assert titles == ["bits/dim, exact", "bits/dim [ode], an estimate without bias", "bits/dim [5bit], exact"]
     table = ranking.table(tables.energy_columns(found), controls=False, intervals=True).frame().set_index("name")
     assert dict(table.loc["ebm"].drop("family")) == {
         "AUROC against [emoji32]": "0.750",

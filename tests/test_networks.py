@@ -140,6 +140,7 @@ WITH_INPUTS = {
     "unet": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3),
     "unet without classes": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,)),
     "unet of DDPM++": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3, kind="ddpm++", patch=2),
+    "unet of ADM": lambda: networks.unet((4, 4, 1), 8, (1, 2), num_classes=3, kind="adm", scale_shift=True, augmented=True),
     "dit": lambda: networks.dit((4, 4, 1), 8, 1, 2, num_classes=3),
     "dense_denoiser": lambda: networks.dense_denoiser((1, 1, 4), 8, 2, num_classes=3),
     "dense_denoiser without classes": lambda: networks.dense_denoiser((1, 1, 4), 8, 2),
@@ -195,6 +196,7 @@ HIDDEN = {  # how often the activation is called, counted by hand: by a network 
     # Two a block, of which there are 8, and in DDPM++ two more that change the sides; time, condition and the last.
     "unet": (2 * 8 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2))),
     "unet of DDPM++": (2 * 10 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2), kind="ddpm++")),
+    "unet of ADM": (2 * 10 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2), kind="adm", scale_shift=True)),
     "dense_denoiser": (1 + 3 + 1, lambda act: networks.dense_denoiser((1, 1, 4), 8, 3)),
 }
 

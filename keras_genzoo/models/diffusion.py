@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo import augmentation, samplers, schedules, weightings
 from keras_genzoo.core import images
 from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, real, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
@@ -53,11 +53,15 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         variance_weight: float of at least 0. Where the variance is learned, what the bound on the likelihood counts in the loss,
             in bits a dimension; no gradient of it reaches the prediction (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 16).
             Defaults to 0.001.
+        augment: None, "mirror" or "told". What training does to images: it exchanges left and right in half of them, as DDPM's of
+            CIFAR-10; or it changes them as `augmentation.told` does, for EDM, and tells the network by its last input
+            (`networks.unet(augmented=True)`), which is zeros when images are drawn. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
-            sampling of which the schedule has no times; a learned variance without `timesteps`.
+            sampling of which the schedule has no times; a learned variance without `timesteps`; a network that cannot be told
+            of augmentation, and `augment="told"`.
 
     Example:
 
@@ -86,6 +90,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         spacing=None,
         dequantise=False,
         variance_weight=0.001,
+        augment=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -107,7 +112,8 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         self.prediction.check(self.schedule)
         self.time_sampling.check(self.schedule)
         self.learns_variance = self._checked_outputs()
-        inputs = input_shapes(network, "network")
+        self.augment = augment
+        inputs = self._inputs_without_augmentation()
         self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
 
@@ -124,6 +130,20 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
             )
         return True
 
+    def _inputs_without_augmentation(self):
+        """The shapes of the network's inputs but for the one that is told of augmentation."""
+        inputs, known = input_shapes(self.network, "network"), (None, "mirror", "told")
+        if self.augment not in known:
+            raise ValueError(f"augment is {self.augment!r}, expected None, 'mirror' or 'told'.")
+        if self.augment != "told":
+            return inputs
+        if inputs[-1] != (augmentation.TOLD,) or len(inputs) < 3:
+            raise ValueError(
+                f"augment is 'told', and the last input of the network has shape {inputs[-1]}, expected ({augmentation.TOLD},) "
+                f"behind images and times; build it with augmented=True."
+            )
+        return inputs[:-1]
+
     @property
     def image_shape(self):
         return input_shapes(self.network, "network")[0]
@@ -139,12 +159,14 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     # What the network sees
 
-    def heads(self, x_t, t, labels, training=False):
+    def heads(self, x_t, t, labels, training=False, how=None):
         """What the network puts out for noisy images at times t, `(batch,)`: the prediction, and the v of a learned variance or
-        None."""
+        None. `how` tells how images were augmented, `(batch, 9)`; None is not."""
         scale = self.prediction.scale(self.schedule, t)
-        inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t)]
-        output = self.network(inputs if labels is None else [*inputs, labels], training=training)
+        inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t), *([] if labels is None else [labels])]
+        if self.augment == "told":
+            inputs.append(ops.zeros((ops.shape(x_t)[0], augmentation.TOLD)) if how is None else how)
+        output = self.network(inputs, training=training)
         return tuple(ops.split(output, 2, axis=-1)) if self.learns_variance else (output, None)
 
     def outputs(self, x_t, t, labels, training=False):
@@ -239,7 +261,9 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     def errors(self, x, labels, random, training):
         """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
-        n = ops.shape(x)[0]
+        n, how = ops.shape(x)[0], None
+        if training and self.augment is not None:
+            x, how = augmentation.told(x, random) if self.augment == "told" else (augmentation.mirror(x, random), None)
         t, drawn, factor = self.draw_times(n, random)
         epsilon = random.normal(ops.shape(x))
         if labels is not None and training:
@@ -247,7 +271,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * epsilon
         target = self.prediction.target(self.schedule, x, epsilon, wide)
-        output, v = self.heads(x_t, t, labels, training)
+        output, v = self.heads(x_t, t, labels, training, how)
         error = self.weight(t, drawn) * ops.mean(ops.square(target - output), axis=(1, 2, 3))
         if v is not None:
             error += self.variance_weight * self.variance_loss(x, x_t, ops.stop_gradient(output), v, self._index(drawn))

@@ -71,6 +71,8 @@ class LatentDiffusion(GenerativeModel):
             )
         if diffusion.dequantise:
             raise ValueError("dequantise is True, and codes have no levels within which to draw noise; take dequantise=False.")
+        if diffusion.augment is not None:
+            raise ValueError(f"augment is {diffusion.augment!r}, and codes have no sides to mirror; take augment=None.")
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")

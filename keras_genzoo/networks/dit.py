@@ -49,8 +49,8 @@ def dit(
     ratio=4,
     learned_variance=False,
     num_classes=None,
-    time_offset=0.0,
     remat=False,
+    time_embedding=None,
     name="dit",
 ):
     """Noisy images, or codes with height and width, and times to outputs of the images' shape, by a transformer of patches.
@@ -69,9 +69,10 @@ def dit(
         learned_variance: bool. Whether to put out twice the channels, of which the second half tells variances, see `Diffusion`.
             Defaults to False.
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
-        time_offset: float. What is added to 1,000 times the time. Defaults to 0; the published code counts steps from 0, with -1.
         remat: bool. Whether what a block holds inside is computed again for the gradient and not kept: less memory, a third more
             time. Defaults to False.
+        time_embedding: dict or None. Arguments of `layers.TimeEmbedding`, as `{"offset": -1.0}` where steps are counted from 0.
+            Defaults to None: cosines first, and frequencies that do not reach 1 / 10000.
         name: str. Defaults to "dit".
 
     Returns:
@@ -92,7 +93,8 @@ def dit(
         raise ValueError(f"width is {width} and heads {heads}, expected a width that is a multiple of 4 and of the heads.")
     check_attention([-(-side // patch) for side in (height, columns)], heads)
     inputs = [keras.Input((height, columns, channels), name="image"), keras.Input((), name="time")]
-    told = TimeEmbedding(256, offset=time_offset, shift=0.0, cosines_first=True, name="time_embedding")(inputs[1])
+    settings = {"shift": 0.0, "cosines_first": True} | (time_embedding or {})
+    told = TimeEmbedding(256, **settings, name="time_embedding")(inputs[1])
     told = _small(width, name="time_2")(_small(width, activation="silu", name="time_1")(told))
     if num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))

@@ -3,6 +3,7 @@
 import functools
 
 from keras_genzoo import networks
+from keras_genzoo.core.ramps import HalfLife
 from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
@@ -14,27 +15,41 @@ from keras_genzoo.recipes.space import Choice, Int
 FIXED = dict.fromkeys(("width", "multipliers", "blocks", "patch", "dropout"))  # of a published size
 TIMES = Hyperparameter("uniform", Choice(("uniform", "logit_normal")))
 EMA = general(0.999, Choice((0.99, 0.999, 0.9999)))
+HALF_LIFE = Hyperparameter(
+    None,
+    meaning="Images in which the averages of the weights forget half, at most a twentieth of those so far, where `ema` is None.",
+)
+RATES = {"global_clipnorm": None, "decay": "cosine", "warmup_steps": None, "warmup_images": None, "finite": False}
+UNET = arguments(
+    networks.unet,
+    "*",
+    width=Hyperparameter(16, Choice((8, 16, 32))),
+    multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4))), sized=sizes.entries),
+    blocks=Hyperparameter(1, Int(1, 2, "linear")),
+    dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
+    patch=Hyperparameter(2, Choice((1, 2))),
+)
+del UNET["augmented"]  # which follows from `augment` of the model
 
 
 @recipe("diffusion", jit_compile=False)
 def flow_matching(
     image_shape,
     total_steps,
-    network=arguments(
-        networks.unet,
-        "*",
-        width=Hyperparameter(16, Choice((8, 16, 32))),
-        multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4))), sized=sizes.entries),
-        blocks=Hyperparameter(1, Int(1, 2, "linear")),
-        dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
-        patch=Hyperparameter(2, Choice((1, 2))),
-    ),
+    network=UNET,
     diffusion=arguments(Diffusion, "*", time_sampling=TIMES),
-    adam_settings=optimizer(),
+    adam_settings=optimizer(**RATES),
     averages=EMA,
+    half_life=HALF_LIFE,
 ):
-    """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations."""
-    model = Diffusion(networks.unet(image_shape, **network), **diffusion, **averages)
+    """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations.
+
+    With `ema` the averages have this decay, and `half_life` has no effect.
+    """
+    unet = networks.unet(image_shape, **network, augmented=diffusion["augment"] == "told")
+    if half_life is not None and averages["ema"] is None:
+        averages = {**averages, "ema": HalfLife(half_life, share=0.05)}
+    model = Diffusion(unet, **diffusion, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -73,8 +88,12 @@ variant(
 variant(
     "ddpm/cifar10",
     "ddpm",
-    "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps.",
+    "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps, images mirrored at random.",
     search=FIXED,
+    time_embedding={"offset": -1.0},
+    augment="mirror",
+    global_clipnorm=1.0,
+    warmup_steps=5000,
     width=128,
     patch=1,
     multipliers=(1, 2, 2, 2),
@@ -90,8 +109,14 @@ variant(
 variant(
     "edm/cifar10",
     "edm",
-    "EDM for CIFAR-10 with DDPM++ as published, without augmentation: 55.7 million parameters, Heun's rule, 18 steps.",
-    search=FIXED,
+    "EDM for CIFAR-10 with DDPM++ as published: 55.7 million parameters, told of augmentation, Heun's rule, 18 steps.",
+    search={**FIXED, "ema": None},
+    time_embedding={"scale": 1.0},
+    augment="told",
+    finite=True,
+    warmup_images=10_000_000,
+    ema=None,
+    half_life=500_000,
     width=128,
     patch=1,
     multipliers=(2, 2, 2),
@@ -102,7 +127,6 @@ variant(
     dropout=0.13,
     steps=18,
     learning_rate=1e-3,
-    ema=0.9999,
 )
 
 
@@ -119,7 +143,7 @@ def dit(
         patch=Hyperparameter(2, Choice((2, 4)), sized=sizes.dimensions),
         learned_variance=True,
         num_classes=10,
-        time_offset=-1.0,
+        time_embedding={"offset": -1.0},
     ),
     diffusion=arguments(
         Diffusion,
@@ -131,7 +155,7 @@ def dit(
         steps=30,
         clip=True,
     ),
-    adam_settings=optimizer(1e-3),
+    adam_settings=optimizer(1e-3, decay="cosine"),
     averages=EMA,
 ):
     """DiT: a transformer of patches in the place of the U-Net, with classes; predicts DDPM's noise and the variances of steps."""
@@ -153,7 +177,9 @@ for size, (width, depth, heads, millions) in DIT.items():
         clip=False,
         sampler="ddpm",
         steps=250,
+        augment="mirror",
         learning_rate=1e-4,
+        decay=None,
         ema=0.9999,
     )
 
