@@ -133,7 +133,7 @@ def unet(
     Args:
         image_shape: `(height, width, channels)`, any sizes; sides that do not halve are padded inside.
         width: int. Channels of the first level. Defaults to 32.
-        multipliers: ints. Channels of each level over `width`; each level but the first halves the sides. Defaults to
+        multipliers: numbers. Channels of each level over `width`; each level but the first halves the sides. Defaults to
             (1, 2, 2).
         blocks: int. Residual blocks a level on the way down; one more on the way up. Defaults to 1.
         attention: ints. Levels, from 0, at which every block is followed by self-attention; the middle has one whenever there
@@ -192,7 +192,7 @@ def unet(
     attended = [level in attention or max(finest) // 2**level in attention_sides for level in range(levels)]
     if any(attended):
         level = attended.index(True)
-        check_attention([side // 2**level for side in finest], style.heads_of(int(width * multipliers[level])))
+        check_attention([side // 2**level for side in finest], style.heads_of(round(width * multipliers[level])))
     told, embedded = _embedding(width, time_embedding, num_classes, augmented)
     inputs = [keras.Input((height, columns, channels), name="image"), *told]
 
@@ -200,7 +200,7 @@ def unet(
         return style.block(x, embedded, filters, name, resize)
 
     def stage(x, level, name, attend=True):
-        x = block(x, width * multipliers[level], name)
+        x = block(x, round(width * multipliers[level]), name)
         return style.attention(x, f"{name}_attention") if attend and attended[level] else x
 
     x = pad(inputs[0], patch * 2 ** (levels - 1))
@@ -218,7 +218,7 @@ def unet(
             else:
                 x = block(x, x.shape[-1], f"down{level}_halve", layers.AveragePooling2D(2, name=f"down{level}_pool"))
             skips.append(x)
-    last = width * multipliers[-1]
+    last = round(width * multipliers[-1])
     x = block(x, last, "middle_1")
     x = style.attention(x, "middle_attention") if (any(attended) if middle_attention is None else middle_attention) else x
     x = block(x, last, "middle_2")
