@@ -1217,8 +1217,7 @@ def test_a_sweep_measures_every_sampler_at_the_calls_asked_for(finished, tmp_pat
     assert points == [
         *((name, calls, calls) for name in ("ddpm", "ddpm_large", "ddim", "euler") for calls in (3, 4)),
         ("heun", 2, 3),
-        ("dpm_solver", 3, 3),
-        ("dpm_solver", 4, 4),
+        *((name, calls, calls) for name in ("dpm_solver", "unipc") for calls in (3, 4)),
     ]
     assert row["sweep_n"] == 40 and all(point["distance"] > 0 for point in row["sweep"])
     write_report(folder)

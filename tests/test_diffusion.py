@@ -398,12 +398,12 @@ class Stub:
         return denoise
 
 
-def test_ddim_and_dpm_solver_give_what_diffusers_gives(monkeypatch):
+def test_ddim_dpm_solver_and_unipc_give_what_diffusers_gives(monkeypatch):
     x = np.reshape(REFERENCE["x"], (2, 1, 2, 3))
     alphas = numbers(schedules.Linear(), (np.array([0, 1, 9, 99, 499, 998, 999]) + 1) / 1000)[0] ** 2
     np.testing.assert_allclose(alphas, REFERENCE["alphas_cumprod"], rtol=3e-5)
     times = np.linspace(1, 0, 11)
-    for name in ("ddim", "dpm_solver"):
+    for name in ("ddim", "dpm_solver", "unipc"):
         found = walk(Stub(), samplers.SAMPLERS[name](), times, x)
         np.testing.assert_allclose(found.ravel(), REFERENCE[name], rtol=2e-4, atol=2e-4, err_msg=name)
     noise = tf.constant(np.reshape(REFERENCE["noise"], x.shape), tf.float32)

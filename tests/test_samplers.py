@@ -81,7 +81,13 @@ def errors(schedule, sampler, calls, **settings):
     return np.array([abs(x[:, 0].std() - normal.std()), np.abs(np.sort(x[:, 1]) - mixture).mean()])
 
 
-ORDERS = {"euler": (1.8, 40), "ddim": (1.8, 40), "heun": (3.3, 40), "dpm_solver": (3.3, 20)}  # and calls to begin with
+ORDERS = {
+    "euler": (1.8, 40),
+    "ddim": (1.8, 40),
+    "heun": (3.3, 40),
+    "dpm_solver": (3.3, 20),
+    "unipc": (3.3, 20),
+}  # and calls to begin with
 LATER = {(schedule, sampler) for schedule in ("geometric", "zero_snr", "sigmoid") for sampler in ("euler", "heun")}
 PAIRS = [
     pytest.param(schedule, sampler, marks=[pytest.mark.slow] if (schedule, sampler) in LATER else [])

@@ -203,7 +203,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
                 f"model with label_dropout=0.1."
             )
 
-    def denoiser(self, labels=None, guidance=None, clip=False):
+    def denoiser(self, labels=None, guidance=None, clip=False, interval=None):
         """The pair of image and noise in x_t at a scalar time, for samplers, and the v of a learned variance if asked.
 
         Args:
@@ -211,17 +211,32 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
             guidance: scalar or None. Outputs are moved from those without labels towards those with them, by this factor (Ho
                 and Salimans 2022, arXiv:2207.12598, eq. 6, where it is 1 + w).
             clip: bool. Whether to clip the image, and to make the noise fit.
+            interval: float32 `(2,)` or None. Noise levels, noise over signal, above the first and up to the second of which there
+                is guidance (Kynkaanniemi et al. 2024, arXiv:2404.07724); None is at all of them.
         """
 
-        def denoise(x, t, variance=False):
-            times = tf.fill((tf.shape(x)[0],), t)
+        def guided(x, times):
+            both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
+            output, v = self.heads(*both)
+            with_labels, without = tf.split(output, 2)
+            output = without + guidance * (with_labels - without)
+            return output if v is None else (output, tf.split(v, 2)[0])
+
+        def plain(x, times):
+            output, v = self.heads(x, times, labels)
+            return output if v is None else (output, v)
+
+        def seen(x, times, t):
             if guidance is None:
-                output, v = self.heads(x, times, labels)
-            else:
-                both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
-                output, v = self.heads(*both)
-                with_labels, without = tf.split(output, 2)
-                output, v = without + guidance * (with_labels - without), v if v is None else tf.split(v, 2)[0]
+                return plain(x, times)
+            if interval is None:
+                return guided(x, times)
+            level = self.schedule.noise(t) / self.schedule.signal(t)
+            return tf.cond((level > interval[0]) & (level <= interval[1]), lambda: guided(x, times), lambda: plain(x, times))
+
+        def denoise(x, t, variance=False):
+            output = seen(x, tf.fill((tf.shape(x)[0],), t), t)
+            output, v = output if self.learns_variance else (output, None)
             image, noise = self.prediction.image_and_noise(self.schedule, x, output, t)
             if clip:
                 image = ops.clip(image, -1.0, 1.0)

@@ -112,10 +112,20 @@ class LatentDiffusion(GenerativeModel):
         return self.reconstruct(self.images_of(x))
 
     def sample(
-        self, n, seed=None, batch_size=256, labels=None, averaged=True, steps=None, sampler=None, guidance=None, spacing=None
+        self,
+        n,
+        seed=None,
+        batch_size=256,
+        labels=None,
+        averaged=True,
+        steps=None,
+        sampler=None,
+        guidance=None,
+        spacing=None,
+        guidance_interval=None,
     ):
         """Draw images; arguments as in `Diffusion.sample`."""
-        settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing)
+        settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing, guidance_interval)
         return super().sample(n, seed, batch_size, labels, averaged, **settings)
 
     def draw_latents(self, n, random):
