@@ -140,6 +140,7 @@ WITH_INPUTS = {
     "unet": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3),
     "unet without classes": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,)),
     "unet of DDPM++": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3, kind="ddpm++", patch=2),
+    "unet of spans": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,), spans=True, num_classes=3),
     "unet of ADM": lambda: networks.unet((4, 4, 1), 8, (1, 2), num_classes=3, kind="adm", scale_shift=True, augmented=True),
     "dit": lambda: networks.dit((4, 4, 1), 8, 1, 2, num_classes=3),
     "dense_denoiser": lambda: networks.dense_denoiser((1, 1, 4), 8, 2, num_classes=3),

@@ -173,6 +173,7 @@ REFUSED = {  # layers that networks of diffusers do not have
     "pad": "sides that do not halve at every level",
     "patches": "patch=2",
     "how": "augment='told'",
+    "span_1": "spans=True",
     "middle_1_rescaled": "kind='ddpm++'",
 }
 

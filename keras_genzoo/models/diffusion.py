@@ -135,14 +135,18 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         inputs, known = input_shapes(self.network, "network"), (None, "mirror", "told")
         if self.augment not in known:
             raise ValueError(f"augment is {self.augment!r}, expected None, 'mirror' or 'told'.")
-        if self.augment != "told":
-            return inputs
-        if inputs[-1] != (augmentation.TOLD,) or len(inputs) < 3:
+        if self.augment == "told":
+            if inputs[-1] != (augmentation.TOLD,) or len(inputs) < 3:
+                raise ValueError(
+                    f"augment is 'told', and the last input of the network has shape {inputs[-1]}, expected "
+                    f"({augmentation.TOLD},) behind images and times; build it with augmented=True."
+                )
+            inputs = inputs[:-1]
+        if [len(each) for each in inputs[1:]] not in ([0], [0, 1]):
             raise ValueError(
-                f"augment is 'told', and the last input of the network has shape {inputs[-1]}, expected ({augmentation.TOLD},) "
-                f"behind images and times; build it with augmented=True."
+                f"the network takes inputs of shapes {inputs}, expected images, times and, of a conditional model, one-hot labels."
             )
-        return inputs[:-1]
+        return inputs
 
     @property
     def image_shape(self):

@@ -87,18 +87,22 @@ def _halving(x, centred, name):
     return layers.Conv2D(x.shape[-1], 3, strides=2, padding="valid" if centred else "same", name=name)(x)
 
 
-def _embedding(width, time_embedding, num_classes, augmented):
+def _embedding(width, time_embedding, num_classes, augmented, spans):
     """The inputs beside the image, and what blocks are told of them."""
-    inputs = [keras.Input((), name="time")]
+    inputs = [keras.Input((), name="time"), *([keras.Input((), name="span")] if spans else [])]
     told = TimeEmbedding(width, **(time_embedding or {}), name="time_embedding")(inputs[0])
     how = keras.Input((TOLD,), name="augmented") if augmented else None
     if augmented:
         told = layers.Add(name="time_and_how")([told, layers.Dense(width, use_bias=False, name="how")(how)])
     embedded = layers.Dense(4 * width, "silu", name="time_1")(told)
     embedded = layers.Dense(4 * width, name="time_2")(embedded)
+    if spans:
+        of_span = TimeEmbedding(width, **(time_embedding or {}), name="span_embedding")(inputs[1])
+        of_span = layers.Dense(4 * width, name="span_2")(layers.Dense(4 * width, "silu", name="span_1")(of_span))
+        embedded = layers.Add(name="time_and_span")([embedded, of_span])
     if num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))
-        of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[1])
+        of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[-1])
         embedded = layers.Add(name="time_and_class")([embedded, of_class])
     return [*inputs, *([how] if augmented else [])], layers.Activation("silu", name="condition")(embedded)
 
@@ -126,6 +130,7 @@ def unet(
     epsilon=1e-6,
     centred=False,
     augmented=False,
+    spans=False,
     name="unet",
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
@@ -162,6 +167,7 @@ def unet(
             one behind. Of the kind "ddpm". Defaults to False.
         augmented: bool. Whether a last input takes nine numbers that tell how training changed an image, see `Diffusion`.
             Defaults to False.
+        spans: bool. Whether a third input takes the spans of time that `MeanFlow` goes at once, before labels. Defaults to False.
         learned_variance: bool. Whether it puts out the variance of each number behind the prediction, as twice the channels, of
             models with `timesteps`. Defaults to False.
         remat: bool. Whether what blocks and attention hold inside is computed again for the gradient and not kept: less memory, a
@@ -193,7 +199,7 @@ def unet(
     if any(attended):
         level = attended.index(True)
         check_attention([side // 2**level for side in finest], style.heads_of(round(width * multipliers[level])))
-    told, embedded = _embedding(width, time_embedding, num_classes, augmented)
+    told, embedded = _embedding(width, time_embedding, num_classes, augmented, spans)
     inputs = [keras.Input((height, columns, channels), name="image"), *told]
 
     def block(x, filters, name, resize=None):

@@ -4,7 +4,7 @@ import functools
 
 from keras_genzoo import networks
 from keras_genzoo.core.ramps import HalfLife
-from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
+from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion, MeanFlow
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import encoder_decoder, general, optimizer
@@ -29,7 +29,7 @@ UNET = arguments(
     dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
     patch=Hyperparameter(2, Choice((1, 2))),
 )
-del UNET["augmented"]  # which follows from `augment` of the model
+del UNET["augmented"], UNET["spans"]  # which follow from the model
 
 
 @recipe("diffusion", jit_compile=False)
@@ -182,6 +182,30 @@ for size, (width, depth, heads, millions) in DIT.items():
         decay=None,
         ema=0.9999,
     )
+
+
+@recipe("diffusion", jit_compile=False)
+def mean_flow(
+    image_shape,
+    total_steps,
+    network=UNET,
+    flow=arguments(MeanFlow, "*", share=Hyperparameter(0.25, Choice((0.25, 0.5, 0.75)))),
+    adam_settings=optimizer(1e-3),
+    averages=EMA,
+):
+    """Mean flow: the average velocity between two times, so that one network call makes an image."""
+    model = MeanFlow(networks.unet(image_shape, **network, spans=True), **flow, **averages)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
+
+
+variant(
+    "consistency",
+    "mean_flow",
+    "Consistency training in continuous time: every noisy image on a way leads to the image at its end, in one network call.",
+    search={"share": None},
+    share=1.0,
+    end="image",
+)
 
 
 @recipe("diffusion", jit_compile=True, steps_per_execution=10)
