@@ -118,7 +118,7 @@ def test_classes_are_told_and_networks_without_spans_are_refused(images):
     assert model.conditional and model.sample(4, seed=0, labels=[0, 1, 2, 0]).shape == (4, 8, 8, 1)
     with pytest.raises(ValueError, match="expected images, times and spans; build it with spans=True"):
         MeanFlow(gz.networks.unet((8, 8, 1), width=8, multipliers=(1,)))
-    with pytest.raises(ValueError, match="has then no derivative itself; build it with remat=False"):
+    with pytest.raises(ValueError, match="which then has no derivative; build it with remat=False"):
         gz.build("mean_flow", (8, 8, 1), width=8, multipliers=(1,), remat=True)
     with pytest.raises(ValueError, match="end is 'noise', expected 'drawn' or 'image'"):
         exact(end="noise")

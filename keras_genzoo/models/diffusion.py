@@ -144,7 +144,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
             inputs = inputs[:-1]
         if [len(each) for each in inputs[1:]] not in ([0], [0, 1]):
             raise ValueError(
-                f"the network takes inputs of shapes {inputs}, expected images, times and, of a conditional model, one-hot labels."
+                f"the network takes inputs of shapes {inputs}, expected images, times and, of classes, one-hot labels."
             )
         return inputs
 

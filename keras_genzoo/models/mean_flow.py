@@ -47,7 +47,7 @@ class MeanFlow(GenerativeModel):
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
-        ValueError: a network without an input for spans, with outputs of another shape, or built with `remat=True`; an unknown end.
+        ValueError: a network without an input for spans, with outputs of another shape, or with `remat=True`; an unknown end.
 
     Example:
 
@@ -80,7 +80,7 @@ class MeanFlow(GenerativeModel):
         check_output(network, "network", inputs[0])
         if any(isinstance(layer, Rematerialized) for layer in network._flatten_layers()):
             raise ValueError(
-                "the network computes layers again for the gradient, which has then no derivative itself; build it with remat=False."
+                "the network computes layers again for the gradient, which then has no derivative; build it with remat=False."
             )
         self.num_classes = inputs[3][0] if len(inputs) == 4 else None
 
