@@ -72,7 +72,7 @@ def dit(
         remat: bool. Whether what a block holds inside is computed again for the gradient and not kept: less memory, a third more
             time. Defaults to False.
         time_embedding: dict or None. Arguments of `layers.TimeEmbedding`, as `{"offset": -1.0}` where steps are counted from 0.
-            Defaults to None: cosines first, and frequencies that do not reach 1 / 10000.
+            Defaults to None, cosines first and frequencies that do not reach 1 / 10000.
         name: str. Defaults to "dit".
 
     Returns:
