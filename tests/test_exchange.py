@@ -87,7 +87,7 @@ def test_a_model_goes_back_as_it_came(name, tmp_path):
     assert json.loads((tmp_path / "model_index.json").read_text())["unet"] == ["diffusers", "UNet2DModel"]
     again = gz.from_diffusers(tmp_path)
     x = SCRIPT["images"]()
-    inputs = [x, np.full(4, 0.3), *([] if model.num_classes is None else [labels_of(model)])]
+    inputs = [tf.constant(x), tf.fill((4,), 0.3), *([] if model.num_classes is None else [labels_of(model)])]
     np.testing.assert_allclose(again.network(inputs), model.network(inputs), atol=1e-5)
 
 

@@ -33,6 +33,7 @@ READ = {
 }
 UNDERSTOOD = {
     "center_input_sample": (False,),
+    "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
     "mid_block_type": ("UNetMidBlock2D",),
     "mid_block_scale_factor": (1,),
