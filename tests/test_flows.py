@@ -148,7 +148,10 @@ def test_the_inverse_undoes_and_the_log_determinant_is_that_of_the_jacobian(name
             np.testing.assert_allclose(back, x, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in BIJECTORS if "coupling" in name or "autoregressive" in name])
+COUPLINGS = [name for name in BIJECTORS if ("coupling" in name or "autoregressive" in name) and "sigmoid" not in name]
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
 def test_a_fresh_coupling_is_the_identity(name):
     make, shape = BIJECTORS[name]
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
