@@ -1,5 +1,6 @@
 """Recipes of diffusion models."""
 
+import dataclasses
 import functools
 
 from keras_genzoo import networks
@@ -30,6 +31,8 @@ UNET = arguments(
     patch=Hyperparameter(2, Choice((1, 2))),
 )
 del UNET["augmented"], UNET["spans"]  # which follow from the model
+# The derivative by time multiplies with the frequencies of sines, and with those of DDPM training diverges.
+SLOW_SINES = dataclasses.replace(UNET["time_embedding"], default={"scale": 1.0})
 
 
 @recipe("diffusion", jit_compile=False)
@@ -188,7 +191,7 @@ for size, (width, depth, heads, millions) in DIT.items():
 def mean_flow(
     image_shape,
     total_steps,
-    network=UNET,
+    network=UNET | {"time_embedding": SLOW_SINES},
     flow=arguments(MeanFlow, "*", share=Hyperparameter(0.25, Choice((0.25, 0.5, 0.75)))),
     adam_settings=optimizer(1e-3),
     averages=EMA,
