@@ -45,6 +45,7 @@ from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.saving import load, take_weights
 from keras_genzoo.evaluation import evaluate, score_samples
+from keras_genzoo.exchange import from_diffusers, to_diffusers
 from keras_genzoo.models import machines as boltzmann
 from keras_genzoo.recipes import build
 
@@ -76,6 +77,7 @@ __all__ = [
     "divergences",
     "evaluate",
     "flows",
+    "from_diffusers",
     "images",
     "inference",
     "likelihoods",
@@ -96,5 +98,6 @@ __all__ = [
     "score_samples",
     "spacings",
     "take_weights",
+    "to_diffusers",
     "weightings",
 ]

@@ -120,11 +120,12 @@ class SelfAttention(keras.layers.Layer):
 
     Args:
         heads: int. Each works in channels // heads dimensions.
+        initializer: name of the Keras initializer of the last projection's kernel. Defaults to "zeros".
     """
 
-    def __init__(self, heads, **kwargs):
+    def __init__(self, heads, initializer="zeros", **kwargs):
         super().__init__(**kwargs)
-        self.heads = heads
+        self.heads, self.initializer = heads, initializer
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -133,7 +134,7 @@ class SelfAttention(keras.layers.Layer):
             raise ValueError(f"heads is {self.heads}, expected at most the {channels} channels.")
         dense = functools.partial(keras.layers.Dense, dtype=self.dtype_policy)
         self.projections = [dense(self.heads * self.size, name=name) for name in ("query", "key", "value")]
-        self.last = dense(channels, kernel_initializer="zeros", name="last")
+        self.last = dense(channels, kernel_initializer=self.initializer, name="last")
         for projection in self.projections:
             projection.build(input_shape)
         self.last.build((*input_shape[:-1], self.heads * self.size))
@@ -151,7 +152,7 @@ class SelfAttention(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "heads": self.heads}
+        return {**super().get_config(), "heads": self.heads, "initializer": self.initializer}
 
 
 @_registered
@@ -345,23 +346,30 @@ class TimeEmbedding(keras.layers.Layer):
         dim: int.
         scale: float. What times are multiplied with first, so that times of 0 to 1 are told apart as well as DDPM's 1,000
             steps. Defaults to 1000.
+        offset: float. What is added then: -1 counts 1,000 steps from 0. Defaults to 0.
+        shift: float. The frequencies are 10000^(-i / (n - shift)) for i from 0 to n - 1. With 1 they end at 1 / 10000. Defaults
+            to 1.
+        cosines_first: bool. Whether cosines stand before sines. Defaults to False.
     """
 
-    def __init__(self, dim, scale=1000.0, **kwargs):
+    def __init__(self, dim, scale=1000.0, offset=0.0, shift=1.0, cosines_first=False, **kwargs):
         super().__init__(dtype="float32", **{key: value for key, value in kwargs.items() if key != "dtype"})
-        self.dim, self.scale = dim, scale
+        self.dim, self.scale, self.offset, self.shift, self.cosines_first = dim, scale, offset, shift, cosines_first
 
     def call(self, t):
         half = (self.dim + 1) // 2
-        frequencies = ops.exp(-math.log(10000.0) * ops.arange(half, dtype="float32") / max(half - 1, 1))
-        angles = self.scale * ops.cast(t, "float32")[:, None] * frequencies
-        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[:, : self.dim]
+        over = half - self.shift if half > self.shift else 1.0
+        frequencies = ops.exp(-math.log(10000.0) * ops.arange(half, dtype="float32") / over)
+        angles = (self.scale * ops.cast(t, "float32")[:, None] + self.offset) * frequencies
+        pair = [ops.sin(angles), ops.cos(angles)]
+        return ops.concatenate(pair[::-1] if self.cosines_first else pair, axis=-1)[:, : self.dim]
 
     def compute_output_shape(self, input_shape):
         return input_shape[0], self.dim
 
     def get_config(self):
-        return {**super().get_config(), "dim": self.dim, "scale": self.scale}
+        own = {name: getattr(self, name) for name in ("dim", "scale", "offset", "shift", "cosines_first")}
+        return {**super().get_config(), **own}
 
 
 @_registered

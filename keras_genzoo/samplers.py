@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo.core import randomness
-from keras_genzoo.core.checks import real, whole
+from keras_genzoo.core.checks import interval, real, whole
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.schedules import EDM
 from keras_genzoo.spacings import SPACINGS
@@ -199,7 +199,7 @@ class Heun(Euler):
     def __init__(self, churn=0.0, churn_range=(0.0, math.inf), churn_scale=1.0, **kwargs):
         super().__init__(**kwargs)
         self.churn, self.churn_scale = real(at_least=0, churn=churn, churn_scale=churn_scale)
-        self.churn_range = _range(churn_range)
+        self.churn_range = interval(churn_range, "churn_range")
 
     @property
     def stochastic(self):
@@ -234,18 +234,6 @@ class Heun(Euler):
         return tf.cond(schedule.noise(t_next) > 0, corrected, lambda: there), gamma
 
 
-def _range(pair):
-    """A pair of times from low to high as floats, the higher one infinite at most."""
-    try:
-        low, high = (float(end) for end in pair)
-        fits = 0 <= low < high
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise ValueError(f"churn_range is {pair!r}, expected two times (low, high) with 0 <= low < high.")
-    return low, high
-
-
 @_registered
 class DPMSolver(Sampler):
     """DPM-Solver++(2M), a multistep method of second order with one evaluation a step (Lu et al. 2022, arXiv:2211.01095,
@@ -275,6 +263,49 @@ class DPMSolver(Sampler):
         # signal_next (1 - e^-h), with e^-h from the noises, finite at both ends.
         left = signal - shrink * schedule.signal(t)
         return shrink * x + left * extrapolated, image, width
+
+
+@_registered
+class UniPC(DPMSolver):
+    """UniPC of order 2 with B(h) = e^h - 1, which corrects each step of DPM-Solver++(2M) by the next evaluation, so that it costs
+    none of its own (Zhao et al. 2023, arXiv:2302.04867, algorithms 1 and 2; of the image, appendix C).
+
+    Times are even in the log SNR. There is nothing to correct behind a step from or to a time without signal or noise.
+    """
+
+    def init(self, x, steps):
+        nothing, unknown = ops.zeros_like(x), tf.constant(math.inf)
+        return x, x, nothing, nothing, tf.constant(1.0), unknown, unknown
+
+    def step(self, state, denoise, schedule, t, t_next, key):
+        x, before, first, second, t_before, width, width_before = state
+        image, _ = denoise(x, t)
+        shrink = schedule.noise(t) / schedule.noise(t_before)
+        left = schedule.signal(t) - shrink * schedule.signal(t_before)  # signal (1 - e^-h), as in DPMSolver
+        finite, twice = tf.math.is_finite(width), tf.math.is_finite(width) & tf.math.is_finite(width_before)
+        of_second, of_image = _corrector(*(ops.where(twice, each, 1.0) for each in (width, width_before)))
+        of_second, of_image = ops.where(twice, of_second, 0.0), ops.where(twice, of_image, 0.5)
+        change = of_second * (second - first) + of_image * (image - first)
+        x = ops.where(finite, shrink * before + left * (first + change), x)
+        predicted, _, width_next = super().step((x, first, width), lambda *_: (image, None), schedule, t, t_next, key)
+        return predicted, x, image, first, t, width_next, width
+
+
+def _corrector(width, width_before):
+    """What the changes of the image from that before the last step count: at the time before that, and at the end of the step
+    (Zhao et al. 2023, eq. 5 and theorem 3.1: R rho B = phi for two points)."""
+    ratio, b = -width_before / width, -ops.expm1(-width)
+    rho_1, rho_2 = (-factor * _rest(width, order) / b for order, factor in ((1, 1.0), (2, 2.0)))
+    of_second = (rho_2 - rho_1) / (ratio - 1.0)
+    return of_second / ratio, rho_1 - of_second
+
+
+def _rest(width, order):
+    """(e^-h - the first terms of its series) / (-h)^order less the last of these: the sum of (-h)^k / (k + order)! from k = 1."""
+    series = sum((-width) ** k / math.factorial(k + order) for k in range(1, 6))
+    exact = ops.expm1(-width) / -width - 1.0
+    exact = exact if order == 1 else exact / -width - 0.5
+    return ops.where(width < 0.2, series, exact)
 
 
 @_registered
@@ -318,7 +349,7 @@ class AnnealedLangevin(Sampler):
         return (tf.cond(schedule.noise(t_next) > 0, lambda: x, lambda: denoise(x, t)[0]),)
 
 
-def solve(sampler, denoise, schedule, x, times, key, after=None):
+def solve(sampler, denoise, schedule, x, times, key, after=None, trace=None):
     """All steps of a sampler as one loop on the device.
 
     Args:
@@ -328,18 +359,25 @@ def solve(sampler, denoise, schedule, x, times, key, after=None):
         times: float32 `(steps + 1,)`. Their number may differ from call to call without a new graph.
         key: int64 `(2,)`. Of all noise that is added on the way.
         after: callable of x, the time that it is at and a key of the step, to the x that the next step begins with; or None.
+        trace: int `(k,)`, rising, numbers of times at which x is kept; or None. Defaults to None.
 
     Returns:
-        x at the last of the times.
+        x at the last of the times; with `trace` x at these of them, `(k, batch, ...)`.
     """
 
-    def step(index, *state):
+    def step(index, found, *state):
         t_next, of_step = times[index + 1], randomness.fold(key, index)
         x, *rest = sampler.step(state, denoise, schedule, times[index], t_next, of_step)
-        return index + 1, x if after is None else after(x, t_next, randomness.fold(of_step, -1)), *rest
+        x = x if after is None else after(x, t_next, randomness.fold(of_step, -1))
+        if trace is not None:
+            here = tf.reshape(tf.equal(trace, index + 1), (-1, *[1] * len(x.shape)))
+            found = tf.where(here, x[None], found)
+        return index + 1, found, x, *rest
 
     steps = tf.shape(times)[0] - 1
-    return tf.while_loop(lambda index, *_: index < steps, step, (0, *sampler.init(x, steps)))[1]
+    found = 0 if trace is None else tf.repeat(x[None], tf.shape(trace)[0], axis=0)
+    _, found, x, *_ = tf.while_loop(lambda index, *_: index < steps, step, (0, found, *sampler.init(x, steps)))
+    return x if trace is None else found
 
 
 SAMPLERS = {
@@ -349,5 +387,6 @@ SAMPLERS = {
     "euler": Euler,
     "heun": Heun,
     "dpm_solver": DPMSolver,
+    "unipc": UniPC,
     "langevin": AnnealedLangevin,
 }

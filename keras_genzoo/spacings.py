@@ -21,6 +21,22 @@ def trailing(schedule, steps):
     return schedule.times(steps)
 
 
+def leading(schedule, steps):
+    """Of a chain of 1,000 steps, or of as many as the schedule has, every so many from the first on (Lin et al. 2024, table 2),
+    as DDIM's authors and the schedulers of diffusers take them. So the first time is less than `t_max`.
+
+    Raises:
+        ValueError: more steps than the chain has.
+    """
+    chain = getattr(schedule, "timesteps", 1000)
+    if steps > chain:
+        raise ValueError(
+            f"there are {steps} steps, expected at most the {chain} of the chain that spacing 'leading' takes some of."
+        )
+    index = np.arange(steps - 1, -1, -1, dtype="float64") * (chain // steps) + 1.0
+    return np.append(schedule.time(index, chain), 0.0)
+
+
 def log_snr(schedule, steps):
     """Even in the log signal-to-noise ratio, which the authors of DPM-Solver advise for small images (Lu et al. 2022,
     arXiv:2206.00927).
@@ -79,4 +95,4 @@ def _log_snr(schedule, t):
         return schedule.log_snr(tf.constant(t, tf.float32)).numpy().astype("float64")
 
 
-SPACINGS = {"trailing": trailing, "log_snr": log_snr, "karras": karras}
+SPACINGS = {"trailing": trailing, "log_snr": log_snr, "karras": karras, "leading": leading}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 OUT = Path(__file__).parents[1] / "tests" / "data" / "diffusion_reference.json"
 STEPS = 10
@@ -34,6 +34,7 @@ def main():
     x = torch.tensor(np.random.default_rng(0).normal(size=(2, 1, 2, 3)))
     ddim = DDIMScheduler(1000, clip_sample=False, set_alpha_to_one=True, **BETAS)
     solver = DPMSolverMultistepScheduler(1000, solver_order=2, final_sigmas_type="zero", **BETAS)
+    unipc = UniPCMultistepScheduler(1000, solver_order=2, solver_type="bh2", final_sigmas_type="zero", **BETAS)
     noise = torch.tensor(np.random.default_rng(1).normal(size=x.shape))
     ddim.set_timesteps(STEPS)
     once = ddim.step(epsilon(x, 499), 499, x, eta=0.7, variance_noise=noise).prev_sample
@@ -44,6 +45,7 @@ def main():
         "ddim": walk(ddim, x),
         "ddim eta 0.7 from 499": once.flatten().tolist(),
         "dpm_solver": walk(solver, x),
+        "unipc": walk(unipc, x),
     }
     OUT.write_text(json.dumps(reference, indent=1) + "\n")
 

@@ -226,6 +226,7 @@ def test_what_sample_does_not_take_is_said_with_what_it_takes(name, settings):
         ("vae", "energy", "VAE '{}' has no `energy`: its family defines no energy of an image."),
         ("vae", "inpaint", "VAE '{}' has no `inpaint`: only diffusion models fill in images."),
         ("vae", "project", "VAE '{}' has no `project`: only GANs look for the latents of an image."),
+        ("vae", "img2img", "VAE '{}' has no `img2img`: only diffusion models of pixels make images from images."),
     ],
 )
 def test_a_member_of_other_families_is_absent_and_says_why(name, member, sentence):

@@ -384,7 +384,7 @@ LAYERS = [  # imports run from later to earlier lines alone
     {"networks"},
     {"flows"},
     {"models"},
-    {"recipes"},
+    {"recipes", "exchange"},
     {"evaluation"},
     {"callbacks", "testing"},
     {"tuning"},

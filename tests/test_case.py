@@ -41,6 +41,8 @@ TINY = {
     "r3gan": CONVOLUTIONAL | {"depth": 1},
     "stylegan2": {"width": 4, "depth": 1, "latent_dim": 3, "style_dim": 3},
     **dict.fromkeys(("flow_matching", "ddpm", "edm", "conditional_diffusion", "ncsn"), UNET),
+    **dict.fromkeys(("mean_flow", "consistency"), UNET),
+    "dit": {"width": 16, "depth": 1, "heads": 2, "steps": 2},
     "planar_vae": {**DENSE, "flow_layers": 2},
     "iaf_vae": {**DENSE, "flow_layers": 2, "flow_width": 8},
     **dict.fromkeys(("glow", "realnvp", "spline_flow"), FLOW),
@@ -82,7 +84,7 @@ def batches(name, images, batch_size=4, drop_remainder=True):
 
 
 # The lean pass of `make test`: all but variants of the families that take longest, whose code another recipe runs.
-SLOW = {"edm", "ncsn", "ddpm", "conditional_diffusion", "realnvp", "spline_flow", "gaussian_rbm", "score_ebm"}
+SLOW = {"edm", "ncsn", "consistency", "ddpm", "conditional_diffusion", "realnvp", "spline_flow", "gaussian_rbm", "score_ebm"}
 # Objectives and penalties are held against numbers by themselves.
 SLOW |= {"lsgan", "wgan", "wgan_gp", "dcgan", "relativistic_gan", "sngan_hinge", "biggan"}
 # Variants of autoencoders, VAEs and WAEs differ by a term of the loss, which tests of its own see act.

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import keras
@@ -11,8 +12,12 @@ import scipy.stats
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo import augmentation, samplers, schedules, weightings
+from keras_genzoo.augmentation import affine
+from keras_genzoo.augmentation.told import _matrices
 from keras_genzoo.core import randomness
+from keras_genzoo.core.ramps import HalfLife, RampedAdam
+from keras_genzoo.layers import SelfAttention
 from keras_genzoo.likelihoods import gaussian_level_log_prob
 from keras_genzoo.models import Autoencoder, Diffusion
 
@@ -393,12 +398,12 @@ class Stub:
         return denoise
 
 
-def test_ddim_and_dpm_solver_give_what_diffusers_gives(monkeypatch):
+def test_ddim_dpm_solver_and_unipc_give_what_diffusers_gives(monkeypatch):
     x = np.reshape(REFERENCE["x"], (2, 1, 2, 3))
     alphas = numbers(schedules.Linear(), (np.array([0, 1, 9, 99, 499, 998, 999]) + 1) / 1000)[0] ** 2
     np.testing.assert_allclose(alphas, REFERENCE["alphas_cumprod"], rtol=3e-5)
     times = np.linspace(1, 0, 11)
-    for name in ("ddim", "dpm_solver"):
+    for name in ("ddim", "dpm_solver", "unipc"):
         found = walk(Stub(), samplers.SAMPLERS[name](), times, x)
         np.testing.assert_allclose(found.ravel(), REFERENCE[name], rtol=2e-4, atol=2e-4, err_msg=name)
     noise = tf.constant(np.reshape(REFERENCE["noise"], x.shape), tf.float32)
@@ -552,9 +557,34 @@ def test_the_estimate_of_the_bound_is_unbiased_and_knows_its_error(images):
 def test_the_published_sizes_build_and_make_a_step():
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     ddpm, edm = gz.build("ddpm/cifar10", (32, 32, 3), seed=0), gz.build("edm/cifar10", (32, 32, 3), seed=0)
-    assert (ddpm.network.count_params(), edm.network.count_params()) == (35_746_307, 55_732_739)
+    assert (ddpm.network.count_params(), edm.network.count_params()) == (35_746_307, 55_733_891)
     for model in (ddpm, edm):
         assert np.isfinite(model.fit(images, verbose=0).history["loss"]).all()
+
+
+def test_the_published_settings_of_training_are_those_of_the_papers():
+    """Ho et al. 2020, appendix B, and Karras et al. 2022, table 7 and the published code."""
+    small = {"width": 8, "multipliers": (1,), "blocks": 1, "attention": (), "seed": 0}
+    ddpm, edm = (gz.build(f"{name}/cifar10", (8, 8, 3), **small) for name in ("ddpm", "edm"))
+    for model, rates in ((ddpm, {0: 0.0, 2500: 1e-4, 5000: 2e-4, 800_000: 2e-4}), (edm, {0: 0.0, 5_000_000: 5e-4, 10**8: 1e-3})):
+        assert isinstance(model.optimizer, RampedAdam)
+        for seen, rate in rates.items():
+            model.optimizer.seen.assign([seen, seen])
+            assert float(model.optimizer.learning_rate) == pytest.approx(rate, rel=1e-5, abs=1e-9)
+    assert (ddpm.optimizer.global_clipnorm, ddpm.ema, ddpm.augment) == (1.0, 0.9999, "mirror")
+    assert (edm.optimizer.global_clipnorm, edm.optimizer.finite, edm.augment) == (None, True, "told")
+    assert isinstance(edm.ema, HalfLife) and (edm.ema.images, edm.ema.share) == (500_000, 0.05)
+    # The network is told of c_noise as it is, and of DDPM's steps from 0.
+    assert edm.network.get_layer("time_embedding").scale == 1.0 and ddpm.network.get_layer("time_embedding").offset == -1.0
+
+
+def test_gradients_that_are_no_numbers_count_as_zero_where_asked():
+    variable = keras.Variable([1.0, 1.0, 1.0])
+    optimizer = RampedAdam(0.5, finite=True)
+    optimizer.build([variable])
+    optimizer.apply_gradients([(tf.constant([math.nan, math.inf, 0.0]), variable)])
+    np.testing.assert_allclose(variable, [1.0, 0.5, 1.0], atol=1e-5)
+    assert RampedAdam.from_config(optimizer.get_config()).finite
 
 
 def test_the_u_nets_have_the_published_numbers_of_parameters():
@@ -563,25 +593,94 @@ def test_the_u_nets_have_the_published_numbers_of_parameters():
     network = gz.networks.unet((32, 32, 3), width=128, multipliers=(2, 2, 2), blocks=4, attention=(1,), groups=32, kind="ddpm++")
     # Of the network in Karras et al.'s published code for CIFAR-10, without the layer that is told of augmentations.
     assert network.count_params() == 55_732_739
+    told = gz.networks.unet((32, 32, 3), width=8, multipliers=(1,), augmented=True)
+    assert told.count_params() - gz.networks.unet((32, 32, 3), width=8, multipliers=(1,)).count_params() == 9 * 8
 
 
 @pytest.mark.parametrize("shape", [(7, 9, 2), (16, 16, 1), (1, 5, 4)])
-@pytest.mark.parametrize("kind", ["ddpm", "ddpm++"])
+@pytest.mark.parametrize("kind", ["ddpm", "ddpm++", "adm"])
 def test_the_u_net_takes_any_size_and_a_fresh_one_puts_out_nothing(shape, kind):
     network = gz.networks.unet(shape, width=8, multipliers=(1, 2, 3), attention=(2,), num_classes=3, kind=kind)
     output = network([np.ones((2, *shape)), np.array([0.1, 0.7]), np.eye(3)[:2]])
     assert output.shape == (2, *shape) and not np.any(output)
 
 
-@pytest.mark.parametrize("kind", ["ddpm", "ddpm++"])
+@pytest.mark.parametrize("kind", ["ddpm", "ddpm++", "adm"])
 def test_a_fresh_block_is_its_shortcut(kind):
     """So that a network begins as a plain one: what each block and each attention adds is zero."""
     network = gz.networks.unet((8, 8, 1), width=8, multipliers=(1, 2), attention=(1,), num_classes=3, kind=kind)
     changes = [layer.output for layer in network.layers if layer.name.endswith(("_conv2", "_attention_pixels"))]
-    # Two blocks on the way down, two in the middle and four on the way up; attention at level 1; DDPM++ has two for the sides.
-    assert len(changes) == (10 + 3 if kind == "ddpm++" else 8 + 4)
+    # Two blocks on the way down, two in the middle and four on the way up; attention at level 1; but in DDPM two for the sides.
+    assert len(changes) == {"ddpm": 8 + 4, "ddpm++": 10 + 3, "adm": 10 + 4}[kind]
     inputs = [np.random.default_rng(0).normal(size=(2, 8, 8, 1)), np.array([0.1, 0.7]), np.eye(3)[:2]]
     assert not any(np.any(each) for each in keras.Model(network.inputs, changes)(inputs))
+
+
+def test_the_features_of_adm_are_where_they_were_asked_for():
+    """Wider levels have more heads, attention is where sides say so, and time scales what is normalised."""
+    settings = {
+        "width": 8,
+        "multipliers": (1, 2, 4),
+        "kind": "adm",
+        "scale_shift": True,
+        "head_width": 8,
+        "attention_sides": (8, 4),
+    }
+    network = gz.networks.unet((16, 12, 1), **settings)
+    heads = {layer.name: layer.heads for layer in network.layers if isinstance(layer, SelfAttention)}
+    assert heads["down1_0_attention_heads"] == 2 and heads["down2_0_attention_heads"] == heads["middle_attention_heads"] == 4
+    assert not any(name.startswith(("down0", "up0")) for name in heads) and len(heads) == 2 + 1 + 4
+    assert network.get_layer("down1_0_time").units == 2 * 16
+    without = gz.networks.unet((16, 12, 1), **settings, middle_attention=False)
+    assert without.count_params() < network.count_params() and "middle_attention_heads" not in {
+        each.name for each in without.layers
+    }
+    kernels = [layer.name for layer in network.layers if layer.name.endswith("_shortcut")]
+    assert not any("halve" in name or "conv" in name for name in kernels)  # sides change without a convolution
+    plus = gz.networks.unet((16, 12, 1), **{**settings, "kind": "ddpm++"})
+    assert "down0_halve_shortcut" in {layer.name for layer in plus.layers}
+
+
+def test_training_mirrors_images_or_tells_the_network_how_it_changed_them(images):
+    x, stream = tf.constant(2.0 * images / 255 - 1, tf.float32), randomness.Stream(3, keras.Variable(0, dtype="int64"))
+    changed, told = augmentation.told(x, stream, chance=0.0)
+    across = told.numpy()[:, 0] == 1
+    assert 0 < across.mean() < 1 and not np.any(told[:, 1:])
+    np.testing.assert_allclose(changed, np.where(across[:, None, None, None], x[:, :, ::-1], x), atol=1e-4)
+    for augment in ("mirror", "told"):
+        model = gz.build("flow_matching", (8, 8, 1), width=8, multipliers=(1,), augment=augment, seed=0, run_eagerly=True)
+        seen, call = [], model.network.call
+        model.network.call = lambda inputs, call=call, seen=seen, **rest: seen.append(inputs) or call(inputs, **rest)
+        model.fit(images, verbose=0)
+        model.denoiser()(x[:2], tf.constant(0.5))
+        assert len(seen[0]) == (3 if augment == "told" else 2)
+        if augment == "told":
+            assert np.any(seen[0][2]) and not np.any(seen[-1][2])  # images are drawn as if nothing was changed
+    with pytest.raises(ValueError, match="augment is 'told', and the last input of the network has shape"):
+        Diffusion(gz.networks.unet((8, 8, 1), width=8, multipliers=(1,)), augment="told")
+    with pytest.raises(ValueError, match="augment is 'flip', expected None, 'mirror' or 'told'"):
+        Diffusion(gz.networks.unet((8, 8, 1), width=8, multipliers=(1,)), augment="flip")
+
+
+def test_changes_of_images_are_those_of_edm():
+    """Where a point of an image comes to, by hand: made larger, turned, stretched along a direction, and shifted at last."""
+    size, turn, stretch, along, x, y = (
+        np.array(each, "float32") for each in ([1, -2], [0.3, 2], [-1, 1.5], [0.7, -2], [3, 0], [0, 8])
+    )
+    matrices = _matrices(*map(tf.constant, (size, turn, stretch, along, x, y))).numpy()  # from the result to the image
+    for index in range(2):
+        turned = lambda angle: np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # noqa: E731
+        point = np.array([2.0, -1.0])
+        there = turned(-turn[index]) @ (2 ** (0.2 * size[index]) * point)
+        factors = np.diag([2 ** (0.2 * stretch[index]), 2 ** (-0.2 * stretch[index])])
+        there = turned(-along[index]) @ factors @ turned(along[index]) @ there + np.array([x[index], y[index]]) / 8
+        np.testing.assert_allclose(matrices[index] @ [*there, 1.0], [*point, 1.0], atol=1e-5)
+    # And an image is changed by its numbers: of a shift alone, by whole pixels.
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 1)).astype("float32")
+    shifted = affine.transformed(tf.constant(image), _matrices(*(tf.constant([each]) for each in (0.0, 0.0, 0.0, 0.0, 8.0, 0.0))))
+    np.testing.assert_allclose(shifted[:, :, 1:], image[:, :, :-1], atol=1e-3)
+    changed, told = augmentation.told(tf.constant(image), randomness.Stream(0, keras.Variable(0, dtype="int64")), chance=1.0)
+    assert changed.shape == image.shape and told.shape == (1, 9) and np.all(told.numpy()[:, [2, 3, 4, 5, 7, 8]] != 0)
 
 
 def test_a_fresh_dense_denoiser_puts_out_nothing():

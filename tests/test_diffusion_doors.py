@@ -285,7 +285,7 @@ def test_numbers_are_checked_and_those_of_numpy_are_taken():
     for call, sentence in [
         (lambda: samplers.Heun(churn=-3), "churn is -3, expected a finite number of at least 0"),
         (lambda: samplers.Heun(churn=float("nan")), "churn is nan"),
-        (lambda: samplers.Heun(churn=1.0, churn_range=(5, 1)), "churn_range is (5, 1), expected two times (low, high)"),
+        (lambda: samplers.Heun(churn=1.0, churn_range=(5, 1)), "churn_range is (5, 1), expected two numbers (low, high)"),
         (lambda: samplers.Heun(churn=1.0, churn_range=3), "churn_range is 3"),
         (lambda: samplers.AnnealedLangevin(repeats=0), "repeats is 0, expected a whole number of at least 1"),
         (lambda: samplers.AnnealedLangevin(step_size=0), "step_size is 0, expected a finite number above 0 and below 2"),

@@ -117,6 +117,7 @@ SMALL = {
 
 
 REMAT = {
+    "dit": {"width": 32, "depth": 3, "patch": 1, "num_classes": None},
     "flow_matching": {"width": 8, "multipliers": (1, 2), "attention": (1,), "dropout": 0.1, "patch": 1},
     "glow": {"levels": 1, "steps": 3, "width": 64, "marginals": False, "dense": 0, "dequantisation": 0},
 }

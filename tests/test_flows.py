@@ -47,6 +47,7 @@ BIJECTORS = {  # name -> function that makes it, and the shape it takes
     "affine coupling": (lambda: coupling("affine"), IMAGE),
     "affine coupling, flipped": (lambda: coupling("affine", flip=True), IMAGE),
     "spline coupling": (lambda: coupling("spline"), IMAGE),
+    "sigmoid coupling": (lambda: coupling("sigmoid"), IMAGE),
     "affine checkerboard": (lambda: checkerboard("affine"), IMAGE),
     "spline checkerboard, flipped": (lambda: checkerboard("spline", flip=True), IMAGE),
     "dense coupling": (lambda: bijectors.Coupling(networks.dense_coupling(2, 6, 8)), VECTOR),
@@ -58,6 +59,7 @@ BIJECTORS = {  # name -> function that makes it, and the shape it takes
     "pointwise spline": (lambda: bijectors.Pointwise(IMAGE), IMAGE),
     "activation normalisation": (lambda: bijectors.ActNorm(3), IMAGE),
     "activation normalisation of vectors": (lambda: bijectors.ActNorm(5), VECTOR),
+    "channels scaled and shifted": (lambda: bijectors.ActNorm(3, from_data=False), IMAGE),
     "1x1 convolution": (lambda: bijectors.InvertibleConvolution(3), IMAGE),
     "1x1 convolution of vectors": (lambda: bijectors.InvertibleConvolution(5), VECTOR),
     "permutation": (lambda: bijectors.Permutation([2, 0, 1]), IMAGE),
@@ -146,7 +148,10 @@ def test_the_inverse_undoes_and_the_log_determinant_is_that_of_the_jacobian(name
             np.testing.assert_allclose(back, x, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in BIJECTORS if "coupling" in name or "autoregressive" in name])
+COUPLINGS = [name for name in BIJECTORS if ("coupling" in name or "autoregressive" in name) and "sigmoid" not in name]
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
 def test_a_fresh_coupling_is_the_identity(name):
     make, shape = BIJECTORS[name]
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
@@ -799,6 +804,58 @@ def test_bad_arguments_get_one_sentence():
         with pytest.raises((ValueError, TypeError)) as caught:
             call()
         assert sentence in str(caught.value)
+
+
+def test_a_sigmoid_coupling_shrinks_as_glows_published_code_has_it():
+    parameters = tf.constant([[[0.0, 0.0], [1.5, -0.3]]])
+    y, log_slope = bijectors.SigmoidAffine().forward(tf.constant([[0.7, -1.2]]), parameters)
+    scale = 1 / (1 + np.exp([-2.0, -3.5]))
+    np.testing.assert_allclose(y, [[0.7 * scale[0], (-1.2 - 0.3) * scale[1]]], rtol=1e-5)
+    np.testing.assert_allclose(log_slope, [np.log(scale)], rtol=1e-4)
+
+
+def test_glow_with_learned_priors_has_the_density_of_its_splits_and_of_its_top():
+    """Half of the channels are normal given the others, and what is left has a mean and a deviation for each channel."""
+    settings = {"levels": 2, "steps": 1, "width": 4, "dense": 0, "dequantisation": 0, "marginals": False, "alpha": None}
+    model = gz.build("glow", (4, 4, 1), **settings, learned_priors=True, elementwise="sigmoid", seed=0)
+    plain = gz.build("glow", (4, 4, 1), **settings, elementwise="sigmoid", seed=0)
+    x = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype("float32")
+    np.testing.assert_allclose(model.call(x), plain.call(x), rtol=1e-5)  # at first they are standard normal
+    split = next(
+        each for each in model._flatten_layers() if isinstance(each, bijectors.Coupling) and each.network.name == "prior"
+    )
+    top = next(each for each in model._flatten_layers() if isinstance(each, bijectors.ActNorm) and not each.from_data)
+    before, log_density = np.asarray(model.encode(x)), np.asarray(model.call(x))
+    split.network.weights[1].assign([0.4, -0.5, 0.2, 0.3])  # biases: a log scale and a shift of each of two channels
+    top.bias.assign(np.full(top.channels, 0.7))
+    top.log_scale.assign(np.full(top.channels, -0.2))
+    after, density = np.asarray(model.encode(x)), np.asarray(model.call(x))
+    # 2 x 2 pixels of two channels are done with at the first level, and come last; the other eight numbers go on to the top.
+    scales = 3 * np.tanh(np.array([0.4, 0.2]) / 3)
+    done = (before[:, 8:].reshape(6, 4, 2) * np.exp(scales) + [-0.5, 0.3]).reshape(6, 8)
+    np.testing.assert_allclose(after[:, 8:], done, atol=1e-5)
+    kept = (before[:, :8] + 0.7) * np.exp(-0.2)
+    np.testing.assert_allclose(after[:, :8], kept, atol=1e-4)
+    normal = lambda z: scipy.stats.norm.logpdf(z).sum(axis=1)  # noqa: E731
+    moved = normal(after) - normal(before) + 4 * scales.sum() + 8 * -0.2
+    np.testing.assert_allclose(density - log_density, moved, atol=1e-3)
+    np.testing.assert_allclose(model.decode(after), x, atol=1e-4)
+
+
+def test_five_bits_take_eight_neighbouring_levels_for_one():
+    x = tf.constant(np.arange(256).reshape(1, 16, 16, 1) / 255, tf.float32)
+    points = gz.images.dequantise(x, tf.fill(x.shape, 0.5), 32)
+    np.testing.assert_allclose(points, (np.arange(256).reshape(x.shape) // 8 + 0.5) / 32, rtol=1e-6)
+    np.testing.assert_allclose(gz.images.to_cube(x, 32), points, rtol=1e-6)
+    chain = [bijectors.Scale(1.0, -0.5), bijectors.Flatten((16, 16, 1))]
+    model = gz.models.Flow(chain, (16, 16, 1), bits=5, seed=0)
+    found = model.dequantised_log_prob(x, tf.fill(x.shape, 0.25))
+    expected = scipy.stats.norm.logpdf((np.arange(256) // 8 + 0.25) / 32 - 0.5).sum()
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+    assert float(model.to_bits_per_dim(0.0)) == 5.0 and model.log_prob_label == "5bit"
+    assert gz.models.Flow(chain, (16, 16, 1)).log_prob_label is None
+    with pytest.raises(ValueError, match="bits is 9, expected at most 8"):
+        gz.models.Flow(chain, (16, 16, 1), bits=9)
 
 
 @pytest.mark.slow

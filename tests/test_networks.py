@@ -10,7 +10,7 @@ from keras_genzoo import layers as own_layers
 from keras_genzoo.layers import ChannelNormalization, SoftBound, TimeEmbedding
 from keras_genzoo.metrics.inception import Bias
 from keras_genzoo.metrics.vit import LayerScale, Tokens
-from keras_genzoo.networks import r3gan, styled
+from keras_genzoo.networks import conditioning, r3gan, styled
 from keras_genzoo.networks.adversarial import KINDS
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (33, 21, 5), (7, 64, 2), (1, 1, 1)]
@@ -166,6 +166,9 @@ WITH_INPUTS = {
     "unet": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3),
     "unet without classes": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,)),
     "unet of DDPM++": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1, 2), num_classes=3, kind="ddpm++", patch=2),
+    "unet of spans": lambda: networks.unet((4, 4, 1), width=8, multipliers=(1,), spans=True, num_classes=3),
+    "unet of ADM": lambda: networks.unet((4, 4, 1), 8, (1, 2), num_classes=3, kind="adm", scale_shift=True, augmented=True),
+    "dit": lambda: networks.dit((4, 4, 1), 8, 1, 2, num_classes=3),
     "dense_denoiser": lambda: networks.dense_denoiser((1, 1, 4), 8, 2, num_classes=3),
     "dense_denoiser without classes": lambda: networks.dense_denoiser((1, 1, 4), 8, 2),
     **{f"generator, {kind}": lambda kind=kind: networks.generator(3, (4, 4, 1), 3, kind, width=4) for kind in KINDS},
@@ -220,6 +223,7 @@ HIDDEN = {  # how often the activation is called, counted by hand: by a network 
     # Two a block, of which there are 8, and in DDPM++ two more that change the sides; time, condition and the last.
     "unet": (2 * 8 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2))),
     "unet of DDPM++": (2 * 10 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2), kind="ddpm++")),
+    "unet of ADM": (2 * 10 + 3, lambda act: networks.unet((4, 4, 1), 8, (1, 2), kind="adm", scale_shift=True)),
     "dense_denoiser": (1 + 3 + 1, lambda act: networks.dense_denoiser((1, 1, 4), 8, 3)),
 }
 
@@ -253,6 +257,7 @@ NUMPY = np.int64(2)
         lambda: networks.stylegan2_generator(NUMPY, (8, 8, 1), width=NUMPY, depth=NUMPY, full=NUMPY),
         lambda: networks.stylegan2_critic((8, 8, 1), width=NUMPY, depth=NUMPY, full=NUMPY, group=NUMPY),
         lambda: networks.unet((8, 8, 1), np.int64(8), (1,), np.int64(1), num_classes=NUMPY, patch=NUMPY),
+        lambda: networks.dit((8, 8, 1), np.int64(8), NUMPY, NUMPY, NUMPY, NUMPY, num_classes=NUMPY),
         lambda: networks.dense_denoiser((1, 1, 4), NUMPY, NUMPY),
         lambda: networks.made(NUMPY, NUMPY, NUMPY, depth=NUMPY),
     ],
@@ -271,7 +276,7 @@ def _rematerialized():
     return own_layers.Rematerialized(keras.Model(image, keras.layers.Conv2D(3, 3, padding="same", activation="silu")(image)))
 
 
-LAYERS = {  # how it is made, the shape it is built for, and the shape of an input
+LAYERS = {  # how it is made, the shape it is built for, and the shape of an input; or lists of these
     "SoftBound": (lambda: SoftBound(3.0), PIXELS, SOME),
     "BatchNormalization": (own_layers.BatchNormalization, PIXELS, SOME),
     "SynchronizedBatchNormalization": (own_layers.SynchronizedBatchNormalization, PIXELS, SOME),
@@ -301,6 +306,9 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
     "ModulatedConv2D": (lambda: styled.ModulatedConv2D(3, 3, up=True), [PIXELS, (None, 4)], [SOME, (2, 4)]),
     "NoiseInjection": (styled.NoiseInjection, (None, 6, 6, 4), SOME),
     "MinibatchStd": (lambda: styled.MinibatchStd(2), (None, 6, 6, 4), SOME),
+    "ScaleShift": (conditioning.ScaleShift, [PIXELS, (None, 8)], [SOME, (2, 8)]),
+    "PositionEmbedding": (conditioning.PositionEmbedding, (None, 6, 6, 4), SOME),
+    "ClassEmbedding": (lambda: conditioning.ClassEmbedding(5), (None, 4), (2, 4)),
     "Bias": (Bias, (None, 4), (2, 4)),
     "LayerScale": (LayerScale, (None, 4), (2, 4)),
     "Tokens": (Tokens, (None, 3, 2, 4), (2, 3, 2, 4)),
@@ -322,7 +330,7 @@ LAYERS = {  # how it is made, the shape it is built for, and the shape of an inp
 def test_every_layer_is_tested_as_keras_knows_it():
     own = {
         name
-        for module in (own_layers, causal, r3gan, styled)
+        for module in (own_layers, causal, conditioning, r3gan, styled)
         for name, each in vars(module).items()
         if isinstance(each, type) and issubclass(each, keras.layers.Layer) and each.__module__.startswith(module.__name__)
     }

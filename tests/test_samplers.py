@@ -81,7 +81,13 @@ def errors(schedule, sampler, calls, **settings):
     return np.array([abs(x[:, 0].std() - normal.std()), np.abs(np.sort(x[:, 1]) - mixture).mean()])
 
 
-ORDERS = {"euler": (1.8, 40), "ddim": (1.8, 40), "heun": (3.3, 40), "dpm_solver": (3.3, 20)}  # and calls to begin with
+ORDERS = {
+    "euler": (1.8, 40),
+    "ddim": (1.8, 40),
+    "heun": (3.3, 40),
+    "dpm_solver": (3.3, 20),
+    "unipc": (3.3, 20),
+}  # and calls to begin with
 LATER = {(schedule, sampler) for schedule in ("geometric", "zero_snr", "sigmoid") for sampler in ("euler", "heun")}
 PAIRS = [
     pytest.param(schedule, sampler, marks=[pytest.mark.slow] if (schedule, sampler) in LATER else [])
@@ -163,10 +169,16 @@ def test_spacings_go_from_the_first_time_to_the_image_as_the_papers_say():
         for spacing in gz.spacings.SPACINGS:
             for steps in (1, 2, 7):
                 times = samplers.DDIM().times(make(), steps, spacing)
-                assert times.shape == (steps + 1,) and times[0] == make().t_max and times[-1] == 0, (name, spacing)
+                assert times.shape == (steps + 1,) and times[-1] == 0, (name, spacing)
+                assert times[0] == make().t_max or spacing == "leading", (name, spacing)
                 assert np.all(np.diff(times) < 0), (name, spacing)
     # Of 1,000 timesteps, ten: 1000, 900, ..., 100 (Lin et al., table 2).
     np.testing.assert_allclose(gz.spacings.trailing(schedules.Linear(), 10), np.arange(10, -1, -1) / 10)
+    # And 901, 801, ..., 1 from the other end; of a chain of 50 every sixth.
+    np.testing.assert_allclose(gz.spacings.leading(schedules.Linear(), 10), [*np.arange(901, 0, -100) / 1000, 0])
+    np.testing.assert_allclose(gz.spacings.leading(schedules.Linear(timesteps=50), 8), [*np.arange(43, 0, -6) / 50, 0])
+    with pytest.raises(ValueError, match="there are 51 steps, expected at most the 50 of the chain"):
+        gz.spacings.leading(schedules.Linear(timesteps=50), 51)
     # log SNR of a straight line is 2 log((1 - t) / t), and its ends have none.
     np.testing.assert_allclose(
         gz.spacings.log_snr(schedules.RectifiedFlow(), 5)[1:5], 1 / (1 + np.exp([-2.5, 0, 2.5, 5])), rtol=1e-5

@@ -25,6 +25,8 @@ MAKES = {
     "r3gan": {"width": 2},
     "stylegan2": {"width": 2},
     "flow_matching": {"width": 4, "steps": 2},
+    "mean_flow": {"width": 4, "steps": 2},
+    "dit": {"width": 8, "depth": 1, "heads": 2, "num_classes": None, "steps": 2},
     "latent_diffusion": {"width": 8, "autoencoder_width": 2},
     "ebm": {"width": 2, "steps": 2, "buffer_size": 8, "sample_steps": 2},
     "score_ebm": {"width": 2, "sample_steps": 2},

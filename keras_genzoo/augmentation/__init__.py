@@ -7,6 +7,7 @@ whole with that chance; "blit", "geometric" and "color_affine" consist of severa
 
 from keras_genzoo.augmentation.adaptive import AdaptiveChance, blit, chance_at, check_chance, color_affine, geometric
 from keras_genzoo.augmentation.plain import color, cutout, mirror, per_image, translation
+from keras_genzoo.augmentation.told import TOLD, told
 from keras_genzoo.core import randomness
 from keras_genzoo.core.checks import real
 
@@ -22,6 +23,7 @@ AUGMENTATIONS = {
 
 __all__ = [
     "AUGMENTATIONS",
+    "TOLD",
     "AdaptiveChance",
     "augment",
     "blit",
@@ -34,6 +36,7 @@ __all__ = [
     "geometric",
     "mirror",
     "per_image",
+    "told",
     "translation",
     "view",
 ]

@@ -201,4 +201,6 @@ def _kind(name, bracket):
         return f"an estimate that errs {'downwards' if bits else 'upwards'}"
     if bracket == "[ode]":
         return "an estimate without bias"
-    return f"{'an upper' if bits else 'a lower'} bound" if bracket else "exact"
+    if not bracket or bracket.endswith("bit]"):  # the latter of fewer levels
+        return "exact"
+    return f"{'an upper' if bits else 'a lower'} bound"

@@ -25,13 +25,13 @@ class ActNorm(Bijector):
 
     Args:
         channels: int.
+        from_data: bool. Whether it begins so; else it begins as the identity. Defaults to True.
     """
 
-    fitted = True
-
-    def __init__(self, channels, **kwargs):
+    def __init__(self, channels, from_data=True, **kwargs):
         super().__init__(**kwargs)
         self.channels = channels
+        self.from_data = self.fitted = from_data
         self.bias, self.log_scale = (
             self.add_weight(shape=(channels,), initializer="zeros", name=name) for name in ("bias", "log_scale")
         )
@@ -46,6 +46,8 @@ class ActNorm(Bijector):
         return y * ops.exp(-ops.convert_to_tensor(self.log_scale)) - self.bias
 
     def initialize(self, x):
+        if not self.from_data:
+            return super().initialize(x)
         axes = tuple(range(len(x.shape) - 1))
         mean, variance = ops.moments(x, axes)
         pooled, numbers = ops.mean(variance), ops.cast(ops.size(x) / self.channels, x.dtype)

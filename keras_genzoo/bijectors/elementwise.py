@@ -17,7 +17,7 @@ class Elementwise(Part):
     """Base of maps of single numbers, by parameters of their own that a coupling or an autoregressive network puts out.
 
     Class attributes:
-        parameters: how many an element needs. All of them 0 make the map the identity.
+        parameters: how many an element needs. All of them 0 make the map the identity; only `SigmoidAffine` is not.
     """
 
     parameters = 1
@@ -66,6 +66,21 @@ class Affine(Elementwise):
     def inverse(self, y, parameters):
         log_scale, shift = self._scale_and_shift(parameters)
         return (y - shift) * ops.exp(-log_scale)
+
+
+@_registered
+class SigmoidAffine(Elementwise):
+    """y = (x + t) sigmoid(s + 2), which shrinks alone, as Glow's published code has it (Kingma and Dhariwal 2018,
+    arXiv:1807.03039). Parameters of 0 multiply by sigmoid(2) = 0.88."""
+
+    parameters = 2
+
+    def forward(self, x, parameters):
+        log_scale = -ops.softplus(-2.0 - parameters[..., 0])
+        return (x + parameters[..., 1]) * ops.exp(log_scale), log_scale
+
+    def inverse(self, y, parameters):
+        return y * (1.0 + ops.exp(-2.0 - parameters[..., 0])) - parameters[..., 1]
 
 
 @_registered
@@ -162,7 +177,7 @@ class Spline(Elementwise):
         return np.concatenate([widths, np.zeros_like(widths), np.where(np.isfinite(slopes), slopes, 1e3)], axis=-1)
 
 
-ELEMENTWISE = {"additive": Additive, "affine": Affine, "spline": Spline}
+ELEMENTWISE = {"additive": Additive, "affine": Affine, "spline": Spline, "sigmoid": SigmoidAffine}
 
 
 def get_elementwise(elementwise):

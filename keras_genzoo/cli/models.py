@@ -59,9 +59,13 @@ def _load(file, device, imports):
     help="Below 1, images of flows and autoregressive models are more typical and less varied.",
 )
 @click.option("--truncation", type=float, help="Below 1, images of StyleGANs have fewer faults and are more alike.")
+@click.option("--guidance-interval", type=options.Interval(), help="Noise levels between which there is guidance, as 0.2,3.")
+@click.option("--trace", type=click.IntRange(2), help="Images on the way of each, from noise, a row of the sheet each.")
+@click.option("--images", "source", help="Draw images that look like these, of a folder or .npy/.npz file.")
+@click.option("--strength", type=click.FloatRange(0, 1, min_open=True), help="How far from --images, up to 1.  [default: 0.5]")
 @options.device
 @options.imports
-def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
+def sample(file, out, n, seed, batch_size, labels, source, strength, device, imports, **settings):
     """Draw images from the model in FILE, or in the folder of a run: a sheet (.png), an array (.npz, uint8 `images`), or one PNG
     each in a folder, which the numbered PNGs of an earlier call leave.
 
@@ -75,6 +79,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
       genzoo sample runs/vae/best.keras --out samples/ -n 1000 --seed 1
       genzoo sample runs/conditional_diffusion --labels 3,5 --guidance 2 --steps 20
       genzoo sample runs/stylegan2 --truncation 0.7
+      genzoo sample runs/flow_matching --images my_photos/ --strength 0.6 --out like_mine.png
     """
     import numpy as np
 
@@ -86,20 +91,35 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
     settings = {name: value for name, value in settings.items() if value is not None}
-    taken, columns = inspect.signature(model.sample).parameters, None
+    if strength is not None and source is None:
+        raise click.UsageError("--strength says how far from --images, and there are none.")
+    if source is not None and not hasattr(model, "img2img"):
+        raise click.UsageError(f"{type(model).__name__} takes no --images; diffusion models of pixels do.")
+    taken, columns = inspect.signature(model.sample if source is None else model.img2img).parameters, settings.get("trace")
     if refused := [name for name in settings if name not in taken]:
         known = [f"--{name}" for name in OPTIONS if name in taken]
         fix = f"expected {' or '.join(known)}" if known else "leave it out"
-        raise click.UsageError(f"{type(model).__name__} takes no --{refused[0]}, {fix}.")
+        raise click.UsageError(f"{type(model).__name__} takes no --{refused[0].replace('_', '-')}, {fix}.")
+    if "trace" in settings and out.suffix != ".png":
+        raise click.BadParameter(f"--trace draws a sheet, and {out} is none; expected a .png.", param_hint="--out")
     if labels is not None:
         settings["labels"] = np.resize(labels, n)
-    elif out.suffix == ".png" and model.num_classes is not None:
+    elif out.suffix == ".png" and model.num_classes is not None and source is None and columns is None:
         settings["labels"], columns = sheets.class_rows(model.num_classes, n)
         n = len(settings["labels"])
+    if source is not None:
+        photos = _like(model, source, n)
+        n = len(photos)
+        if labels is not None:
+            settings["labels"] = settings["labels"][:n]
+        batches = [model.img2img(photos, strength or 0.5, seed, batch_size=batch_size, **settings)]
+    else:
+        batches = model.sample_batches(n, seed=seed, batch_size=batch_size, **settings)
     with memory.enough(f"an array of {n} images", "take a folder for --out, or fewer images"):
-        levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
+        rows, ways = n if out.suffix else 0, () if "trace" not in settings else (settings["trace"],)
+        levels = np.empty((rows, *ways, *model.image_shape), np.uint8)
     digits, start = len(str(n - 1)), 0
-    for images in model.sample_batches(n, seed=seed, batch_size=batch_size, **settings):
+    for images in batches:
         images = gz.images.to_levels(images).numpy()
         if out.suffix:
             levels[start : start + len(images)] = images
@@ -111,11 +131,21 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
         if path.stem.isdecimal() and not (len(path.stem) == digits and int(path.stem) < n):
             path.unlink()
     if out.suffix == ".png":
-        gz.images.write_png(out, levels, columns)
+        gz.images.write_png(out, levels.reshape(-1, *model.image_shape), columns)
     elif out.suffix == ".npz":
         with replacing(out) as temporary:
             np.savez_compressed(temporary, images=levels)
     click.echo(f"{n} images are in {out}")
+
+
+def _like(model, source, n):
+    """The first n images of a source, of the shape that a model takes; all where there are fewer."""
+    import keras_genzoo as gz
+
+    height, width, channels = model.image_shape
+    size = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None}
+    images = gz.data.load(source, "all", shuffle=False, **size)
+    return gz.data.as_array(images, n=n)
 
 
 @click.command(short_help="Score a model on images it has not seen.")

@@ -175,6 +175,19 @@ class Shape(click.ParamType):
         return tuple(int(size) for size in value.split("x"))
 
 
+class Interval(click.ParamType):
+    """Two numbers between commas."""
+
+    name = "interval"
+
+    def convert(self, value, param, ctx):
+        try:
+            low, high = (float(each) for each in value.split(",")) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is no interval, expected two numbers as 0.2,3.", param, ctx)
+        return low, high
+
+
 class Numbers(click.ParamType):
     """Whole numbers of at least `low` between commas."""
 

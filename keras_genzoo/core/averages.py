@@ -121,6 +121,12 @@ def take(model, found):
         variable.assign(found[f"{name}#{count}" if count else name])
 
 
+def begun(model):
+    """The averages that have begun: dict of the ids of their variables to arrays."""
+    pairs = ((variable, average) for variable, average in model._averages.all)
+    return {id(v): average.numpy() for v, average in pairs if int(model._averages.clocks[id(v)].numpy())}
+
+
 def settle(model):
     """Give the weights the values of their averages, where these have begun."""
     for variable, average in model._averages.all:

@@ -72,6 +72,18 @@ def real(at_least=-math.inf, above=-math.inf, at_most=math.inf, below=math.inf, 
     return found if len(found) > 1 else found[0]
 
 
+def interval(pair, name):
+    """A pair of numbers from low to high as floats, the higher one infinite at most."""
+    try:
+        low, high = (float(end) for end in pair)
+        fits = 0 <= low < high
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} is {pair!r}, expected two numbers (low, high) with 0 <= low < high.")
+    return low, high
+
+
 def image_size(image_shape):
     """`(height, width, channels)` as three positive whole numbers of Python, or one sentence that says what came."""
     try:

@@ -115,12 +115,21 @@ def located(path):
     """
     if not is_remote(path):
         return runs.model_file(path)
+    return snapshot(path, [runs.MODEL, runs.NAME]) / runs.MODEL  # and the record beside the model, where there is one
+
+
+def snapshot(path, names):
+    """The folder in the Hub's cache that holds files of these names of "hf://user/name" or "hf://user/name@revision".
+
+    Raises:
+        ValueError: no such address.
+        ImportError, OSError: as in `push`.
+    """
     repo, _, revision = PREFIX.sub("", str(path)).partition("@")
     if repo.count("/") != 1:
         raise ValueError(f"{path} is no address of a model, expected hf://user/name, or hf://user/name@revision.")
     with _hub(f"load {repo}") as hub:
-        names = [runs.MODEL, runs.NAME]  # the record beside the model, where there is one
-        return Path(hub.snapshot_download(repo, revision=revision or None, allow_patterns=names)) / runs.MODEL
+        return Path(hub.snapshot_download(repo, revision=revision or None, allow_patterns=names))
 
 
 def fetched(repo, file, revision=None):

@@ -143,15 +143,22 @@ def full_mask(mask, shape):
         raise ValueError(f"mask has shape {mask.shape}, expected one that broadcasts to {tuple(shape)}.") from None
 
 
-def dequantise(images, uniform):
+def coarse(images, levels):
+    """Images in [0, 1] to numbers of coarser levels, which share the 256 among them evenly: 0 to `levels` - 1, as floats."""
+    return tf.floor(tf.round(images * (LEVELS - 1)) * (levels / LEVELS))
+
+
+def dequantise(images, uniform, levels=LEVELS):
     """Images in [0, 1] to points of the unit cube, (k + u) / 256, with k the nearest level and u uniform on [0, 1) (Uria et al.
-    2013); never 0 or 1, of which a logit is infinite and to which float32 would round the ends of u."""
-    return tf.clip_by_value((tf.round(images * (LEVELS - 1)) + uniform) / LEVELS, 2.0**-33, 1.0 - 2.0**-24)
+    2013); never 0 or 1, of which a logit is infinite and to which float32 would round the ends of u. Of fewer levels, a power of
+    2, they are (k + u) / levels."""
+    return tf.clip_by_value((coarse(images, levels) + uniform) / levels, 2.0**-33, 1.0 - 2.0**-24)
 
 
-def to_cube(images):
+def to_cube(images, levels=LEVELS):
     """Images in [0, 1] to the points of the unit cube where the intervals of levels are centred, (k + 1 / 2) / 256."""
-    return (images * (LEVELS - 1) + 0.5) / LEVELS
+    numbers = images * (LEVELS - 1) if levels == LEVELS else coarse(images, levels)
+    return (numbers + 0.5) / levels
 
 
 def from_cube(points):

@@ -84,6 +84,7 @@ class Inference:
     fit_prior = Absent("it needs no density fitted to codes")
     inpaint = Absent("only diffusion models fill in images")
     project = Absent("only GANs look for the latents of an image")
+    img2img = Absent("only diffusion models of pixels make images from images")
 
     sample_needs = "it has no distribution to draw from"  # what `sample` says where it is absent
 
@@ -115,7 +116,7 @@ class Inference:
         given, n = checked(self, latents, n)
         if tf.inside_function():
             return self._sample_in_graph(n, seed, labels, averaged, settings, given)
-        n, batch_size = whole(n=n, batch_size=batch_size)
+        n = whole(n=n)
         parameters = list(inspect.signature(type(self).generate).parameters.values())[2:]
         known = [each.name for each in parameters]
         any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)  # of a family whose own `sample` has checked them
@@ -123,17 +124,31 @@ class Inference:
             common = "n", "seed", "batch_size", "labels", "averaged", "latents"
             taken = ", ".join(name for name in (*common, *known) if name != "key")
             raise TypeError(f"sample of {type(self).__name__} {self.name!r} takes no {unknown[0]!r}; it takes {taken}.")
-        seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
+        return self._generated(n, seed, batch_size, labels, settings, averaged=averaged, latents=given)
+
+    def _row_shape(self, settings):
+        """The shape of what `generate` makes of a row of noise with these settings."""
+        return self.image_shape
+
+    def _generated(self, n, seed, batch_size, labels, settings, of_rows=lambda rows: {}, averaged=True, latents=None):
+        """What `generate` makes of n draws of noise, batch by batch, `(n, height, width, channels)`.
+
+        Args:
+            n, seed, batch_size, labels, averaged, latents: as of `sample`.
+            settings: dict. Others of `generate`.
+            of_rows: callable of a slice to more of them, for these rows. Defaults to none.
+        """
+        batch_size, seed = whole(batch_size=batch_size), randomness.random_seed() if seed is None else whole(0, seed=seed)
         labels = self._labels(n, seed, labels)
         with _enough_memory("sample", batch_size):
-            images = np.empty((n, *self.image_shape), np.float32)
+            found = np.empty((n, *self._row_shape(settings)), np.float32)
         for start in range(0, n, batch_size):
-            row, rows = self._first + start, slice(start, start + batch_size)
-            own, z = (None if each is None else each[rows] for each in (labels, given))
-            latents, settings = self._drawn(min(batch_size, n - start), randomness.RowStream(seed, row), own, settings, z)
+            row, rows = self._first + start, slice(start, min(start + batch_size, n))
+            own, z = (None if each is None else each[rows] for each in (labels, latents))
+            drawn, given = self._drawn(rows.stop - start, randomness.RowStream(seed, row), own, settings, z)
             with _enough_memory("sample", batch_size):
-                images[rows] = self._run(type(self).generate, latents, row, settings, averaged)
-        return images
+                found[rows] = self._run(type(self).generate, drawn, row, {**given, **of_rows(rows)}, averaged)
+        return found
 
     def _sample_in_graph(self, n, seed, labels, averaged, settings, given):
         if seed is None:
@@ -195,17 +210,10 @@ class Inference:
             settings: dict. Others of `generate`.
         """
         image_convention.check_images(images, expected=self.image_shape)
-        images, batch_size = self.images_of(images), whole(batch_size=batch_size)
+        images = self.images_of(images)
         mask = image_convention.full_mask(mask, images.shape)
-        seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
-        labels, filled = self._labels(len(images), seed, labels), np.empty(images.shape, np.float32)
-        for start in range(0, len(images), batch_size):
-            rows = slice(start, start + batch_size)
-            own = None if labels is None else labels[rows]
-            latents, more = self._drawn(len(images[rows]), randomness.RowStream(seed, start), own, settings)
-            of_rows = {"known": images[rows], "mask": tf.constant(mask[rows])}
-            filled[rows] = self._run(type(self).generate, latents, start, {**more, **of_rows})
-        return np.where(mask, images, filled)
+        of_rows = lambda rows: {"known": images[rows], "mask": tf.constant(mask[rows])}  # noqa: E731
+        return np.where(mask, images, self._generated(len(images), seed, batch_size, labels, settings, of_rows))
 
     @available_if(lambda self: self.num_classes is not None, "it does not sample by class")
     def draw_labels(self, n, seed):

@@ -98,6 +98,8 @@ class RampedAdam(Adam):
         beta_1: float. Defaults to 0.9.
         beta_2: float or `Ramp`. Defaults to 0.999.
         epsilon: float. Defaults to 1e-8.
+        finite: bool. Whether NaN in gradients counts as 0, and what is infinite as 100,000, as in the code of EDM. Defaults to
+            False.
         **kwargs: of `keras.optimizers.Adam`.
 
     Example:
@@ -106,8 +108,9 @@ class RampedAdam(Adam):
     >>> model.compile(gz.ramps.RampedAdam(rate, beta_1=0.0, beta_2=gz.ramps.Ramp(0.9, 0.99, images=20_000_000)))
     """
 
-    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, **kwargs):
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, finite=False, **kwargs):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
+        self.finite = finite
         self.seen = self.add_variable((2,), dtype="int64", name="seen")
 
     @property
@@ -124,10 +127,16 @@ class RampedAdam(Adam):
             return rate(self.seen)
         return super()._get_current_learning_rate()
 
+    def _clip_gradients(self, grads):
+        if self.finite:
+            known = lambda gradient: ops.clip(ops.where(ops.isnan(gradient), 0.0, gradient), -1e5, 1e5)  # noqa: E731
+            grads = [None if gradient is None else known(gradient) for gradient in grads]
+        return super()._clip_gradients(grads)
+
     def get_config(self):
         beta_2 = self._beta_2
         given = keras.saving.serialize_keras_object(beta_2) if isinstance(beta_2, Ramp) else beta_2
-        return {**super().get_config(), "beta_2": given}
+        return {**super().get_config(), "beta_2": given, "finite": self.finite}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -7,6 +7,7 @@ from keras_genzoo.models.energy import EnergyModel
 from keras_genzoo.models.flow import Flow
 from keras_genzoo.models.gan import GAN
 from keras_genzoo.models.latent_diffusion import LatentDiffusion
+from keras_genzoo.models.mean_flow import MeanFlow
 from keras_genzoo.models.rbm import RBM
 from keras_genzoo.models.style_gan import StyleGAN
 from keras_genzoo.models.two_stage_vae import TwoStageVAE
@@ -29,6 +30,7 @@ __all__ = [
     "Flow",
     "InfoVAE",
     "LatentDiffusion",
+    "MeanFlow",
     "ScalarCodebook",
     "SmoothAutoencoder",
     "StyleGAN",

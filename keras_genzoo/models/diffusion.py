@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_genzoo import samplers, schedules, weightings
+from keras_genzoo import augmentation, samplers, schedules, weightings
 from keras_genzoo.core import images
 from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, real, whole, whole_or_none
 from keras_genzoo.core.model import GenerativeModel
@@ -30,8 +30,8 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
-            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet`. One that puts out twice the
-            channels learns the variance of the chain's steps too: behind the prediction stands v, see
+            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet` and `networks.dit`. One that puts
+            out twice the channels learns the variance of the chain's steps too: behind the prediction stands v, see
             `samplers.learned_variance`.
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".
@@ -53,11 +53,15 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         variance_weight: float of at least 0. Where the variance is learned, what the bound on the likelihood counts in the loss,
             in bits a dimension; no gradient of it reaches the prediction (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 16).
             Defaults to 0.001.
+        augment: None, "mirror" or "told". What training does to images: it exchanges left and right in half of them, as DDPM's of
+            CIFAR-10; or it changes them as `augmentation.told` does, for EDM, and tells the network by its last input
+            (`networks.unet(augmented=True)`), which is zeros when images are drawn. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
-            sampling of which the schedule has no times; a learned variance without `timesteps`.
+            sampling of which the schedule has no times; a learned variance without `timesteps`; a network that cannot be told
+            of augmentation, and `augment="told"`.
 
     Example:
 
@@ -86,6 +90,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         spacing=None,
         dequantise=False,
         variance_weight=0.001,
+        augment=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -107,7 +112,8 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         self.prediction.check(self.schedule)
         self.time_sampling.check(self.schedule)
         self.learns_variance = self._checked_outputs()
-        inputs = input_shapes(network, "network")
+        self.augment = augment
+        inputs = self._inputs_without_augmentation()
         self.num_classes = inputs[2][0] if len(inputs) == 3 else None
         self._samplers = {}
 
@@ -124,6 +130,24 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
             )
         return True
 
+    def _inputs_without_augmentation(self):
+        """The shapes of the network's inputs but for the one that is told of augmentation."""
+        inputs, known = input_shapes(self.network, "network"), (None, "mirror", "told")
+        if self.augment not in known:
+            raise ValueError(f"augment is {self.augment!r}, expected None, 'mirror' or 'told'.")
+        if self.augment == "told":
+            if inputs[-1] != (augmentation.TOLD,) or len(inputs) < 3:
+                raise ValueError(
+                    f"augment is 'told', and the last input of the network has shape {inputs[-1]}, expected "
+                    f"({augmentation.TOLD},) behind images and times; build it with augmented=True."
+                )
+            inputs = inputs[:-1]
+        if [len(each) for each in inputs[1:]] not in ([0], [0, 1]):
+            raise ValueError(
+                f"the network takes inputs of shapes {inputs}, expected images, times and, of classes, one-hot labels."
+            )
+        return inputs
+
     @property
     def image_shape(self):
         return input_shapes(self.network, "network")[0]
@@ -135,12 +159,14 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     # What the network sees
 
-    def heads(self, x_t, t, labels, training=False):
+    def heads(self, x_t, t, labels, training=False, how=None):
         """What the network puts out for noisy images at times t, `(batch,)`: the prediction, and the v of a learned variance or
-        None."""
+        None. `how` tells how images were augmented, `(batch, 9)`; None is not."""
         scale = self.prediction.scale(self.schedule, t)
-        inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t)]
-        output = self.network(inputs if labels is None else [*inputs, labels], training=training)
+        inputs = [scale[:, None, None, None] * x_t, self.schedule.condition(t), *([] if labels is None else [labels])]
+        if self.augment == "told":
+            inputs.append(ops.zeros((ops.shape(x_t)[0], augmentation.TOLD)) if how is None else how)
+        output = self.network(inputs, training=training)
         return tuple(ops.split(output, 2, axis=-1)) if self.learns_variance else (output, None)
 
     def outputs(self, x_t, t, labels, training=False):
@@ -177,7 +203,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
                 f"model with label_dropout=0.1."
             )
 
-    def denoiser(self, labels=None, guidance=None, clip=False):
+    def denoiser(self, labels=None, guidance=None, clip=False, interval=None):
         """The pair of image and noise in x_t at a scalar time, for samplers, and the v of a learned variance if asked.
 
         Args:
@@ -185,17 +211,32 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
             guidance: scalar or None. Outputs are moved from those without labels towards those with them, by this factor (Ho
                 and Salimans 2022, arXiv:2207.12598, eq. 6, where it is 1 + w).
             clip: bool. Whether to clip the image, and to make the noise fit.
+            interval: float32 `(2,)` or None. Noise levels, noise over signal, above the first and up to the second of which there
+                is guidance (Kynkaanniemi et al. 2024, arXiv:2404.07724); None is at all of them.
         """
 
-        def denoise(x, t, variance=False):
-            times = tf.fill((tf.shape(x)[0],), t)
+        def guided(x, times):
+            both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
+            output, v = self.heads(*both)
+            with_labels, without = tf.split(output, 2)
+            output = without + guidance * (with_labels - without)
+            return output if v is None else (output, tf.split(v, 2)[0])
+
+        def plain(x, times):
+            output, v = self.heads(x, times, labels)
+            return output if v is None else (output, v)
+
+        def seen(x, times, t):
             if guidance is None:
-                output, v = self.heads(x, times, labels)
-            else:
-                both = [tf.concat(pair, axis=0) for pair in ((x, x), (times, times), (labels, tf.zeros_like(labels)))]
-                output, v = self.heads(*both)
-                with_labels, without = tf.split(output, 2)
-                output, v = without + guidance * (with_labels - without), v if v is None else tf.split(v, 2)[0]
+                return plain(x, times)
+            if interval is None:
+                return guided(x, times)
+            level = self.schedule.noise(t) / self.schedule.signal(t)
+            return tf.cond((level > interval[0]) & (level <= interval[1]), lambda: guided(x, times), lambda: plain(x, times))
+
+        def denoise(x, t, variance=False):
+            output = seen(x, tf.fill((tf.shape(x)[0],), t), t)
+            output, v = output if self.learns_variance else (output, None)
             image, noise = self.prediction.image_and_noise(self.schedule, x, output, t)
             if clip:
                 image = ops.clip(image, -1.0, 1.0)
@@ -235,7 +276,9 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     def errors(self, x, labels, random, training):
         """The weighted squared error of every image, the factor of its time, and its time, each `(batch,)`."""
-        n = ops.shape(x)[0]
+        n, how = ops.shape(x)[0], None
+        if training and self.augment is not None:
+            x, how = augmentation.told(x, random) if self.augment == "told" else (augmentation.mirror(x, random), None)
         t, drawn, factor = self.draw_times(n, random)
         epsilon = random.normal(ops.shape(x))
         if labels is not None and training:
@@ -243,7 +286,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         wide = t[:, None, None, None]
         x_t = self.schedule.signal(wide) * x + self.schedule.noise(wide) * epsilon
         target = self.prediction.target(self.schedule, x, epsilon, wide)
-        output, v = self.heads(x_t, t, labels, training)
+        output, v = self.heads(x_t, t, labels, training, how)
         error = self.weight(t, drawn) * ops.mean(ops.square(target - output), axis=(1, 2, 3))
         if v is not None:
             error += self.variance_weight * self.variance_loss(x, x_t, ops.stop_gradient(output), v, self._index(drawn))

@@ -6,7 +6,8 @@ from keras import ops
 
 from keras_genzoo import samplers, spacings
 from keras_genzoo.core import codes, randomness
-from keras_genzoo.core.checks import real, whole
+from keras_genzoo.core.checks import interval, real, whole
+from keras_genzoo.core.images import check_images
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
 
@@ -39,6 +40,8 @@ class Sampling:
         sampler=None,
         guidance=None,
         spacing=None,
+        guidance_interval=None,
+        trace=None,
         latents=None,
     ):
         """Draw images.
@@ -52,53 +55,95 @@ class Sampling:
                 Defaults to None, no guidance.
             spacing: name of `spacings.SPACINGS`, of the times of the steps; None is the model's own, or where that is None, the
                 sampler's. Defaults to None.
+            guidance_interval: pair of floats or None. Noise levels, noise over signal, between which there is guidance
+                (Kynkaanniemi et al. 2024, arXiv:2404.07724): without it at high levels images stay varied, and at low ones it
+                only costs. Defaults to None, all levels.
+            trace: int or None. Number of images on the way that are returned, the noise first and the image last, evenly among
+                the steps, as many as these and one at most. Defaults to None, the image alone.
 
         Returns:
-            float32 array `(n, height, width, channels)` in [0, 1].
+            float32 array `(n, height, width, channels)` in [0, 1]; with `trace` `(n, trace, height, width, channels)`, each noisy
+            image scaled to the size that images have.
 
         Raises:
             ValueError: an unknown sampler or spacing, steps below 1, guidance that is no number, or of a model that has no
-                classes or was never trained without labels.
+                classes or was never trained without labels; an interval without guidance; more images than steps.
         """
-        settings = self.sampling_settings(steps, sampler, guidance, spacing)
+        settings = self.sampling_settings(steps, sampler, guidance, spacing, guidance_interval)
+        if trace is not None:
+            steps, trace = settings["times"].shape[0], whole(2, trace=trace)
+            if trace > steps:
+                raise ValueError(
+                    f"trace is {trace}, expected at most {steps}, the images of {steps - 1} steps and the noise before."
+                )
+            settings["trace"] = tf.constant(np.round(np.linspace(0, steps - 1, trace)), tf.int32)
         return super().sample(n, seed, batch_size, labels, averaged, latents, **settings)
 
-    def sampling_settings(self, steps=None, sampler=None, guidance=None, spacing=None):
+    def _row_shape(self, settings):
+        return (*settings["trace"].shape, *self.image_shape) if "trace" in settings else super()._row_shape(settings)
+
+    def sampling_settings(self, steps=None, sampler=None, guidance=None, spacing=None, guidance_interval=None):
         """Arguments of `generate` for those of `sample`: what changes from call to call as tensors."""
         sampler = self._get_sampler(sampler)
         steps = self.steps if steps is None else whole(steps=steps)
         times = sampler.times(self.schedule, steps, self.spacing if spacing is None else spacing)
         settings = {"times": tf.constant(times, tf.float32), "sampler": sampler}
         if guidance is None:
+            if guidance_interval is not None:
+                raise ValueError(f"guidance_interval is {guidance_interval!r}, and there is no guidance; give guidance too.")
             return settings
         guidance = real(guidance=guidance)
         if not self.conditional:
             raise ValueError(f"guidance is {guidance}, but {type(self).__name__} {self.name!r} has no classes to guide to.")
         self.check_label_free(f"guidance is {guidance}")
-        return {**settings, "guidance": tf.constant(guidance, tf.float32)}
+        settings["guidance"] = tf.constant(guidance, tf.float32)
+        if guidance_interval is not None:
+            settings["interval"] = tf.constant(interval(guidance_interval, "guidance_interval"), tf.float32)
+        return settings
 
     def draw_latents(self, n, random):
         """n times standard normal noise of the images' shape."""
         return random.normal((n, *self.image_shape))
 
     @inference
-    def generate(self, latents, **settings):
-        return self._to_images(self.walk(latents, **settings))
+    def generate(self, latents, trace=None, **settings):
+        if trace is None:
+            return self._to_images(self.walk(latents, **settings))
+        times = tf.gather(settings["times"], trace)
+        scale = ops.sqrt(ops.square(self.schedule.signal(times)) + ops.square(self.schedule.noise(times)))
+        walked = self.walk(latents, trace=trace, **settings)
+        return self._to_images(ops.transpose(walked / scale[:, None, None, None, None], (1, 0, 2, 3, 4)))
 
-    def walk(self, latents, key=None, times=None, sampler=None, guidance=None, known=None, mask=None):
+    def walk(
+        self,
+        latents,
+        key=None,
+        times=None,
+        sampler=None,
+        guidance=None,
+        known=None,
+        mask=None,
+        interval=None,
+        begin=None,
+        trace=None,
+    ):
         """From noise, or the pair of noise and one-hot labels, to what the network was trained on.
 
         Args:
             latents: as `draw_latents` gives them.
-            key, times, sampler, guidance: as in `samplers.solve` and `denoiser`; None are those of the model.
+            key, times, sampler, guidance, interval: as in `samplers.solve` and `denoiser`; None are those of the model.
             known, mask: images in [0, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
+            begin: images in [0, 1], whose noisy ones at the first of the times the walk begins with; None begins with noise.
+            trace: as in `samplers.solve`.
         """
         z, labels = latents if isinstance(latents, tuple) else (latents, None)
         sampler = self.sampler if sampler is None else sampler
         times = tf.constant(sampler.times(self.schedule, self.steps, self.spacing), tf.float32) if times is None else times
         key = randomness.make_key(0) if key is None else key
-        denoise = self.denoiser(labels, guidance, self.clip)
+        denoise = self.denoiser(labels, guidance, self.clip, interval)
         x, keep = self.prior_scale * z, None
+        if begin is not None:
+            x = self.schedule.signal(times[0]) * (2.0 * begin - 1.0) + self.schedule.noise(times[0]) * z
         if known is not None:
             known = 2.0 * known - 1.0
 
@@ -107,7 +152,7 @@ class Sampling:
                 return tf.where(mask, noisy, x)
 
             x = keep(x, times[0], randomness.fold(key, -1))
-        return samplers.solve(sampler, denoise, self.schedule, x, times, key, keep)
+        return samplers.solve(sampler, denoise, self.schedule, x, times, key, keep, trace)
 
     def inpaint(
         self, images, mask, seed=None, labels=None, steps=50, sampler="ddpm", guidance=None, spacing=None, batch_size=256
@@ -143,6 +188,53 @@ class Sampling:
         """
         settings = self.sampling_settings(steps, sampler, guidance, spacing)
         return self._filled(images, mask, seed, labels, batch_size, settings)
+
+    def img2img(
+        self,
+        images,
+        strength=0.5,
+        seed=None,
+        labels=None,
+        steps=50,
+        sampler="ddim",
+        guidance=None,
+        spacing=None,
+        guidance_interval=None,
+        batch_size=256,
+    ):
+        """Make other images that look like given ones (SDEdit, Meng et al. 2022, arXiv:2108.01073, section 3).
+
+        Images get the noise of a time on the way, and the sampler walks from there: what the noise covers is made anew.
+
+        Args:
+            images: `(n, height, width, channels)`.
+            strength: float in (0, 1]. Share of the steps that are made: near 0 images stay, with 1 next to nothing of them is
+                left. Defaults to 0.5.
+            seed: int or None. Of the noise, as in `sample`. Defaults to None.
+            labels: int `(n,)`, of conditional models alone, what images are to become; None draws them. Defaults to None.
+            steps: int. Steps from noise to images, of which the last ones are made. Defaults to 50.
+            sampler, guidance, spacing, guidance_interval: as in `sample`. The sampler defaults to "ddim".
+            batch_size: int. Images computed at a time. Defaults to 256.
+
+        Returns:
+            float32 array of the shape of `images`, in [0, 1].
+
+        Raises:
+            ValueError: images of another shape or range, a strength outside (0, 1]; what `sample` refuses.
+
+        Example:
+
+        >>> model = gz.build("flow_matching", image_shape=(28, 28, 1), width=8, multipliers=(1,))
+        >>> model.img2img(images[:4], strength=0.4, seed=0, steps=5).shape
+        (4, 28, 28, 1)
+        """
+        check_images(images, expected=self.image_shape)
+        images, strength = self.images_of(images), real(above=0, at_most=1, strength=strength)
+        settings = self.sampling_settings(steps, sampler, guidance, spacing, guidance_interval)
+        made = max(1, round(strength * (settings["times"].shape[0] - 1)))
+        settings["times"] = settings["times"][-made - 1 :]
+        of_rows = lambda rows: {"begin": images[rows]}  # noqa: E731
+        return self._generated(len(images), seed, batch_size, labels, settings, of_rows)
 
     # The probability-flow equation, there and back
 

@@ -71,6 +71,8 @@ class LatentDiffusion(GenerativeModel):
             )
         if diffusion.dequantise:
             raise ValueError("dequantise is True, and codes have no levels within which to draw noise; take dequantise=False.")
+        if diffusion.augment is not None:
+            raise ValueError(f"augment is {diffusion.augment!r}, and codes have no sides to mirror; take augment=None.")
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
@@ -116,10 +118,11 @@ class LatentDiffusion(GenerativeModel):
         sampler=None,
         guidance=None,
         spacing=None,
+        guidance_interval=None,
         latents=None,
     ):
         """Draw images; arguments as in `Diffusion.sample`."""
-        settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing)
+        settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing, guidance_interval)
         return super().sample(n, seed, batch_size, labels, averaged, latents, **settings)
 
     def draw_latents(self, n, random):

@@ -2,6 +2,7 @@
 
 from keras_genzoo.networks.adversarial import critic, generator
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
+from keras_genzoo.networks.dit import dit
 from keras_genzoo.networks.flows import conv_coupling, dense_coupling, dense_velocity, made, residual_coupling
 from keras_genzoo.networks.mlp import dense_denoiser, mlp
 from keras_genzoo.networks.pixelcnn import gated_pixelcnn, pixelcnn_pp
@@ -19,6 +20,7 @@ __all__ = [
     "dense_coupling",
     "dense_denoiser",
     "dense_velocity",
+    "dit",
     "gated_pixelcnn",
     "generator",
     "grid_decoder",

@@ -1,13 +1,16 @@
 """What the factories share: sizes, normalisation, heads."""
 
 import math
+import warnings
 
+import keras
 from keras import layers
 
 from keras_genzoo.core.checks import whole
 from keras_genzoo.layers import (
     BatchNormalization,
     ChannelNormalization,
+    Rematerialized,
     SoftBound,
     SpectralConv2D,
     SpectralConv2DTranspose,
@@ -16,6 +19,7 @@ from keras_genzoo.layers import (
 )
 
 NORMALIZATIONS = (None, "batch", "synchronized_batch", "layer", "channel")
+LARGE = 2**28  # bytes that the attention of an image holds, beyond which a warning says so
 
 
 def normalized(x, normalization, activation, name):
@@ -112,6 +116,14 @@ def channels_of(width, level):
     return width * 2 ** min(level, 3)
 
 
+def pad(x, multiple):
+    """Images with rows and columns of zeros around them, so that a number divides their sides; `crop` cuts these off again."""
+    over = [-size % multiple for size in x.shape[1:3]]
+    if not any(over):
+        return x
+    return layers.ZeroPadding2D(tuple((each // 2, each - each // 2) for each in over), name="pad")(x)
+
+
 def crop(x, height, width):
     """Cut the surplus rows and columns that sizes off the grid of strides leave, as evenly as can be."""
     rows, columns = x.shape[1] - height, x.shape[2] - width
@@ -127,3 +139,19 @@ def coarse_grid(z, image_shape, depth, filters, spectral=False, name="grid", **s
     rows, columns = math.ceil(height / 2**depth), math.ceil(width / 2**depth)
     x = dense(spectral)(rows * columns * filters, name=f"{name}_dense", **settings)(z)
     return layers.Reshape((rows, columns, filters), name=name)(x)
+
+
+def again(inputs, x, name):
+    """A tensor again, by a layer that computes it anew of its inputs for the gradient; see `layers.Rematerialized`."""
+    return Rematerialized(keras.Model(inputs, x, name=f"{name}_inner"), dtype=x.dtype, name=name)(inputs)
+
+
+def check_attention(sides, heads):
+    """Warn, before anything is built, of attention that holds too much."""
+    held = 4 * heads * math.prod(sides) ** 2  # bytes an image, of numbers that say how much a pixel looks at another
+    if held > LARGE:
+        warnings.warn(
+            f"attention among {sides[0]}x{sides[1]} pixels holds {held / 2**30:.1f} GiB for each image of a batch; attend at a "
+            f"level of fewer pixels, or set a larger patch.",
+            stacklevel=3,
+        )

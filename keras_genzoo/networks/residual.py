@@ -20,6 +20,7 @@ def residual_block(
     pool=None,
     conv=None,
     keep=None,
+    project=True,
 ):
     """x + conv(activate(conv(activate(x)))), with a 1x1 convolution on a shortcut that changes channels or sides.
 
@@ -37,6 +38,7 @@ def residual_block(
         conv: class of convolutions, or a function that makes them; None is by `spectral`. Defaults to None.
         keep: callable of the tensor before dropout to what takes its place, as one of which less is kept, or None. Defaults to
             None.
+        project: bool. Whether a shortcut that changes sides alone has a convolution too. Defaults to True.
 
     Returns:
         The pair of shortcut and change, to be added.
@@ -54,7 +56,7 @@ def residual_block(
     x = conv(filters, 3, padding="same", name=f"{name}_conv2", **settings)(x)
     if pool is not None:  # a 1x1 convolution may as well come behind it
         x, shortcut = pool(x), pool(shortcut)
-    if shortcut.shape[-1] != filters or resize is not None or pool is not None:
+    if shortcut.shape[-1] != filters or (project and (resize is not None or pool is not None)):
         shortcut = conv(filters, 1, padding="same", name=f"{name}_shortcut")(shortcut)
     return shortcut, x
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_genzoo.core import randomness
 from keras_genzoo.core.adam import Adam
 from keras_genzoo.core.checks import image_size, real, whole_or_none
+from keras_genzoo.core.ramps import Ramp, RampedAdam
 from keras_genzoo.recipes import precision
 from keras_genzoo.recipes.registry import RECIPES, get
 
@@ -113,7 +114,17 @@ def policy(dtype):
         keras.config.set_dtype_policy(before)
 
 
-def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipnorm=None, decay="cosine"):
+def adam(
+    total_steps,
+    learning_rate=1e-3,
+    beta_1=0.9,
+    beta_2=0.999,
+    global_clipnorm=None,
+    decay="cosine",
+    warmup_steps=None,
+    warmup_images=None,
+    finite=False,
+):
     """Adam; over `total_steps`, if given, a short linear warm-up and then half a cosine down to zero.
 
     Args:
@@ -124,11 +135,18 @@ def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipn
         global_clipnorm: float or None. Largest norm of the whole gradient; None does not clip. Defaults to None.
         decay: "cosine", "linear" (to zero too, without warm-up) or None (constant). How the learning rate falls over the planned
             steps. Defaults to "cosine".
+        warmup_steps: int or None. Steps in which the learning rate rises from 0; then it stays, and `decay` has no part. Defaults
+            to None.
+        warmup_images: int or None. The same in images of training. Defaults to None.
+        finite: bool. Whether NaN in gradients counts as 0, and infinity as 100,000. Defaults to False.
     """
     if decay not in ("cosine", "linear", None):
         raise ValueError(f"decay is {decay!r}, expected 'cosine', 'linear' or None.")
     learning_rate = real(above=0, learning_rate=learning_rate)
     beta_1, beta_2 = real(at_least=0, below=1, beta_1=beta_1, beta_2=beta_2)
+    if warmup_steps or warmup_images:
+        ramp = Ramp(0.0, learning_rate, images=warmup_images, steps=warmup_steps, shape="linear")
+        return RampedAdam(ramp, beta_1, beta_2, finite=finite, global_clipnorm=global_clipnorm)
     if total_steps is not None and decay == "linear":
         learning_rate = keras.optimizers.schedules.PolynomialDecay(learning_rate, total_steps, end_learning_rate=0.0)
     elif total_steps is not None and decay == "cosine":
@@ -139,4 +157,6 @@ def adam(total_steps, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, global_clipn
             warmup_target=learning_rate if warmup else None,
             warmup_steps=warmup,
         )
+    if finite:
+        return RampedAdam(learning_rate, beta_1, beta_2, finite=True, global_clipnorm=global_clipnorm)
     return Adam(learning_rate, beta_1, beta_2, global_clipnorm=global_clipnorm)

@@ -1,9 +1,11 @@
 """Recipes of diffusion models."""
 
+import dataclasses
 import functools
 
 from keras_genzoo import networks
-from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion
+from keras_genzoo.core.ramps import HalfLife
+from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion, MeanFlow
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import encoder_decoder, general, optimizer
@@ -14,27 +16,43 @@ from keras_genzoo.recipes.space import Choice, Int
 FIXED = dict.fromkeys(("width", "multipliers", "blocks", "patch", "dropout"))  # of a published size
 TIMES = Hyperparameter("uniform", Choice(("uniform", "logit_normal")))
 EMA = general(0.999, Choice((0.99, 0.999, 0.9999)))
+HALF_LIFE = Hyperparameter(
+    None,
+    meaning="Images in which the averages of the weights forget half, at most a twentieth of those so far, where `ema` is None.",
+)
+RATES = {"global_clipnorm": None, "decay": "cosine", "warmup_steps": None, "warmup_images": None, "finite": False}
+UNET = arguments(
+    networks.unet,
+    "*",
+    width=Hyperparameter(16, Choice((8, 16, 32))),
+    multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4))), sized=sizes.entries),
+    blocks=Hyperparameter(1, Int(1, 2, "linear")),
+    dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
+    patch=Hyperparameter(2, Choice((1, 2))),
+)
+del UNET["augmented"], UNET["spans"]  # which follow from the model
+# The derivative by time multiplies with the frequencies of sines, and with those of DDPM training diverges.
+SLOW_SINES = dataclasses.replace(UNET["time_embedding"], default={"scale": 1.0})
 
 
 @recipe("diffusion", jit_compile=False)
 def flow_matching(
     image_shape,
     total_steps,
-    network=arguments(
-        networks.unet,
-        "*",
-        width=Hyperparameter(16, Choice((8, 16, 32))),
-        multipliers=Hyperparameter((1, 2, 4), Choice(((1, 2), (1, 2, 2), (1, 2, 4))), sized=sizes.entries),
-        blocks=Hyperparameter(1, Int(1, 2, "linear")),
-        dropout=Hyperparameter(0.0, Choice((0.0, 0.1))),
-        patch=Hyperparameter(2, Choice((1, 2))),
-    ),
+    network=UNET,
     diffusion=arguments(Diffusion, "*", time_sampling=TIMES),
-    adam_settings=optimizer(),
+    adam_settings=optimizer(**RATES),
     averages=EMA,
+    half_life=HALF_LIFE,
 ):
-    """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations."""
-    model = Diffusion(networks.unet(image_shape, **network), **diffusion, **averages)
+    """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations.
+
+    With `ema` the averages have this decay, and `half_life` has no effect.
+    """
+    unet = networks.unet(image_shape, **network, augmented=diffusion["augment"] == "told")
+    if half_life is not None and averages["ema"] is None:
+        averages = {**averages, "ema": HalfLife(half_life, share=0.05)}
+    model = Diffusion(unet, **diffusion, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -73,8 +91,12 @@ variant(
 variant(
     "ddpm/cifar10",
     "ddpm",
-    "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps.",
+    "DDPM as published for CIFAR-10: 35.7 million parameters, 1,000 steps, images mirrored at random.",
     search=FIXED,
+    time_embedding={"offset": -1.0},
+    augment="mirror",
+    global_clipnorm=1.0,
+    warmup_steps=5000,
     width=128,
     patch=1,
     multipliers=(1, 2, 2, 2),
@@ -90,8 +112,14 @@ variant(
 variant(
     "edm/cifar10",
     "edm",
-    "EDM for CIFAR-10 with DDPM++ as published, without augmentation: 55.7 million parameters, Heun's rule, 18 steps.",
-    search=FIXED,
+    "EDM for CIFAR-10 with DDPM++ as published: 55.7 million parameters, told of augmentation, Heun's rule, 18 steps.",
+    search={**FIXED, "ema": None},
+    time_embedding={"scale": 1.0},
+    augment="told",
+    finite=True,
+    warmup_images=10_000_000,
+    ema=None,
+    half_life=500_000,
     width=128,
     patch=1,
     multipliers=(2, 2, 2),
@@ -102,7 +130,84 @@ variant(
     dropout=0.13,
     steps=18,
     learning_rate=1e-3,
-    ema=0.9999,
+)
+
+
+@recipe("diffusion", jit_compile=False)
+def dit(
+    image_shape,
+    total_steps,
+    network=arguments(
+        networks.dit,
+        "*",
+        width=Hyperparameter(128, Choice((64, 128, 256))),
+        depth=Hyperparameter(4, Int(2, 8, "linear")),
+        heads=4,
+        patch=Hyperparameter(2, Choice((2, 4)), sized=sizes.dimensions),
+        learned_variance=True,
+        num_classes=10,
+        time_embedding={"offset": -1.0},
+    ),
+    diffusion=arguments(
+        Diffusion,
+        "*",
+        schedule="linear",
+        prediction="epsilon",
+        timesteps=1000,
+        sampler="dpm_solver",
+        steps=30,
+        clip=True,
+    ),
+    adam_settings=optimizer(1e-3, decay="cosine"),
+    averages=EMA,
+):
+    """DiT: a transformer of patches in the place of the U-Net, with classes; predicts DDPM's noise and the variances of steps."""
+    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **averages)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
+
+
+DIT = {"s": (384, 12, 6, 32.96), "b": (768, 12, 12, 130.5), "l": (1024, 24, 16, 458.1), "xl": (1152, 28, 16, 675.1)}
+for size, (width, depth, heads, millions) in DIT.items():
+    variant(
+        f"dit/{size}",
+        "dit",
+        f"DiT-{size.upper()}/2 as published for ImageNet: {millions} million parameters of codes of 32x32x4.",
+        search=dict.fromkeys(("width", "depth", "patch")),
+        width=width,
+        depth=depth,
+        heads=heads,
+        num_classes=1000,
+        clip=False,
+        sampler="ddpm",
+        steps=250,
+        augment="mirror",
+        learning_rate=1e-4,
+        decay=None,
+        ema=0.9999,
+    )
+
+
+@recipe("diffusion", jit_compile=False)
+def mean_flow(
+    image_shape,
+    total_steps,
+    network=UNET | {"time_embedding": SLOW_SINES},
+    flow=arguments(MeanFlow, "*", share=Hyperparameter(0.25, Choice((0.25, 0.5, 0.75)))),
+    adam_settings=optimizer(1e-3),
+    averages=EMA,
+):
+    """Mean flow: the average velocity between two times, so that one network call makes an image."""
+    model = MeanFlow(networks.unet(image_shape, **network, spans=True), **flow, **averages)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
+
+
+variant(
+    "consistency",
+    "mean_flow",
+    "Consistency training in continuous time: every noisy image on a way leads to the image at its end, in one network call.",
+    search={"share": None},
+    share=1.0,
+    end="image",
 )
 
 

@@ -13,12 +13,16 @@ from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
 
-GLOW = ("levels", "steps", "width", "kernels", "elementwise", "checkerboard", "dequantisation", "dense")
-ELEMENTWISE = Hyperparameter("affine", meaning='How a coupling changes a number: "additive", "affine" or "spline".')
+GLOW = ("levels", "steps", "width", "kernels", "elementwise", "checkerboard", "dequantisation", "dense", "marginals", "alpha")
+ELEMENTWISE = Hyperparameter("affine", meaning='How a coupling changes a number: "additive", "affine", "sigmoid" or "spline".')
 CLIPNORM = Hyperparameter(
     None, Choice((None, 10.0, 100.0)), "Largest norm of the gradient, beyond which it is scaled down; None does not."
 )
-ALPHA = "Logits are of alpha + (1 - 2 alpha) x, so that they are finite."
+ALPHA = "Logits are of alpha + (1 - 2 alpha) x, so that they are finite; None has x - 1/2 in their place."
+PRIORS = (
+    "Whether what a level is done with has a mean and a deviation learned of what stays, and the rest in the end those of its "
+    "channels."
+)
 GENERAL = general(None, Choice((None, 0.99, 0.999)))
 
 
@@ -43,21 +47,21 @@ def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="chan
     return bijectors.Coupling(network, make, mask, flip, remat)
 
 
-def _levels(shape, levels, make_first, make_steps, make_last=bijectors.Flatten, scale=0):
+def _levels(shape, levels, make_first, make_steps, make_last=bijectors.Flatten, make_split=lambda shape: [], scale=0):
     """Levels of images of a shape: `make_first(shape, scale)` made, 2x2 pixels joined, `make_steps(shape, scale)` made, and half
-    of the channels done with. What `make_first` says of the scale behind the last level is made too, if it is anything. In the
-    end `make_last(shape)` makes vectors of what is left."""
+    of the channels done with, behind `make_split(shape)`. What `make_first` says of the scale behind the last level is made too,
+    if it is anything. In the end `make_last(shape)` makes vectors of what is left."""
     first = make_first(shape, scale)
-    rest = _joined(shape, levels, make_first, make_steps, make_last, scale) if levels else make_last(shape)
+    rest = _joined(shape, levels, make_first, make_steps, make_last, make_split, scale) if levels else make_last(shape)
     return bijectors.Chain([*first, rest]) if first else rest
 
 
-def _joined(shape, levels, make_first, make_steps, make_last, scale):
+def _joined(shape, levels, make_first, make_steps, make_last, make_split, scale):
     """A level from where pixels are joined, and what follows it."""
     height, width, channels = shape
     for part, odd, kept in (("row", height % 2, (height - 1, width)), ("column", width % 2, (height, width - 1))):
         if odd and 0 not in kept:  # odd rows and columns are done with
-            rest = _joined((*kept, channels), levels, make_first, make_steps, make_last, scale)
+            rest = _joined((*kept, channels), levels, make_first, make_steps, make_last, make_split, scale)
             return bijectors.FactorOut(shape, rest, part)
     scale += 1
     if 1 in (height, width):  # a line of pixels has no 2x2
@@ -66,18 +70,27 @@ def _joined(shape, levels, make_first, make_steps, make_last, scale):
     shape = height // 2, width // 2, 4 * channels
     half = *shape[:2], 2 * channels
     if levels == 1 and not make_first(half, scale):  # nothing follows for which channels would be done with
-        rest = make_last(shape)
+        rest = [make_last(shape)]
     else:
-        rest = bijectors.FactorOut(shape, _levels(half, levels - 1, make_first, make_steps, make_last, scale))
-    return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), rest])
+        rest = _levels(half, levels - 1, make_first, make_steps, make_last, make_split, scale)
+        rest = [*make_split(shape), bijectors.FactorOut(shape, rest)]
+    return bijectors.Chain([bijectors.Squeeze(), *make_steps(shape, scale), *rest])
 
 
 def _start(image_shape, marginals, alpha):
-    """From the unit cube to all numbers: by a spline for each pixel, that of its own histogram at first, or by logits."""
+    """From the unit cube to all numbers: by a spline for each pixel, that of its own histogram at first, by logits, or not."""
     if marginals:
         splines = bijectors.Pointwise(image_shape, bijectors.Spline(16, 4.0, 1e-4))
         return [bijectors.Scale(8.0, -4.0), splines, bijectors.Untruncate(4.0)]
-    return [bijectors.Logit(alpha)]
+    return [bijectors.Scale(1.0, -0.5) if alpha is None else bijectors.Logit(alpha)]
+
+
+def _prior_of_split(shape):
+    """What is done with by its mean and deviation given what stays, which a convolution puts out: so it has a learned prior
+    (Kingma and Dhariwal 2018, arXiv:1807.03039, as their published code has it)."""
+    half = shape[-1] // 2
+    network = networks.conv_coupling((*shape[:2], half), 2 * (shape[-1] - half), kernels=(3,), name="prior")
+    return [bijectors.Coupling(network)]
 
 
 def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation=0):
@@ -125,15 +138,16 @@ def glow(
     dequantisation=Hyperparameter(
         16, Choice((0, 16, 32)), "Channels of a network that draws the noise within levels; 0 draws it evenly."
     ),
+    learned_priors=Hyperparameter(False, meaning=PRIORS),
     marginals=MARGINALS,
     alpha=_alpha(when=WITHOUT),
     remat=Hyperparameter(
         False,
         meaning="Whether couplings compute what they hold inside again for the gradient: less memory, a third more time.",
     ),
-    adam_settings=optimizer(1e-3),
+    adam_settings=optimizer(1e-3, warmup_images=None),
     clipnorm=CLIPNORM,
-    general=GENERAL,
+    general=GENERAL | arguments(Flow, "bits"),
 ):
     """Glow: levels of activation normalisation, invertible 1x1 convolutions and affine couplings, after a spline for each pixel.
 
@@ -176,9 +190,11 @@ def glow(
     def make_last(shape):
         left = math.prod(shape)
         couplings = flows.couplings(left, dense, dense_width, 2)
-        return bijectors.Chain([bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
+        top = [bijectors.ActNorm(shape[-1], from_data=False)] if learned_priors else []
+        return bijectors.Chain([*top, bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
 
-    chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last)]
+    split = {"make_split": _prior_of_split} if learned_priors else {}
+    chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last, **split)]
     return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation)
 
 
@@ -194,18 +210,22 @@ PUBLISHED = {"marginals": False, "dequantisation": 0, "dense": 0}
 variant(
     "glow/cifar10",
     "glow",
-    "Glow as published for CIFAR-10: 3 levels of 32 steps, 512 wide, 44 million parameters.",
-    search=dict.fromkeys((*GLOW, "marginals")),
+    "Glow as published for CIFAR-10: 3 levels of 32 steps, 512 wide, learned priors, no logits, 44 million parameters.",
+    search=dict.fromkeys(GLOW),
     **PUBLISHED,
     levels=3,
     steps=32,
     width=512,
+    elementwise="sigmoid",
+    learned_priors=True,
+    alpha=None,
+    warmup_images=500_000,
 )
 variant(
     "realnvp/cifar10",
     "realnvp",
     "RealNVP as published for CIFAR-10, but for weight normalisation: couplings of 8 residual blocks, 19 million parameters.",
-    search=dict.fromkeys((*GLOW, "marginals")),
+    search=dict.fromkeys(GLOW),
     **PUBLISHED,
     levels=1,
     steps=3,
