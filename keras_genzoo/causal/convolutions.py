@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_genzoo.causal.shifts import padded, state
 from keras_genzoo.core.checks import whole
-from keras_genzoo.layers import _Unquantized
+from keras_genzoo.layers.basic import _Unquantized
 
 CONSTANT = 1e-5  # variance below which outputs count as constant
 
