@@ -113,7 +113,7 @@ variant(
     "edm/cifar10",
     "edm",
     "EDM for CIFAR-10 with DDPM++ as published: 55.7 million parameters, told of augmentation, Heun's rule, 18 steps.",
-    search={**FIXED, "ema": None},
+    search={**FIXED, "ema": None, "half_life": Choice((250_000, 500_000, 1_000_000))},
     time_embedding={"scale": 1.0},
     augment="told",
     finite=True,
