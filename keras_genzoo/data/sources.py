@@ -194,6 +194,15 @@ class Source:
         """A `tf.data.Dataset` of single uint8 images, or of pairs with their int64 label."""
         raise NotImplementedError
 
+    def vectors(self, split, given):
+        """The vectors of the images of a split, float32 `(n, length)`, in their order.
+
+        Args:
+            split: str.
+            given: True, for those of the source itself; an array, a dict of such by split, or the path of a file.
+        """
+        raise ValueError(f"conditions were asked for of {self.name}, and only arrays, NumPy and HDF5 files and folders have any.")
+
     def tell_lacking(self, split, classes, known):
         """Say which classes a split lacks.
 

@@ -8,7 +8,7 @@ from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import DENSE_WIDTH, DEPTH, general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, DENSE_WIDTH, DEPTH, general, optimizer, units_of
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -26,7 +26,7 @@ def _alpha(**when):
     return Hyperparameter(0.05, Float(1e-4, 0.1, **when), ALPHA)
 
 
-def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels", remat=False):
+def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels", remat=False, context=None):
     """A coupling of images with a small convolutional network, or one of residual blocks."""
     channels = shape[-1]
     if mask == "checkerboard":
@@ -37,9 +37,9 @@ def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="chan
     make = bijectors.get_elementwise(elementwise)
     shape, outputs = (*shape[:2], stays), changes * make.parameters
     if blocks:
-        network = networks.residual_coupling(shape, outputs, width, blocks)
+        network = networks.residual_coupling(shape, outputs, width, blocks, context=context)
     else:
-        network = networks.conv_coupling(shape, outputs, width, kernels)
+        network = networks.conv_coupling(shape, outputs, width, kernels, context=context)
     return bijectors.Coupling(network, make, mask, flip, remat)
 
 
@@ -80,13 +80,13 @@ def _start(image_shape, marginals, alpha):
     return [bijectors.Logit(alpha)]
 
 
-def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation=0):
+def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told, dequantisation=0):
     """The model of a recipe, and what it is compiled with."""
     noise = None
     if dequantisation:
         network = networks.conv_coupling(image_shape, 2 * image_shape[-1], dequantisation, name="dequantisation")
         noise = bijectors.VariationalDequantisation(network)
-    model = Flow(chain, image_shape, dequantisation=noise, **general)
+    model = Flow(chain, image_shape, dequantisation=noise, **told, **general)
     return model, {"optimizer": adam(total_steps, global_clipnorm=clipnorm, **adam_settings)}
 
 
@@ -131,6 +131,7 @@ def glow(
         False,
         meaning="Whether couplings compute what they hold inside again for the gradient: less memory, a third more time.",
     ),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -157,7 +158,7 @@ def glow(
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
-        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask, remat)
+        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask, remat, units_of(told))
 
     def make_first(shape, scale):
         count = checkerboards[scale] if scale < len(checkerboards) else 0
@@ -175,11 +176,11 @@ def glow(
 
     def make_last(shape):
         left = math.prod(shape)
-        couplings = flows.couplings(left, dense, dense_width, 2)
+        couplings = flows.couplings(left, dense, dense_width, 2, context=units_of(told))
         return bijectors.Chain([bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
 
     chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last)]
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told, dequantisation)
 
 
 variant(
@@ -224,6 +225,7 @@ def nice(
     couplings=Hyperparameter(4, Int(2, 8, "linear"), "Number of couplings."),
     network=arguments(networks.dense_coupling, width=Hyperparameter(512, DENSE_WIDTH), depth=Hyperparameter(3, DEPTH)),
     alpha=_alpha(),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -232,9 +234,9 @@ def nice(
     couplings = whole(couplings=couplings)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += flows.couplings(dimensions, couplings, elementwise="additive", **network)
+    chain += flows.couplings(dimensions, couplings, elementwise="additive", context=units_of(told), **network)
     chain.append(bijectors.ActNorm(dimensions))
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -246,6 +248,7 @@ def maf(
     elementwise=ELEMENTWISE,
     marginals=MARGINALS,
     alpha=_alpha(when=WITHOUT),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=dataclasses.replace(CLIPNORM, default=100.0),
     averages=general(0.999, Choice((None, 0.99, 0.999))),
@@ -254,8 +257,8 @@ def maf(
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [*_start(image_shape, marginals, alpha), bijectors.Flatten(image_shape)]
-    chain += flows.autoregressions(dimensions, layers, elementwise, **network)
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages)
+    chain += flows.autoregressions(dimensions, layers, elementwise, context=units_of(told), **network)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages, told)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -264,6 +267,7 @@ def planar_flow(
     total_steps,
     layers=Hyperparameter(16, Int(4, 64), "Number of planar layers."),
     alpha=_alpha(),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -272,5 +276,5 @@ def planar_flow(
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += [bijectors.Planar(dimensions) for _ in range(layers)]
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
+    chain += [bijectors.Planar(dimensions, context=units_of(told)) for _ in range(layers)]
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told)
