@@ -60,6 +60,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
                 of models that are told nothing.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound or an estimate has its
                 name behind the number's, as `bits_per_dim[iw64]` or `bits_per_dim[ode]`.
+            `class_bits_per_dim`, a dict by class: with `log_prob` by labels, which the data have.
             `log_prob_error`: the standard error of the estimated partition function, in nats, where `log_prob` has one; the
                 estimate's name, as `log_prob[ais]`, tells it from a bound.
             `auroc[emoji32]`, `auroc[noise]`: how well the energy tells other images (`outsiders`) from the test images, the area
@@ -122,7 +123,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
     likely = hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images))
     if likely and _knows(model, model.log_prob, given):
         by_label = taken_by(model.log_prob, given)
-        some, *of_some = _drawn(likelihood_images, images, *by_label.values())
+        some, classes, *of_some = _drawn(likelihood_images, images, by_label.get("labels"), *by_label.values())
         label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", dict(zip(by_label, of_some, strict=True))
         if hasattr(model, "log_partition"):  # once for all images
             settings["log_partition"], error = model.log_partition(seed=seed)
@@ -130,7 +131,10 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         log_prob = np.asarray(model.log_prob(some, batch_size=batch_size, **settings))
         scores |= {f"log_prob{label}": float(log_prob.mean()), "n_likelihood": len(some)}
         if hasattr(model, "bits_per_dim"):
-            scores[f"bits_per_dim{label}"] = float(np.mean(model.to_bits_per_dim(log_prob)))
+            bits = np.asarray(model.to_bits_per_dim(log_prob))
+            scores[f"bits_per_dim{label}"] = float(bits.mean())
+            if classes is not None:
+                scores[f"class_bits_per_dim{label}"] = _by_class(bits, classes)
     if hasattr(model, "energy"):
         scores |= model.chain_report(seed=seed)
         if not vectors:
@@ -320,8 +324,12 @@ def _knows(model, method, given):
 
 def _classification(model, images, labels, batch_size, settings):
     right = np.asarray(model.classify(images, batch_size=batch_size, **settings)).argmax(axis=1) == labels
-    by_class = {int(label): float(right[labels == label].mean()) for label in np.unique(labels)}
-    return {"accuracy": float(right.mean()), "class_accuracy": by_class}
+    return {"accuracy": float(right.mean()), "class_accuracy": _by_class(right, labels)}
+
+
+def _by_class(values, labels):
+    """Means of numbers by class, dict."""
+    return {int(label): float(values[labels == label].mean()) for label in np.unique(labels)}
 
 
 def taken_by(method, given):

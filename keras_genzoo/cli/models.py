@@ -45,6 +45,11 @@ def _load(file, device, imports):
 @click.option(
     "--labels", type=options.Numbers(), help="Classes between commas, taken in turn, of conditional models.  [default: drawn]"
 )
+@click.option(
+    "--conditions",
+    type=options.FOLDER,
+    help="A .csv or .npy file of vectors, taken in turn, of models that are told vectors.  [default: those of training images]",
+)
 @click.option("--steps", type=click.IntRange(1), help="Steps of the sampler, of diffusion and energy-based models.")
 @click.option("--sampler", help="How diffusion models sample, as heun or ddim.")
 @click.option("--spacing", help="Of the times of a diffusion sampler's steps, as karras.")
@@ -56,7 +61,7 @@ def _load(file, device, imports):
 )
 @options.device
 @options.imports
-def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
+def sample(file, out, n, seed, batch_size, labels, conditions, device, imports, **settings):
     """Draw images from the model in FILE, or in the folder of a run: a sheet (.png), an array (.npz, uint8 `images`), or one PNG
     each in a folder, which the numbered PNGs of an earlier call leave.
 
@@ -71,6 +76,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
     import numpy as np
 
     import keras_genzoo as gz
+    from keras_genzoo.data.conditions import read_vectors
 
     if out.suffix not in ("", ".png", ".npz"):
         raise click.BadParameter(f"{out} ends in {out.suffix}, expected .png, .npz or a folder.", param_hint="--out")
@@ -85,6 +91,9 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
         raise click.UsageError(f"{type(model).__name__} takes no --{refused[0]}, {fix}.")
     if labels is not None:
         settings["labels"] = np.resize(labels, n)
+    if conditions is not None:
+        rows = read_vectors(conditions)
+        settings["conditions"] = np.resize(rows, (n, rows.shape[1]))
     with memory.enough(f"an array of {n} images", "take a folder for --out, or fewer images"):
         levels = np.empty((n if out.suffix else 0, *model.image_shape), np.uint8)
     digits, start = len(str(n - 1)), 0
@@ -125,7 +134,7 @@ def sample(file, out, n, seed, batch_size, labels, device, imports, **settings):
 def evaluate(file, data, data_dir, splits, split, features, n, seed, controls, out, device, imports):
     """Score the model in FILE, or in the folder of a run, on images it has not seen, and print the scores as JSON.
 
-    Where the images have labels, a conditional model draws samples of these labels, and distances within classes are given.
+    Where the images have labels or vectors, a conditional model draws samples of these, and distances within classes are given.
 
     Samples are compared with the training images too, to see what is memorised: where the model is of a run, with those that it
     learned from, and else with those of --data.
@@ -194,8 +203,9 @@ def _images_for(file, model, data, data_dir, splits, split):
     if data is None:
         known = {name: stored[name] for name in chosen if name in stored}
         chosen |= known | ({"data_dir": data_dir} if data_dir else {}) | ({} if splits else {"splits": False})
-    known = gz.data.labelled(source, chosen["data_dir"], chosen["splits"])
-    images, train = (gz.data.load(source, name, shuffle=False, labels=known, **chosen) for name in (split, "train"))
+    place = source, chosen["data_dir"], chosen["splits"]
+    chosen["labels"], chosen["conditions"] = gz.data.labelled(*place), model.condition_dim and gz.data.conditioned(*place)
+    images, train = (gz.data.load(source, name, shuffle=False, **chosen) for name in (split, "train"))
     if stored:
         others = [
             name

@@ -59,6 +59,10 @@ class Arrays(Source):
     def image_shape(self):
         return self._part("train")[0].shape[1:]
 
+    @property
+    def conditioned(self):
+        return bool(self.told)
+
     def size(self, split, image_size, channels):
         count, images, *_ = self._chosen(split)
         return count, (*(image_size or images.shape[1:3]), channels or images.shape[3])

@@ -92,3 +92,9 @@ def in_order(given, count, what):
     """The vectors of images by their order: of an array, or of a file."""
     table = read_table(given)[1] if isinstance(given, (str, os.PathLike)) else given
     return checked(table, count, what)
+
+
+def read_vectors(path):
+    """The vectors of a .csv or .npy file, float32 `(n, length)`."""
+    table = read_table(path)[1]
+    return checked(table, len(table), f"The vectors of {path}")

@@ -102,6 +102,10 @@ class Folder(Encoded):
     def counts(self):
         return {split: len(self._chosen(split)) for split in SPLITS}
 
+    @property
+    def conditioned(self):
+        return (self.path / conditions.NAME).is_file()
+
     def size(self, split, image_size, channels):
         return len(self._chosen(split)), self._shape(image_size, channels)
 

@@ -346,6 +346,17 @@ def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
     return find(source, data_dir, splits).labelled
 
 
+def conditioned(source="fashion_mnist_mini", data_dir=None, splits=True):
+    """Whether `load(source, conditions=True)` has vectors to give. Arguments as in `load`.
+
+    Example:
+
+    >>> gz.data.conditioned("fashion_mnist_mini")
+    False
+    """
+    return find(source, data_dir, splits).conditioned
+
+
 def same_classes(samples, source, data_dir=None, splits=True):
     """Whether samples, a path, and real images have labels of the same classes: by their names, or by number where one side has
     no names.

@@ -112,6 +112,7 @@ class Source:
         licence: str or None.
         in_memory: bool. Whether the images are in memory anyway.
         labelled: bool. Whether there are labels.
+        conditioned: bool. Whether there are vectors.
         own_splits: tuple of str. The splits that it has, where `load` does not take them all from its training images.
         label_hint: str. How to give labels to a source of this kind.
         watch: `streams.Watch` that looks at images as they come, or None.
@@ -122,7 +123,7 @@ class Source:
     in_memory = False
     label_hint = "leave `labels` out"
     watch = None
-    labelled = False
+    labelled = conditioned = False
     own_splits = ()
 
     def counts(self):
