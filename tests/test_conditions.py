@@ -10,10 +10,10 @@ from PIL import Image
 from test_case import SHAPE, TINY
 
 import keras_genzoo as gz
-from keras_genzoo import bijectors, likelihoods, networks, priors, testing
+from keras_genzoo import bijectors, chains, likelihoods, networks, priors, testing
 from keras_genzoo.core.batches import some_batch
 from keras_genzoo.core.randomness import RowStream
-from keras_genzoo.models import VAE, AutoregressiveModel, Flow
+from keras_genzoo.models import VAE, AutoregressiveModel, EnergyModel, Flow
 
 EAGER = {"run_eagerly": True}
 
@@ -305,6 +305,7 @@ CONDITIONAL = {
     "planar_flow": {},
     "pixelcnn": {},
     "pixelcnn_pp": {},
+    "ebm": {"condition_dim": None},
 }
 FAST = "vae", "glow"
 
@@ -312,13 +313,14 @@ FAST = "vae", "glow"
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CONDITIONAL])
 def test_conditional_models_of_every_family_keep_the_promises(name, told):
     images, labels, vectors = told
-    settings = {"num_classes": 3, "condition_dim": 2, **CONDITIONAL[name]}
+    told_of = {"num_classes": 3, "condition_dim": 2, **CONDITIONAL[name]}
+    settings = {name: number for name, number in told_of.items() if number is not None}
 
     def make(**compiled):
         mode = {"jit_compile": False, "steps_per_execution": 1, "seed": 0, **compiled}
         return gz.build(name, SHAPE, **{**TINY[name], **settings, **mode})
 
-    testing.check_model(make, images, labels, conditions=vectors if settings["condition_dim"] else None)
+    testing.check_model(make, images, labels, conditions=vectors if "condition_dim" in settings else None)
 
 
 # Densities
@@ -491,6 +493,49 @@ def test_probabilities_of_a_small_image_sum_to_one_for_every_vector(random):
     numbers = (2 * drawn).round().astype(int).reshape(3000, 4) @ [27, 9, 3, 1]
     counts = np.bincount(numbers, minlength=81)
     assert np.abs(counts / 3000 - tables[1]).max() < 5 * np.sqrt(tables[1].max() / 3000)
+
+
+# Classifiers as energies
+
+
+def test_logits_of_a_classifier_are_energies_and_its_accuracy_is_reported(told):
+    images, labels, _ = told
+    settings = {**TINY["ebm"], "num_classes": 3, "data_noise": 0.0, "classification_weight": 2.0, "seed": 0, "ema": None}
+    model = gz.build("ebm", SHAPE, jit_compile=False, **settings)
+    model.fit(images, labels, verbose=0)
+    logits = np.asarray(model.network(2 * images.astype("float32") / 255 - 1), "float64")
+    np.testing.assert_allclose(model.energy(images), -scipy.special.logsumexp(logits, axis=1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.energy(images, labels=labels), -logits[np.arange(16), labels], rtol=1e-4, atol=1e-5)
+    probabilities = scipy.special.softmax(logits, axis=1)
+    np.testing.assert_allclose(model.classify(images), probabilities, rtol=1e-4, atol=1e-6)
+    right, cross = logits.argmax(axis=1) == labels, -np.log(probabilities[np.arange(16), labels])
+    found = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert found["accuracy"] == pytest.approx(right.mean()) and found["classification_loss"] == pytest.approx(cross.mean(), rel=1e-4)
+    size = model.energy_weight * found["energy_loss"]
+    assert found["loss"] == pytest.approx(found["contrastive_loss"] + size + 2.0 * cross.mean(), rel=1e-3)
+    scores = gz.evaluate(model, (images, labels), Quarters())
+    assert scores["accuracy"] == pytest.approx(right.mean())
+    assert scores["class_accuracy"] == {each: pytest.approx(right[labels == each].mean()) for each in range(3)}
+    assert not hasattr(gz.build("ebm", SHAPE, **TINY["ebm"]), "classify")
+    with pytest.raises(ValueError, match="expected classes of the objective .contrastive. alone"):
+        EnergyModel(model.network, "score", num_classes=3)
+
+
+def test_chains_of_a_class_draw_from_the_density_given_the_class():
+    """Logits -|x - m_y|^2 / (2 s^2), so that p(x | y) is N(m_y, s^2)."""
+    centres, s = np.array([[-0.4, 0.3], [0.5, 0.0]]), 0.15
+    image = keras.Input((1, 1, 2))
+    flat = keras.layers.Flatten()(image)
+    head = keras.layers.Dense(2)
+    network = keras.Model(image, head(keras.layers.Concatenate()([flat, keras.layers.Multiply()([flat, flat])])))
+    kernel = np.concatenate([centres.T, np.full((2, 2), -0.5)]) / s**2
+    head.set_weights([kernel, -(centres**2).sum(axis=1) / (2 * s**2)])
+    model = EnergyModel(network, sampler=chains.Langevin(0.004), sample_steps=300, num_classes=2, seed=0)
+    model.compile(**EAGER)
+    for label in range(2):
+        drawn = 2 * model.sample(2000, seed=0, labels=np.full(2000, label)).reshape(2000, 2) - 1
+        np.testing.assert_allclose(drawn.mean(axis=0), centres[label], atol=0.02)
+        np.testing.assert_allclose(drawn.std(axis=0), s, rtol=0.15)
 
 
 # Learning
