@@ -510,7 +510,8 @@ def test_logits_of_a_classifier_are_energies_and_its_accuracy_is_reported(told):
     np.testing.assert_allclose(model.classify(images), probabilities, rtol=1e-4, atol=1e-6)
     right, cross = logits.argmax(axis=1) == labels, -np.log(probabilities[np.arange(16), labels])
     found = model.evaluate(images, labels, verbose=0, return_dict=True)
-    assert found["accuracy"] == pytest.approx(right.mean()) and found["classification_loss"] == pytest.approx(cross.mean(), rel=1e-4)
+    assert found["accuracy"] == pytest.approx(right.mean())
+    assert found["classification_loss"] == pytest.approx(cross.mean(), rel=1e-4)
     size = model.energy_weight * found["energy_loss"]
     assert found["loss"] == pytest.approx(found["contrastive_loss"] + size + 2.0 * cross.mean(), rel=1e-3)
     scores = gz.evaluate(model, (images, labels), Quarters())
