@@ -158,8 +158,8 @@ class Conditional:
         Raises:
             ValueError: labels or vectors of another number or shape, beyond the classes, or for a model that takes none.
         """
-        if seed is None and not tf.inside_function():
-            seed = randomness.random_seed()
+        if not tf.inside_function():
+            seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
         told = labels if seed is None else self._told(n, seed, labels, conditions)
         return super().sample(n, seed, batch_size, told, averaged, **settings)
 
