@@ -6,11 +6,13 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+from click.testing import CliRunner
 from PIL import Image
 from test_case import SHAPE, TINY
 
 import keras_genzoo as gz
 from keras_genzoo import bijectors, chains, likelihoods, networks, priors, testing
+from keras_genzoo.cli import main
 from keras_genzoo.core.batches import some_batch
 from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.models import VAE, AutoregressiveModel, EnergyModel, Flow
@@ -615,3 +617,22 @@ def test_a_saved_graph_is_told_labels_and_vectors(told, tmp_path):
     np.testing.assert_allclose(there.serve(x, *given), model.reconstruct(images, **by), atol=1e-5)
     np.testing.assert_allclose(there.sample_conditions(*given, tf.constant(4, tf.int64)), model.sample(16, 4, **by), atol=1e-5)
     np.testing.assert_allclose(there.sample(tf.constant(5), tf.constant(4, tf.int64)), model.sample(5, 4), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_and_samples_by_the_vectors_of_a_file(told, tmp_path):
+    images, labels, vectors = told
+    np.savez(tmp_path / "told.npz", images=np.tile(images, (3, 1, 1, 1)), conditions=np.tile(vectors, (3, 1)))
+    (tmp_path / "asked.csv").write_text("first,second\n0.5,1\n-2,0\n")
+    sizes = [word for name, value in {**TINY["vae"], "condition_dim": 2}.items() for word in ("--set", f"{name}={value}")]
+    run = ["train", "vae", "--data", tmp_path / "told.npz", "--out", tmp_path / "run", "--steps", 2, "--batch-size", 8, *sizes]
+    asked = ["sample", tmp_path / "run", "--conditions", tmp_path / "asked.csv", "-n", 5, "--out", tmp_path / "made.npz"]
+    for words in (run, asked):
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "made.npz") as made:
+        assert made["images"].shape == (5, *SHAPE)
+    assert (tmp_path / "run" / "reconstructions.png").exists()
+    (tmp_path / "asked.csv").write_text("first\n0.5\n")
+    result = CliRunner().invoke(main, [str(word) for word in asked])
+    assert result.exit_code != 0 and "have shape (5, 1), expected (5, 2)" in f"{result.output}{result.exception}"
