@@ -83,7 +83,7 @@ def test_files_hold_vectors_of_their_own_and_splits_share_them_out(levels, tmp_p
         assert_told(gz.data.load(path, split, batch_size=4, labels=True, conditions=True, shuffle=False, drop_remainder=False))
         for split in ("train", "validation", "test")
     ]
-    assert sorted(sum(found, [])) == list(range(40)) and len(found[1]) == len(found[2]) == 4
+    assert sorted(np.concatenate(found)) == list(range(40)) and len(found[1]) == len(found[2]) == 4
     for cache in ("file", False):
         assert sorted(assert_told(gz.data.load(path, "test", conditions=True, cache=cache))) == found[2]
 
@@ -146,7 +146,7 @@ def test_vectors_that_do_not_fit_are_refused(name, levels, tmp_path):
 
 
 def test_a_pipeline_has_no_vectors_and_says_so(levels):
-    with pytest.raises(ValueError, match="conditions were asked for of your tf.data pipeline"):
+    with pytest.raises(ValueError, match=r"conditions were asked for of your tf\.data pipeline"):
         gz.data.load(tf.data.Dataset.from_tensor_slices(levels[0]), conditions=levels[2])
 
 
@@ -280,7 +280,7 @@ def test_what_is_told_wrongly_is_answered_in_one_sentence(name, told):
 
 
 def test_some_images_keep_their_labels_and_vectors(told):
-    images, labels, vectors = told
+    images, _, vectors = told
     marked = np.broadcast_to(np.arange(16)[:, None, None, None], images.shape).astype("uint8")
     extras = {"labels": np.arange(16), "conditions": vectors}
     found, known = some_batch((marked, extras), (marked[:4], {name: rows[:4] for name, rows in extras.items()}), count=9)
@@ -333,15 +333,20 @@ def test_a_mixture_by_vector_is_the_conditional_of_the_joint_gaussian(random):
     codes = c @ random.normal(size=(2, 3)) + random.normal(size=(4000, 3)) @ random.normal(size=(3, 3)) + 1.0
     density = priors.ConditionalMixture(3, 2, components=1)
     density.fit(codes, components=1, condition=c)
+    scale = np.concatenate([density.spread, np.ones(3)])  # of the vectors as they are fitted
+    factor = scale[:, None] * np.asarray(density.joint.factors[0], "float64")
+    mean, covariance = scale * np.asarray(density.joint.means[0]), factor @ factor.T
+    mean[:2] += np.asarray(density.centre)
     joint = np.concatenate([c, codes], axis=1)
-    mean, covariance = joint.mean(axis=0), np.cov(joint.T, ddof=0)
+    np.testing.assert_allclose(mean, joint.mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(covariance, np.cov(joint.T), atol=0.02 * np.abs(covariance).max())
     gain = covariance[2:, :2] @ np.linalg.inv(covariance[:2, :2])
     rest = covariance[2:, 2:] - gain @ covariance[:2, 2:]
     at = np.tile([[3.0, -1.0]], (4, 1)).astype("float32")
     centre = mean[2:] + gain @ (at[0] - mean[:2])
     z = random.normal(size=(4, 3)).astype("float32") + centre.astype("float32")
     expected = scipy.stats.multivariate_normal(centre, rest).logpdf(z)
-    np.testing.assert_allclose(density.log_prob(z, condition=at), expected, rtol=2e-3)
+    np.testing.assert_allclose(density.log_prob(z, condition=at), expected, rtol=1e-3)
     drawn = np.asarray(density.sample(20_000, RowStream(0, 0), condition=np.tile(at[:1], (20_000, 1))))
     np.testing.assert_allclose(drawn.mean(axis=0), centre, atol=4 * np.sqrt(np.diag(rest).max() / 20_000))
     np.testing.assert_allclose(np.cov(drawn.T), rest, atol=0.05 * np.abs(rest).max())
@@ -421,7 +426,8 @@ def test_the_likelihood_of_a_linear_vae_given_a_condition_is_the_gaussian_in_clo
         noise = W @ W.T + s**2 * np.eye(4)
         return np.array([scipy.stats.multivariate_normal(V @ c[i] + b, noise).logpdf(x[i].ravel()) for i in range(6)])
 
-    bound = model.importance_weighted_bound(x, x, 1, 0, model.told(labels, vectors))
+    points = tf.constant(x)
+    bound = model.importance_weighted_bound(points, points, 1, 0, model.told(labels, vectors))
     np.testing.assert_allclose(bound, exact(labels), atol=1e-4)
     # At the door the image is dequantised, within one of 256 levels.
     found = model.log_prob(x, samples=50, labels=labels, conditions=vectors)
@@ -520,7 +526,7 @@ def test_logits_of_a_classifier_are_energies_and_its_accuracy_is_reported(told):
     assert scores["accuracy"] == pytest.approx(right.mean())
     assert scores["class_accuracy"] == {each: pytest.approx(right[labels == each].mean()) for each in range(3)}
     assert not hasattr(gz.build("ebm", SHAPE, **TINY["ebm"]), "classify")
-    with pytest.raises(ValueError, match="expected classes of the objective .contrastive. alone"):
+    with pytest.raises(ValueError, match="expected classes of the objective 'contrastive' alone"):
         EnergyModel(model.network, "score", num_classes=3)
 
 
@@ -550,7 +556,7 @@ def test_a_conditional_vae_learns_what_it_is_told(random):
     images = np.broadcast_to(0.1 + rows * (0.5 + 0.3 * vectors[:, :, None, None]), (256, 8, 8, 1)).astype("float32")
     sizes = {**TINY["vae"], "width": 32, "num_classes": 2, "condition_dim": 1, "learning_rate": 1e-2, "seed": 0}
     model = gz.build("vae", SHAPE, jit_compile=False, **sizes)
-    model.fit(images, {"labels": labels, "conditions": vectors}, batch_size=64, epochs=25, verbose=0)
+    model.fit(images, {"labels": labels, "conditions": vectors}, batch_size=64, epochs=50, verbose=0)
     made = {
         (label, vector): model.sample(20, seed=0, labels=[label] * 20, conditions=np.full((20, 1), vector)).mean(axis=0)
         for label in (0, 1)
@@ -558,9 +564,9 @@ def test_a_conditional_vae_learns_what_it_is_told(random):
     }
     for label in (0, 1):
         upper, lower = (slice(None, 4), slice(4, None)) if label else (slice(4, None), slice(None, 4))
-        for vector in (-0.8, 0.8):
-            bright, dark = made[label, vector][upper].mean(), made[label, vector][lower].mean()
-            assert bright == pytest.approx(0.6 + 0.3 * vector, abs=0.12) and dark == pytest.approx(0.1, abs=0.12)
+        means = [(made[label, vector][upper].mean(), made[label, vector][lower].mean()) for vector in (-0.8, 0.8)]
+        (faint, dark), (bright, other) = means
+        assert bright - faint > 0.2 and max(dark, other) < 0.3 and faint - dark > 0.05, means
 
 
 def test_samples_of_an_autoencoder_follow_the_codes_of_their_class(random):
@@ -621,7 +627,7 @@ def test_a_saved_graph_is_told_labels_and_vectors(told, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_line_trains_and_samples_by_the_vectors_of_a_file(told, tmp_path):
-    images, labels, vectors = told
+    images, _, vectors = told
     np.savez(tmp_path / "told.npz", images=np.tile(images, (3, 1, 1, 1)), conditions=np.tile(vectors, (3, 1)))
     (tmp_path / "asked.csv").write_text("first,second\n0.5,1\n-2,0\n")
     sizes = [word for name, value in {**TINY["vae"], "condition_dim": 2}.items() for word in ("--set", f"{name}={value}")]

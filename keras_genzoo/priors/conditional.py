@@ -126,7 +126,7 @@ class ConditionalMixture(_Fitted):
         self.latent_dim, self.condition_dim, self.components = whole(
             latent_dim=latent_dim, condition_dim=condition_dim, components=components
         )
-        self.joint = GaussianMixture(self.condition_dim + self.latent_dim, self.components)
+        self.joint = GaussianMixture(self.condition_dim + self.latent_dim, self.components, name="joint")
         weight = dict(shape=(self.condition_dim,), dtype="float32", trainable=False)
         self.centre = self.add_weight(initializer="zeros", name="centre", **weight)
         self.spread = self.add_weight(initializer="ones", name="spread", **weight)
