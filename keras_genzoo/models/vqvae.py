@@ -257,7 +257,7 @@ class VQVAE(Autoencoder):
         z = []
         # In training mode: running statistics of a normalisation have not seen anything yet.
         for rows in np.array_split(np.arange(len(x)), -(-len(x) // 128)):
-            own = None if condition is None else np.asarray(condition)[rows]
+            own = None if condition is None else tf.gather(condition, rows)
             z.append(np.asarray(self.encoder(beside(self.images_of(x[rows]), own), training=True), np.float32))
         self.codebook.begin(np.concatenate(z).reshape(-1, self.codebook.dim))
 
