@@ -1,5 +1,7 @@
 """Classes and vectors that models of all families are told: data, doors, and densities against closed forms."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -323,6 +325,24 @@ def test_conditional_models_of_every_family_keep_the_promises(name, told):
         return gz.build(name, SHAPE, **{**TINY[name], **settings, **mode})
 
     testing.check_model(make, images, labels, conditions=vectors if "condition_dim" in settings else None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["xla", "two steps a call", "mixed_bfloat16", "replicas"])
+@pytest.mark.parametrize("name", ["vae", "wae_mmd", "vqvae_pixelcnn", "glow", "pixelcnn_pp"])
+def test_conditional_models_train_in_every_mode(name, mode, told, replicas):
+    images, labels, vectors = told
+    settings = {"jit_compile": False, "steps_per_execution": 1, **testing.MODES.get(mode, {}), **TINY[name]}
+    settings |= {"dtype": mode} if mode == "mixed_bfloat16" else {}
+    with replicas.scope() if mode == "replicas" else contextlib.nullcontext():
+        model = gz.build(name, SHAPE, num_classes=3, condition_dim=2, seed=0, **settings)
+    batches = tf.data.Dataset.from_tensor_slices((images, {"labels": labels, "conditions": vectors})).batch(
+        4, drop_remainder=True
+    )
+    testing.check_training(model, batches)
+    if hasattr(model, "fit_prior"):
+        model.fit_prior((images, {"labels": labels, "conditions": vectors}))
+    assert np.isfinite(model.sample(3, seed=0, labels=[0, 1, 2], conditions=vectors[:3])).all()
 
 
 # Densities

@@ -46,7 +46,7 @@ def describe(name, image_shape=None, batch_size=None, **overrides):
     Example:
 
     >>> [each["name"] for each in gz.recipes.describe("planar_flow")["hyperparameters"]][:3]
-    ['layers', 'alpha', 'learning_rate']
+    ['layers', 'alpha', 'num_classes']
     >>> gz.recipes.describe("linear_autoencoder", (28, 28, 1))["networks"][0]["parameters"]
     12560
     """
