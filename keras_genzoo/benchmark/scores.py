@@ -89,6 +89,8 @@ SCORES = {
     "intra_KID": Score("The mean KID within the classes.", LOWER),
     "class_FD": Score("The Frechet distance within a class.", LOWER, POSITIVE, "FD"),
     "class_FID": Score("The FID within a class.", LOWER, POSITIVE, "FID"),
+    "class_KD": Score("The kernel distance within a class.", LOWER, title="KD"),
+    "class_KID": Score("The KID within a class.", LOWER, title="KID"),
     "class_bits_per_dim": Score("The code length of test images of a class.", LOWER, title="bits/dim "),
     "accuracy": Score("The share of test images whose label the model finds.", HIGHER, SHARE),
     "class_accuracy": Score("The share of the test images of a class whose label the model finds.", HIGHER, SHARE, "accuracy"),

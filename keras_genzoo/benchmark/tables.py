@@ -86,7 +86,7 @@ CLASSES = 10  # that have columns of their own, at most
 
 def class_columns(found):
     """Columns for what scores say of classes: means over them, and each of the first ten."""
-    by_class = starting(found, "class_FD", "class_FID", "class_bits_per_dim", "class_accuracy")
+    by_class = starting(found, "class_FD", "class_FID", "class_KD", "class_KID", "class_bits_per_dim", "class_accuracy")
     each = [f"{key}{scores.OF_CLASS}{label}" for key in by_class for label in sorted(map(int, found[key]))[:CLASSES]]
     means = named(found, "intra_FD", "intra_FID", "intra_KD", "intra_KID", "accuracy")
     return [*means, *(Column((key,)) for key in each)]

@@ -18,7 +18,7 @@ NAMES = {"labels": "a class an image", "conditions": "a vector an image"}
 
 def beside(x, condition):
     """What a network is called with: its input, and the condition beside it where there is one."""
-    return x if condition is None else [x, condition]
+    return x if condition is None else [tf.convert_to_tensor(x), tf.convert_to_tensor(condition)]
 
 
 def parted(latents):
