@@ -26,8 +26,7 @@ def check_unmixed(network, what):
 def _check_alone(network, what, regularizer):
     """Raise one sentence if a network is told a condition, of which a Jacobian by its input knows nothing."""
     if len(input_shapes(network, what, any_size=True)) > 1:
-        name = type(regularizer).__name__
-        raise ValueError(f"{name} is of networks that are told nothing, and the {what} takes a condition; leave one of them out.")
+        raise ValueError(f"{regularizer} is of networks that are told nothing, and the {what} takes a condition; leave one out.")
 
 
 def _total(x):
@@ -132,7 +131,7 @@ class _OfJacobian(Regularizer):
 
     def check(self, encoder, decoder):
         check_unmixed(encoder, "encoder")
-        _check_alone(encoder, "encoder", self)
+        _check_alone(encoder, "encoder", type(self).__name__)
         count = len(output_shapes(encoder, "encoder"))
         if count > 1:
             raise ValueError(
@@ -288,7 +287,7 @@ class DecoderSlope(Regularizer):
 
     def check(self, encoder, decoder):
         check_unmixed(decoder, "decoder")
-        _check_alone(decoder, "decoder", self)
+        _check_alone(decoder, "decoder", type(self).__name__)
 
     def __call__(self, model, x, z, random, training):
         with tf.GradientTape() as tape:
