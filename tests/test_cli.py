@@ -530,6 +530,8 @@ def test_train_takes_steps_or_seconds_and_a_budget_is_planned_once(tmp_path, mon
     assert result.exit_code == 2 and "exclude each other" in result.output
     sheets = next(each for each in model.seen["callbacks"] if isinstance(each, gz.callbacks.SampleGrid))
     assert sheets.every == 1
+    keeper = next(each for each in model.seen["callbacks"] if isinstance(each, gz.callbacks.Checkpoint))
+    assert (keeper.every_epochs, keeper.least_seconds, keeper.every_seconds) == (1, 10, 300)
     run("--epochs", "300", "--fresh")
     assert next(each for each in model.seen["callbacks"] if isinstance(each, gz.callbacks.SampleGrid)).every == 6
 

@@ -801,3 +801,10 @@ def test_every_one_of_the_timesteps_is_as_likely():
     index, count = np.unique(np.round(t.numpy() * 20, 3), return_counts=True)
     np.testing.assert_allclose(index, np.arange(1, 21), atol=1e-2)
     np.testing.assert_allclose(count, 1000, atol=2)
+
+
+def test_averages_have_one_decay():
+    settings = {"width": 4, "multipliers": (1,), "half_life": 1000}
+    with pytest.raises(ValueError, match=r"ema is 0\.999 and half_life 1000, expected one of both; set the other to None"):
+        gz.build("ddpm", (8, 8, 1), **settings)
+    assert gz.build("ddpm", (8, 8, 1), ema=None, **settings).ema.images == 1000

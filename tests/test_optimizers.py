@@ -229,3 +229,15 @@ def test_adam_steps_as_that_of_keras(settings):
         found.append(weight.numpy())
         assert int(optimizer.iterations) == 20
     np.testing.assert_allclose(*found, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+@pytest.mark.parametrize("again", [False, True])
+def test_models_step_by_one_operation_a_variable(name, again, batches):
+    model = build(name, jit_compile=False, steps_per_execution=1)
+    if again:
+        model.compile()  # by the default
+    model.fit(batches, verbose=0)
+    graph = tf.function(model.train_step).get_concrete_function(next(iter(batches))).graph
+    found = [operation for operation in graph.get_operations() if operation.type == "ResourceApplyAdam"]
+    assert len(found) == len(model.trainable_variables)

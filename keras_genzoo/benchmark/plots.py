@@ -193,8 +193,8 @@ def objective_over_trials(rows, name, sign):
     """The objective of every trial in order, and the best so far."""
     values = [row["results"][name] for row in rows]
     best = [sign * min(sign * value for value in values[: index + 1]) for index in range(len(values))]
-    points = [{"trial": row["trial"], "x": at, "y": row["results"][name]} for at, row in enumerate(rows)]
-    lines = [{"front": "best so far", "x": at, "y": value} for at, value in enumerate(best)]
+    points = [{"trial": row["trial"], "x": at, "y": row["results"][name]} for at, row in enumerate(rows, 1)]
+    lines = [{"front": "best so far", "x": at, "y": value} for at, value in enumerate(best, 1)]
     return _trials(points, lines, "step-after", _axis(alt.X, "trials so far", [], WHOLE), _axis(alt.Y, name, values), name)
 
 

@@ -9,7 +9,8 @@ from keras_genzoo.cli import options
 from keras_genzoo.core import hub, memory, runs, sheets
 from keras_genzoo.core.files import replacing, to_json
 
-OPTIONS = "steps", "sampler", "spacing", "guidance", "temperature", "truncation"  # of samples, of which a model takes its own
+# Options of samples, of which a model takes its own.
+OPTIONS = "steps", "sampler", "spacing", "guidance", "guidance_interval", "trace", "temperature", "truncation"
 
 # The beginnings of the names of scores that controls are given for.
 CONTROLLED = (
@@ -97,9 +98,9 @@ def sample(file, out, n, seed, batch_size, labels, source, strength, device, imp
         raise click.UsageError(f"{type(model).__name__} takes no --images; diffusion models of pixels do.")
     taken, columns = inspect.signature(model.sample if source is None else model.img2img).parameters, settings.get("trace")
     if refused := [name for name in settings if name not in taken]:
-        known = [f"--{name}" for name in OPTIONS if name in taken]
+        came, *known = (f"--{name.replace('_', '-')}" for name in (refused[0], *(each for each in OPTIONS if each in taken)))
         fix = f"expected {' or '.join(known)}" if known else "leave it out"
-        raise click.UsageError(f"{type(model).__name__} takes no --{refused[0].replace('_', '-')}, {fix}.")
+        raise click.UsageError(f"{type(model).__name__} takes no {came}, {fix}.")
     if "trace" in settings and out.suffix != ".png":
         raise click.BadParameter(f"--trace draws a sheet, and {out} is none; expected a .png.", param_hint="--out")
     if labels is not None:

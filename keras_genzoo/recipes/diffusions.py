@@ -47,10 +47,12 @@ def flow_matching(
 ):
     """Flow matching along straight lines with a small U-Net; samples by Heun's rule with 29 evaluations.
 
-    With `ema` the averages have this decay, and `half_life` has no effect.
+    The averages forget by `ema` or by `half_life`; one of both is None.
     """
     unet = networks.unet(image_shape, **network, augmented=diffusion["augment"] == "told")
-    if half_life is not None and averages["ema"] is None:
+    if half_life is not None:
+        if averages["ema"] is not None:
+            raise ValueError(f"ema is {averages['ema']} and half_life {half_life}, expected one of both; set the other to None.")
         averages = {**averages, "ema": HalfLife(half_life, share=0.05)}
     model = Diffusion(unet, **diffusion, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
