@@ -238,6 +238,12 @@ def neighbours(asked):
     return lambda: metrics.neighbour_scores(*pair, 5, 5), {}
 
 
+def nearest(asked):
+    from keras_genzoo.metrics.neighbours import nearest
+
+    return functools.partial(nearest, None, features(asked)[0], 5), {}
+
+
 WORKS = {
     "training": training,
     "sampling": sampling,
@@ -247,6 +253,7 @@ WORKS = {
     "distance": distance,
     "kernel": kernel,
     "neighbours": neighbours,
+    "nearest": nearest,
 }
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def trainings():
     told = {"batch_size": 64, "more": LANGEVIN}
     yield _training("ebm", "EBM, 10 Langevin steps", "ebm", "plain.ebm", {"energy": "network"}, 10, **told)
     told = {"overrides": PLAIN | {"hidden": 500}, "more": {"hidden": 500}, "compiles": False}
-    yield _training("rbm", "RBM", "rbm", "libraries.bernoulli_rbm", {}, 500, "scikit-learn's BernoulliRBM.", **told)
+    about = "scikit-learn's BernoulliRBM, whose steps are plain gradient descent; ours are Adam's."
+    yield _training("rbm", "RBM", "rbm", "libraries.bernoulli_rbm", {}, 500, about, **told)
 
 
 def loops():
@@ -128,6 +129,11 @@ def scores():
     title = "precision, recall, density, coverage of"
     told = {"work": "neighbours", "peer": "prdc", **few}
     yield _row("scores/neighbours", f"{title} 10,000 x 2048 features, against prdc", measures.score, **told)
+    told = {"work": "nearest", "peer": "faiss_nearest", **few}
+    title = "five nearest neighbours of 10,000 x 2048 features, against faiss"
+    about = "faiss searches in float32. Ours computes anew in float64 the distances that decide."
+    yield _row("scores/nearest", title, measures.score, about, **told)
+    title = "precision, recall, density, coverage of"
     told = {"work": "neighbours", "rounds": 1, **many}
     yield _row("scores/neighbours_all", f"{title} 50,000 x 2048 features", measures.score, "prdc needs 60 GB for it.", **told)
 
