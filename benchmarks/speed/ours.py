@@ -32,7 +32,26 @@ def training(asked):
         told["latent_dim"] = networks[name].input_shape[-1]
     told["networks"] = store(asked["arrays"], networks)
     told["steps"] = -(-asked["steps"] // model.steps_per_execution) * model.steps_per_execution
-    return lambda: model.fit(data, steps_per_epoch=told["steps"], verbose=0), told
+    return second_epoch(model, data, told["steps"]), told
+
+
+def second_epoch(model, data, steps):
+    """A work that fits two epochs and tells the seconds of the second: a peer's loop, too, does not begin anew each time."""
+    import keras
+
+    class Last(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds = time.perf_counter() - self.began
+
+    def work():
+        last = Last()
+        model.fit(data, steps_per_epoch=steps, epochs=2, verbose=0, callbacks=[last])
+        return Seconds(last.seconds)
+
+    return work
 
 
 SHAPE = 28, 28, 1
@@ -125,7 +144,6 @@ def sampling(asked):
 def loop(asked):
     """Steps by `fit`, of the data or of one batch that is held, or by a bare loop over `train_step` in a `tf.function`; as many
     go before, so that what begins is not measured."""
-    import keras
     import tensorflow as tf
 
     import keras_genzoo as gz
@@ -151,18 +169,7 @@ def loop(asked):
 
         return work, {"steps": steps}
 
-    class Last(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds = time.perf_counter() - self.began
-
-    def work():
-        last = Last()
-        model.fit(data, steps_per_epoch=steps, epochs=2, verbose=0, callbacks=[last])
-        return Seconds(last.seconds)
-
+    work = second_epoch(model, data, steps)
     short = statistics.median(timed(model.fit, data, steps_per_epoch=least, verbose=0) for _ in range(5))
     return work, {"steps": steps, "begin": short - least * work() / steps}
 

@@ -72,10 +72,10 @@ def trainings():
     yield _training("dcgan", "DCGAN", "dcgan", "plain.gan", GAME, 100, batch_size=64)
     about = "PyTorch does not compile second derivatives, so the critic's loss stays eager in the compiled column."
     told = {"more": {"penalty_weight": 10.0}, "batch_size": 64}
-    yield _training("wgan_gp", "WGAN-GP", "wgan_gp", "plain.wgan_gp", GAME, 10, about, **told)
+    yield _training("wgan_gp", "WGAN-GP", "wgan_gp", "plain.wgan_gp", GAME, 15, about, **told)
     about = "diffusers' UNet2D of as many parameters within 1 %; its blocks have the same widths."
     told = {"overrides": PLAIN | UNET, "batch_size": 64, "tolerance": 0.01, "more": CHANNELS}
-    yield _training("ddpm", "U-Net of DDPM", "ddpm", "libraries.diffusers_training", {}, 10, about, **told)
+    yield _training("ddpm", "U-Net of DDPM", "ddpm", "libraries.diffusers_training", {}, 15, about, **told)
     told = {"overrides": PLAIN | GLOW | {"clipnorm": None}, "batch_size": 64, "more": LIKE_GLOW}
     about = "normflows' Glow of as many levels, steps and channels; parameters equal within 1 %."
     yield _training("glow", "Glow", "glow", "libraries.normflows_training", {}, 40, about, **told)
@@ -83,7 +83,7 @@ def trainings():
     told = {"parts": "spline_coupling", "jit_compile": True, **SPLINES}
     yield _training("spline_coupling", "spline coupling", "", "libraries.zuko_training", {}, 20, about, **told)
     told = {"batch_size": 64, "more": LANGEVIN}
-    yield _training("ebm", "EBM, 10 Langevin steps", "ebm", "plain.ebm", {"energy": "network"}, 10, **told)
+    yield _training("ebm", "EBM, 10 Langevin steps", "ebm", "plain.ebm", {"energy": "network"}, 30, **told)
     told = {"overrides": PLAIN | {"hidden": 500}, "more": {"hidden": 500}, "compiles": False}
     about = "scikit-learn's BernoulliRBM, whose steps are plain gradient descent; ours are Adam's."
     yield _training("rbm", "RBM", "rbm", "libraries.bernoulli_rbm", {}, 500, about, **told)
