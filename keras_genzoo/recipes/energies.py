@@ -12,7 +12,7 @@ from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
 
 
-@recipe("energy", jit_compile=False)
+@recipe("energy", jit_compile=True, steps_per_execution=10)
 def rbm(
     image_shape,
     total_steps,
