@@ -129,8 +129,9 @@ def first_channels(images):
 
 
 def sampling(asked):
-    """`sample` of so many images."""
+    """`sample` of so many images, and where the peer is told how many evaluations that takes, the operations of them by count."""
     import keras_genzoo as gz
+    from keras_genzoo.core import flops
 
     model = gz.build(asked["recipe"], SHAPE, seed=0, **asked["overrides"])
     if asked["fitted"]:
@@ -138,7 +139,11 @@ def sampling(asked):
         model.fit(images[:1000], epochs=1, steps_per_epoch=1, verbose=0)
         if hasattr(model, "fit_prior"):
             model.fit_prior(images[:1000])
-    return lambda: model.sample(asked["images"], seed=0, **asked["how"]), {"parameters": trained(model)}
+    told = {"parameters": trained(model)}
+    if asked["evaluations"]:
+        each = flops.count(model.sample, asked["images"], seed=0, **{**asked["how"], "steps": 1})
+        told |= {"gflop": round(each * asked["evaluations"] / 1e9, 1), "matmul": matrix_product()}
+    return lambda: model.sample(asked["images"], seed=0, **asked["how"]), told
 
 
 def loop(asked):
