@@ -114,8 +114,8 @@ def precision(settings, recipe, steps, timed, seeds=3):
 
 
 def sampling(settings, recipe, images, overrides=None, how=None, peer=None, fitted=True, **more):
-    """Images a second of `sample`, the latency of one image, and how many times as fast it is as a peer; where the evaluations of a
-    network are told, the operations of all images, and their share of what a matrix product reaches."""
+    """Images a second of `sample`, the latency of one image, and how many times as fast it is as a peer; where the evaluations of
+    the network are told, the operations of all images, and their share of what a matrix product reaches."""
     ours = {"work": "sampling", "recipe": recipe, "overrides": overrides or {}, "how": how or {}, "fitted": fitted}
     ours |= {"threads": settings.threads, "images": settings.steps or images, "evaluations": more.get("evaluations")}
     peers = {peer: {"work": f"libraries.{peer}_sampling", **more}} if peer else {}
