@@ -19,11 +19,10 @@ def polynomial_mmd(x, y):
     Returns:
         float.
     """
-    x, y = check_pair(x, y)
+    x, y = check_pair(x, y, dtype=None)
     if len(x) != len(y):
         raise ValueError(f"{len(x)} and {len(y)} features came, expected as many of both.")
-    everything = np.ones((1, len(x)))
-    return float(_mmds(x, y, everything, everything)[0])
+    return _mmd(x, y)
 
 
 def kernel_distance(real, generated, subsets=100, subset_size=1000, seed=2020, normalise=False):
@@ -50,7 +49,7 @@ def kernel_distance(real, generated, subsets=100, subset_size=1000, seed=2020, n
         ValueError: features that are not finite or not `(n, dim)`, fewer than two on a side, no subsets; with `normalise`,
             real features that are all 0.
     """
-    real, generated = _scaled(*check_pair(real, generated), normalise)
+    real, generated = _scaled(*check_pair(real, generated, dtype=None), normalise)
     if subsets < 1 or subset_size < 2:
         raise ValueError(f"{subsets} subsets of {subset_size} came, expected at least 1 subset of at least 2.")
     size = min(subset_size, len(real), len(generated))
@@ -59,7 +58,7 @@ def kernel_distance(real, generated, subsets=100, subset_size=1000, seed=2020, n
 
     draws = [[random.choice(n, size, replace=False) for n in (len(real), len(generated))] for _ in range(subsets)]
     if max(len(real), len(generated)) ** 2 > subsets * size**2 / 4:  # also bounds the memory of what follows
-        return float(np.mean([polynomial_mmd(real[i], generated[j]) for i, j in draws]))
+        return float(np.mean([_mmd(real[i], generated[j]) for i, j in draws]))
     members = np.zeros((subsets, len(real))), np.zeros((subsets, len(generated)))
     for side in (0, 1):
         np.put_along_axis(members[side], np.array([draw[side] for draw in draws]), 1.0, axis=1)
@@ -94,7 +93,7 @@ def kernel_interval(real, generated, blocks=10, level=0.95, seed=2020, normalise
     """
     from scipy import stats
 
-    real, generated = _scaled(*check_pair(real, generated), normalise)
+    real, generated = _scaled(*check_pair(real, generated, dtype=None), normalise)
     size = min(len(real), len(generated)) // max(blocks, 1)
     if blocks < 2 or size < 2:
         raise ValueError(f"{blocks} blocks of {size} images came, expected at least 2 blocks of at least 2.")
@@ -102,7 +101,7 @@ def kernel_interval(real, generated, blocks=10, level=0.95, seed=2020, normalise
         raise ValueError(f"level is {level}, expected a probability between 0 and 1.")
     random = np.random.RandomState(seed)
     members = [random.permutation(len(side))[: blocks * size].reshape(blocks, size) for side in (real, generated)]
-    distances = [polynomial_mmd(real[i], generated[j]) for i, j in zip(*members, strict=True)]
+    distances = [_mmd(real[i], generated[j]) for i, j in zip(*members, strict=True)]
     mean, half = np.mean(distances), stats.t.ppf((1 + level) / 2, blocks - 1) * stats.sem(distances)
     return float(mean), float(mean - half), float(mean + half)
 
@@ -111,10 +110,26 @@ def _scaled(real, generated, normalise):
     """Both sides divided by the root mean square of the real one, or as they came."""
     if not normalise:
         return real, generated
-    scale = np.sqrt(np.mean(real**2))
+    scale = np.sqrt(np.mean(np.square(real, dtype="float64")))
     if not scale > 0:
         raise ValueError(f"the features of all {len(real)} real images are 0, so nothing can be scaled by them.")
-    return real / scale, generated / scale
+    return (real / scale).astype(real.dtype), (generated / scale).astype(real.dtype)
+
+
+def _kernel(x, y):
+    """k of all pairs, in the features' own dtype: its rounding is one of each pair, and vanishes in a mean in float64."""
+    base = x @ y.T
+    base /= x.shape[1]
+    base += 1
+    kernel = base * base
+    kernel *= base  # a third of the time of `base**3`
+    return kernel
+
+
+def _mmd(x, y):
+    """`polynomial_mmd` of arrays that can be compared."""
+    others = [kernel.sum(dtype="float64") - np.trace(kernel, dtype="float64") for kernel in (_kernel(x, x), _kernel(y, y))]
+    return float(sum(others) / (len(x) * (len(x) - 1)) - 2 * _kernel(x, y).mean(dtype="float64"))
 
 
 def _mmds(x, y, in_x, in_y):
@@ -126,8 +141,7 @@ def _mmds(x, y, in_x, in_y):
     """
 
     def sums(a, b, in_a, in_b, diagonal=True):
-        base = a @ b.T / a.shape[1] + 1
-        kernel = base * base * base  # a third of the time of `base**3`
+        kernel = _kernel(a, b)
         if not diagonal:
             np.fill_diagonal(kernel, 0)
         return np.sum(in_a @ kernel * in_b, axis=1)
