@@ -118,12 +118,14 @@ def sampling(settings, recipe, images, overrides=None, how=None, peer=None, fitt
     the network are told, the operations of all images, and their share of what a matrix product reaches."""
     ours = {"work": "sampling", "recipe": recipe, "overrides": overrides or {}, "how": how or {}, "fitted": fitted}
     ours |= {"threads": settings.threads, "images": settings.steps or images, "evaluations": more.get("evaluations")}
+    ours |= {"width": (overrides or {}).get("width")}
     peers = {peer: {"work": f"libraries.{peer}_sampling", **more}} if peer else {}
     times, peaks, told = in_turns(ours, peers, settings.rounds, settings.python)
     seconds, told = statistics.median(times["ours"]), told["ours"]
     found = {"images/s": round(ours["images"] / seconds, 1), **_ratios(times)}
     if "gflop" in told:
         found |= {"GFLOP": told["gflop"], "share of a matrix product's speed": round(told["gflop"] / seconds / told["matmul"], 3)}
+        found["that share of a 3x3 convolution alone"] = round(told["convolution"] / told["matmul"], 3)
     if not peer:
         one, _, _ = in_turns(ours | {"images": 1}, {}, settings.rounds, None)
         found["ms of one image"] = round(1000 * statistics.median(one["ours"]), 1)

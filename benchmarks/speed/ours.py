@@ -96,12 +96,21 @@ def matrix_product(n=2048, rounds=5):
     """GFLOP/s of TensorFlow's product of two matrices: the most that a step can reach."""
     import tensorflow as tf
 
-    x, times = tf.random.normal((n, n)), []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        (x @ x).numpy()
-        times.append(time.perf_counter() - started)
-    return round(2 * n**3 / min(times) / 1e9, 1)
+    x = tf.random.normal((n, n))
+    return _gflop_per_s(2 * n**3, lambda: x @ x, rounds)
+
+
+def convolution(images, channels, rounds=20):
+    """GFLOP/s of a 3x3 convolution of so many images at `SHAPE`: the most that a network of them can reach."""
+    import tensorflow as tf
+
+    x, kernel = tf.random.normal((images, *SHAPE[:2], channels)), tf.random.normal((3, 3, channels, channels))
+    return _gflop_per_s(18 * math.prod(x.shape) * channels, lambda: tf.nn.conv2d(x, kernel, 1, "SAME"), rounds)
+
+
+def _gflop_per_s(operations, function, rounds):
+    """By the shortest of some rounds."""
+    return round(operations / min(timed(lambda: function().numpy()) for _ in range(rounds)) / 1e9, 1)
 
 
 def store(path, networks):
@@ -143,6 +152,7 @@ def sampling(asked):
     if asked["evaluations"]:
         each = flops.count(model.sample, asked["images"], seed=0, **{**asked["how"], "steps": 1})
         told |= {"gflop": round(each * asked["evaluations"] / 1e9, 1), "matmul": matrix_product()}
+        told["convolution"] = convolution(asked["images"], asked["width"])
     return lambda: model.sample(asked["images"], seed=0, **asked["how"]), told
 
 
