@@ -1,5 +1,6 @@
 """Energy-based models: p(x) is proportional to exp(-E(x)), and Markov chains draw from it."""
 
+import functools
 import types
 
 import keras
@@ -7,8 +8,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import chains
-from keras_genzoo.core.checks import check_output, input_shapes, whole
-from keras_genzoo.core.inference import batched, inference
+from keras_genzoo.core.batches import unpack
+from keras_genzoo.core.checks import check_output, input_shapes, real, whole
+from keras_genzoo.core.conditions import Conditional, condition_from, parted
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
 from keras_genzoo.models.chained import Chained
@@ -38,7 +41,7 @@ class _Moving(keras.callbacks.Callback):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class EnergyModel(Chained):
+class EnergyModel(Conditional, Chained):
     """A network whose output is the energy of an image: p(x) is proportional to exp(-E(x) / T), T the sampler's temperature.
 
     Objective "contrastive": the gradient of the log-likelihood, with its expectation over the model taken by short runs of a
@@ -53,13 +56,22 @@ class EnergyModel(Chained):
 
     so that at the temperature sigma the density is that of images with this noise, and annealed Langevin dynamics samples.
 
+    With classes the network is a classifier: its outputs are logits f(x), of which the energies are made (JEM, Grathwohl et al.
+    2020, arXiv:1912.03263, section 3),
+
+        E(x, y) = -f(x)[y],    E(x) = -log sum_y exp f(x)[y],    p(y | x) = softmax f(x),
+
+    the contrastive loss is of E(x), and classification_weight E_data[-log p(y | x)] is added. `sample(labels=)` runs chains of
+    E(x, y), `classify` gives p(y | x), and `fit` prints `accuracy`.
+
     Energies have no scale by which to be compared with another model's, and there is no `log_prob`: Z is unknown. In healthy
     training of the contrastive objective `contrastive_loss`, the difference of `real_energy` and `sample_energy`, stays near 0.
     Where it runs away, chains no longer follow the energy; `callbacks.StopOnDivergence` stops at `limits`.
 
     Args:
-        network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`; see
-            `networks.critic`. Without batch normalisation, by which the images of a batch would depend on each other.
+        network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`, or to logits `(batch,
+            num_classes)`; see `networks.critic`. Without batch normalisation, by which the images of a batch would depend on each
+            other.
         objective: "contrastive" or "score". Defaults to "contrastive".
         sampler: name of `chains.CHAINS` or `chains.Chain`, of images in [-1, 1]. None is "langevin", and for the score
             Langevin dynamics annealed from the higher of `noise_levels` to the lower. Defaults to None.
@@ -72,10 +84,12 @@ class EnergyModel(Chained):
         data_noise: float. Standard deviation of noise on the data. Defaults to 0.03.
         energy_weight: float, at least 0. Weight of the squared energies, which keeps them near 0. Defaults to 0.1.
         noise_levels: pair of floats. Smallest and largest sigma of the objective "score". Defaults to `(0.05, 1.0)`.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        classification_weight: float, at least 0. Weight of the cross-entropy of models with classes. Defaults to 1.
+        **kwargs: `num_classes`, of the contrastive objective; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
-        ValueError: an unknown objective, a number out of its range, a network of another output.
+        ValueError: an unknown objective, a number out of its range, a network of another output; classes of the objective
+            "score", or a `condition_dim`.
 
     Example:
 
@@ -103,6 +117,7 @@ class EnergyModel(Chained):
         data_noise=0.03,
         energy_weight=0.1,
         noise_levels=(0.05, 1.0),
+        classification_weight=1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -116,8 +131,13 @@ class EnergyModel(Chained):
             )
         if not 0 < noise_levels[0] < noise_levels[1]:
             raise ValueError(f"noise_levels is {noise_levels!r}, expected two rising numbers above 0, as (0.05, 1.0).")
+        if self.condition_dim is not None or (self.num_classes is not None and objective == "score"):
+            raise ValueError(
+                f"the objective is {objective!r}, num_classes is {self.num_classes} and condition_dim is {self.condition_dim}, "
+                f"expected classes of the objective 'contrastive' alone, and no vectors."
+            )
         self.network = network
-        check_output(network, "network", (1,))
+        check_output(network, "network", (self.num_classes or 1,))
         check_unmixed(network, "network")
         self.objective = objective
         if sampler is None:
@@ -126,12 +146,15 @@ class EnergyModel(Chained):
         self.steps, self.sample_steps = steps, sample_steps
         self.buffer_size, self.restart = buffer_size, restart
         self.data_noise, self.energy_weight, self.noise_levels = data_noise, energy_weight, tuple(noise_levels)
+        self.classification_weight = real(at_least=0, classification_weight=classification_weight)
         self._moves = types.SimpleNamespace(counts=None)  # of a running `sample`, and of no file: steps accepted and proposed
         self.diagnostics = ("network_gradient_norm",)
         if objective == "score":
             self.terms, self.monitor, self._buffer = ("real_energy",), "loss", None
         else:
             self.terms, self.monitor = ("contrastive_loss", "energy_loss", "real_energy", "sample_energy"), None
+            if self.num_classes is not None:
+                self.terms, self.rising = (*self.terms, "classification_loss", "accuracy"), ("accuracy",)
             self.diagnostics += ("acceptance",) if self.sampler.rejects else ()
             self._buffer = ReplayBuffer(buffer_size, self.image_shape, keras.initializers.RandomNormal(stddev=1.0))
 
@@ -141,26 +164,49 @@ class EnergyModel(Chained):
 
     # Training
 
-    def energies(self, x, training=False):
-        """Of images in [-1, 1], `(batch,)`."""
-        return self.network(x, training=training)[:, 0]
+    def energies(self, x, training=False, classes=None):
+        """Of images in [-1, 1], `(batch,)`: E(x), or where one-hot labels are given E(x, y)."""
+        return self.energies_of(self.network(x, training=training), classes)
+
+    def energies_of(self, outputs, classes=None):
+        """Energies of what the network puts out, `(batch,)`."""
+        if self.num_classes is None:
+            return outputs[:, 0]
+        return -ops.logsumexp(outputs, axis=1) if classes is None else -ops.sum(outputs * classes, axis=1)
+
+    def energy_of(self, classes):
+        """The energy as a function of images in [-1, 1]: E(x), or E(x, y) of one-hot labels."""
+        return self.energies if classes is None else functools.partial(self.energies, classes=classes)
 
     @property
     def chain_energy(self):
         return self.energies
 
-    def contrast(self, real, samples, training):
-        energies = self.energies(ops.concatenate([real, samples], axis=0), training)
-        real_energies, sample_energies = energies[: ops.shape(real)[0]], energies[ops.shape(real)[0] :]
+    def contrast(self, real, samples, training, classes=None):
+        both, n, told = ops.concatenate([real, samples], axis=0), ops.shape(real)[0], {}
+        if classes is None:
+            energies = self.energies(both, training)
+        else:
+            logits = self.network(both, training=training)
+            energies, told = self.energies_of(logits), self.classification(logits[:n], classes)
+        real_energies, sample_energies = energies[:n], energies[n:]
         contrastive = ops.mean(real_energies) - ops.mean(sample_energies)
         size = ops.mean(ops.square(real_energies)) + ops.mean(ops.square(sample_energies))
+        more = self.classification_weight * ops.mean(told["classification_loss"]) if told else 0.0
         return {
-            "loss": contrastive + self.energy_weight * size,
+            "loss": contrastive + self.energy_weight * size + more,
             "contrastive_loss": contrastive,
             "energy_loss": size,
             "real_energy": real_energies,
             "sample_energy": sample_energies,
+            **told,
         }
+
+    def classification(self, logits, classes):
+        """-log p(y | x) of one-hot labels, and whether y is the likeliest class, each `(batch,)`."""
+        right = ops.argmax(logits, axis=1) == ops.argmax(classes, axis=1)
+        loss = -ops.sum(classes * ops.log_softmax(logits, axis=1), axis=1)
+        return {"classification_loss": loss, "accuracy": ops.cast(right, "float32")}
 
     def score_terms(self, x, random, training):
         n = ops.shape(x)[0]
@@ -182,8 +228,12 @@ class EnergyModel(Chained):
             kwargs["callbacks"] = [*(given if isinstance(given, (list, tuple)) else [given]), _Moving()]
         return super().fit(x, y, *args, **kwargs)
 
+    def _told_of(self, data):
+        """One-hot labels of a batch in a list, which is empty where there are no classes."""
+        return [] if self.num_classes is None else [self.condition_of(data)]
+
     def train_step(self, data):
-        x = 2.0 * self.images_of(data) - 1.0
+        x, told = 2.0 * self.images_of(data) - 1.0, self._told_of(data)
         if self.objective == "score":
             terms = self.minimize(lambda: self.score_terms(x, self.random, True), ("network",), self.optimizer)
             return self.track(terms)
@@ -193,31 +243,42 @@ class EnergyModel(Chained):
         samples, acceptance, _ = chains.loop(self.sampler, self.energies, start, self.steps, self.random.key())
         self._buffer.put(samples)
         real = x + self.data_noise * self.random.normal(ops.shape(x))
-        terms = self.minimize(lambda: self.contrast(real, samples, training=True), ("network",), self.optimizer)
+        terms = self.minimize(lambda: self.contrast(real, samples, True, *told), ("network",), self.optimizer)
         return self.track({**terms, "acceptance": acceptance})
 
     def test_step(self, data):
-        x = 2.0 * self.images_of(data) - 1.0
+        x, told = 2.0 * self.images_of(data) - 1.0, self._told_of(data)
         random = self.random_test
 
         def terms_of():
             if self.objective == "score":
                 return self.score_terms(x, random, training=False)
             real = x + self.data_noise * random.normal(ops.shape(x))
-            return self.contrast(real, self._buffer.peek(ops.shape(x)[0]), training=False)
+            return self.contrast(real, self._buffer.peek(ops.shape(x)[0]), False, *told)
 
         return self.track(self.measure(terms_of, ("network",)))
 
     # What it can be asked
 
     @batched
-    def energy(self, x):
-        """Energies of images, `(batch,)`: -T log p(x) but for a constant that is unknown; lower is likelier."""
-        return self.energies(2.0 * self.images_of(x) - 1.0)
+    def energy(self, x, labels=None):
+        """Energies of images, `(batch,)`: -T log p(x) but for a constant that is unknown; lower is likelier.
+
+        Args:
+            x: images.
+            labels: int `(batch,)`, of models with classes alone: E(x, y) in the place of E(x). Defaults to None.
+        """
+        return self.energy_of(condition_from(self.num_classes, labels))(2.0 * self.images_of(x) - 1.0)
+
+    @available_if(lambda self: self.num_classes is not None, "it has no classes; build it with num_classes=")
+    @batched
+    def classify(self, x):
+        """The probabilities of the classes of images, p(y | x), `(batch, num_classes)`."""
+        return ops.softmax(self.network(2.0 * self.images_of(x) - 1.0, training=False), axis=1)
 
     def call(self, x):
-        """Energies of images, `(batch,)`."""
-        return self.energy(x)
+        """Energies E(x) of images, `(batch,)`."""
+        return self.energy(unpack(x)[0])
 
     # Sampling
 
@@ -233,8 +294,7 @@ class EnergyModel(Chained):
         """Draw images: chains of the model's sampler from noise.
 
         Args:
-            n, seed, batch_size, averaged, latents: as in `GenerativeModel.sample`.
-            labels: None; the model has no classes.
+            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`.
             steps: int or None. Steps of the chains; None is `sample_steps`.
 
         Returns:
@@ -261,7 +321,8 @@ class EnergyModel(Chained):
     @inference
     def generate(self, latents, key, steps=None):
         steps = self.sample_steps if steps is None else steps
-        x, acceptance, _ = chains.loop(self.sampler, self.energies, self.start(latents), steps, key)
+        latents, classes = parted(latents)
+        x, acceptance, _ = chains.loop(self.sampler, self.energy_of(classes), self.start(latents), steps, key)
         if self._moves.counts is not None:
             proposed = tf.cast(tf.shape(x)[0] * steps, tf.float32)
             self._moves.counts.assign_add([acceptance * proposed, proposed])

@@ -2,6 +2,7 @@
 
 from keras_genzoo import networks
 from keras_genzoo.chains import Langevin
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.models import RBM, EnergyModel, machines
 from keras_genzoo.models.energy import annealed
 from keras_genzoo.recipes import sizes
@@ -48,10 +49,12 @@ def _network(width):
     )
 
 
-def _energy(image_shape, size, **settings):
+def _energy(image_shape, size, num_classes=None, **settings):
+    """The network of an energy; with classes of logits, which need a bias."""
     if settings["kind"] != "convolutional":
         size = {name: each for name, each in size.items() if name != "hidden"}
-    return networks.critic(image_shape, name="energy", **size, **settings)
+    logits = {} if num_classes is None else {"units": num_classes, "head_bias": True}
+    return networks.critic(image_shape, name="energy", **logits, **size, **settings)
 
 
 @recipe("energy", jit_compile=False)
@@ -72,7 +75,9 @@ def ebm(
         restart=Hyperparameter(0.1, Float(0.01, 1.0)),
         data_noise=Hyperparameter(0.03, Float(0.001, 0.1)),
         energy_weight=Hyperparameter(0.1, Float(0.01, 1.0)),
+        classification_weight=1.0,
     ),
+    told=arguments(Conditional, "num_classes"),
     adam_settings=optimizer(1e-3),
     gradient_norm=Hyperparameter(1.0, meaning="Largest norm of the gradient, beyond which it is scaled down; None does not."),
     averages=general(0.99, Choice((None, 0.99, 0.999))),
@@ -80,7 +85,8 @@ def ebm(
     """Convolutional energy of an image, by short runs of Langevin dynamics from a replay buffer."""
     sampler = Langevin(step_size, noise**2 / (2 * step_size), clip=clip, bounds=(-1.0, 1.0))
     # A chain is gone on with for steps / restart steps, on average, before it begins anew: as many as sample takes from noise.
-    model = EnergyModel(_energy(image_shape, size, **network, **activation), "contrastive", sampler, **energy, **averages)
+    network = _energy(image_shape, size, **told, **network, **activation)
+    model = EnergyModel(network, "contrastive", sampler, **energy, **told, **averages)
     return model, {"optimizer": adam(total_steps, beta_1=0.0, beta_2=0.99, global_clipnorm=gradient_norm, **adam_settings)}
 
 
