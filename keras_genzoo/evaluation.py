@@ -315,11 +315,13 @@ def told_for(model, told):
 
 
 def _knows(model, method, given):
-    """Whether what a method has to be told is given; diffusion models that learned without labels need none, and likelihoods may
-    be those of images of any class."""
-    needs = {name for name in getattr(model, "data_needs", ()) if name in inspect.signature(method).parameters} - set(given)
-    spared = {"labels"} if method.__name__ == "log_prob" and hasattr(model, "over_classes") else set()
-    return getattr(model, "label_dropout", 0) > 0 or needs <= spared
+    """Whether what a method has to be told is given; diffusion models that learned without labels need none, and likelihoods of
+    others may be those of images of any class."""
+    needs = {name for name in getattr(model, "data_needs", ()) if name in inspect.signature(method).parameters}
+    missing, dropout = needs - set(given), getattr(model, "label_dropout", None)
+    if dropout is not None:
+        return not missing or (dropout > 0 and missing == needs)
+    return missing <= ({"labels"} if method.__name__ == "log_prob" and hasattr(model, "over_classes") else set())
 
 
 def _classification(model, images, labels, batch_size, settings):

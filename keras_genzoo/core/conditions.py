@@ -10,6 +10,7 @@ from keras import ops
 from keras_genzoo.core import randomness
 from keras_genzoo.core.batches import check_vectors, extra, one_hot, some_batch, told_of
 from keras_genzoo.core.checks import whole, whole_or_none
+from keras_genzoo.core.images import check_images
 from keras_genzoo.core.inference import available_if, inference
 from keras_genzoo.core.latents import checked
 
@@ -35,17 +36,22 @@ def condition_from(num_classes, labels=None, conditions=None):
 
 
 class Told:
-    """Rows of a condition, all checked, which `sample` cuts as it cuts labels.
+    """Labels and vectors, all checked, which `sample` cuts as it cuts labels.
 
     Args:
-        rows: `(n, units)`.
+        make: callable of both to the condition `(n, units)`, as `Conditional.told`.
+        *given: the labels and the vectors, None where there are none.
     """
 
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, make, *given):
+        self.make, self.given = make, given
 
     def __getitem__(self, cut):
-        return Told(self.rows[cut])
+        return Told(self.make, *(None if each is None else each[cut] for each in self.given))
+
+    @property
+    def rows(self):
+        return self.make(*self.given)
 
 
 class Conditional:
@@ -110,16 +116,17 @@ class Conditional:
         Raises:
             ValueError: one of them is missing, or the model takes none.
         """
-        given = {"labels": labels, "conditions": conditions}
-        for name, rows in given.items():
-            if rows is not None and not self._takes(name):
-                raise ValueError(f"{name} were given, but {type(self).__name__} {self.name!r} takes none.")
-            if rows is None and self._takes(name):
-                raise ValueError(
-                    f"no {name} were given, which {type(self).__name__} {self.name!r} has to be told; pass {name}=, "
-                    f"{NAMES[name]}."
-                )
+        self._check_given("labels", labels)
+        self._check_given("conditions", conditions)
         return condition_from(self.num_classes, labels, conditions)
+
+    def _check_given(self, name, rows):
+        if rows is not None and not self._takes(name):
+            raise ValueError(f"{name} were given, but {type(self).__name__} {self.name!r} takes none.")
+        if rows is None and self._takes(name):
+            raise ValueError(
+                f"no {name} were given, which {type(self).__name__} {self.name!r} has to be told; pass {name}=, {NAMES[name]}."
+            )
 
     def _takes(self, name):
         return (self.num_classes if name == "labels" else self.condition_dim) is not None
@@ -209,8 +216,14 @@ class Conditional:
             conditions = None if conditions is None else check_vectors(self, conditions, "conditions", n)
         if conditions is None and self.condition_dim is not None:
             conditions = self._draw_conditions(n, seed)
-        condition = self.told(labels, conditions)
-        return None if condition is None else Told(condition)
+        told = Told(self.told, labels, conditions)
+        return None if told[:1].rows is None else told
+
+    def _told_of_images(self, images, seed, labels, conditions):
+        """A seed, drawn unless it is given, and what `_told` makes of the labels and vectors of images, which are checked."""
+        check_images(images, expected=self.image_shape)
+        seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
+        return seed, self._told(len(images), seed, labels, conditions)
 
     def _labels(self, n, seed, labels):
         return labels if isinstance(labels, Told) else super()._labels(n, seed, labels)

@@ -137,7 +137,8 @@ def _sample(model, *told):
 
 
 def _generate(model, latents, *told):
-    condition = condition_from(model.num_classes, **dict(zip(_told(model), told, strict=True)))
+    given = dict(zip(_told(model), told, strict=True))
+    condition = model.told(**given) if hasattr(model, "told") else condition_from(model.num_classes, **given)
     latents = latents if condition is None else (latents, condition)
     return model.generate(latents, **({"key": RowStream(0, 0).key()} if model.keyed else {}))
 

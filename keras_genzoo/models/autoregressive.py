@@ -205,8 +205,7 @@ class AutoregressiveModel(Conditional, GenerativeModel):
             if whole(0, known=known) > height:
                 raise ValueError(f"known is {known}, expected at most {height}, the rows of an image.")
             known = np.repeat(np.arange(height)[:, None] < known, width, axis=1)
-        seed = randomness.random_seed() if seed is None else whole(0, seed=seed)
-        told = self._told(len(images), seed, labels, conditions)
+        seed, told = self._told_of_images(images, seed, labels, conditions)
         return self._filled(images, known, seed, told, batch_size, self._settings(temperature))
 
     @inference

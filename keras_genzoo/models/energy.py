@@ -4,13 +4,14 @@ import functools
 import types
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import chains
 from keras_genzoo.core.batches import unpack
-from keras_genzoo.core.checks import check_output, input_shapes, real, whole
-from keras_genzoo.core.conditions import Conditional, condition_from, parted
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, real, whole
+from keras_genzoo.core.conditions import Conditional, beside, condition_from, parted
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
@@ -64,14 +65,17 @@ class EnergyModel(Conditional, Chained):
     the contrastive loss is of E(x), and classification_weight E_data[-log p(y | x)] is added. `sample(labels=)` runs chains of
     E(x, y), `classify` gives p(y | x), and `fit` prints `accuracy`.
 
+    With vectors c the network sees these too. All of it is then given c, as E(x, c) of p(x | c), and each chain keeps the vector
+    of the image that it began with.
+
     Energies have no scale by which to be compared with another model's, and there is no `log_prob`: Z is unknown. In healthy
     training of the contrastive objective `contrastive_loss`, the difference of `real_energy` and `sample_energy`, stays near 0.
     Where it runs away, chains no longer follow the energy; `callbacks.StopOnDivergence` stops at `limits`.
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1] to energies `(batch, 1)`, or to logits `(batch,
-            num_classes)`; see `networks.critic`. Without batch normalisation, by which the images of a batch would depend on each
-            other.
+            num_classes)`; see `networks.critic`. With vectors these are its second input, as `networks.told` makes it. Without
+            batch normalisation, by which the images of a batch would depend on each other.
         objective: "contrastive" or "score". Defaults to "contrastive".
         sampler: name of `chains.CHAINS` or `chains.Chain`, of images in [-1, 1]. None is "langevin", and for the score
             Langevin dynamics annealed from the higher of `noise_levels` to the lower. Defaults to None.
@@ -85,11 +89,12 @@ class EnergyModel(Conditional, Chained):
         energy_weight: float, at least 0. Weight of the squared energies, which keeps them near 0. Defaults to 0.1.
         noise_levels: pair of floats. Smallest and largest sigma of the objective "score". Defaults to `(0.05, 1.0)`.
         classification_weight: float, at least 0. Weight of the cross-entropy of models with classes. Defaults to 1.
-        **kwargs: `num_classes`, of the contrastive objective; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, of the contrastive objective, and `condition_dim`; `seed`, `ema`, `name`, `dtype`, as in
+            `GenerativeModel`.
 
     Raises:
-        ValueError: an unknown objective, a number out of its range, a network of another output; classes of the objective
-            "score", or a `condition_dim`.
+        ValueError: an unknown objective, a number out of its range, a network of another input or output; classes of the
+            objective "score".
 
     Example:
 
@@ -131,12 +136,13 @@ class EnergyModel(Conditional, Chained):
             )
         if not 0 < noise_levels[0] < noise_levels[1]:
             raise ValueError(f"noise_levels is {noise_levels!r}, expected two rising numbers above 0, as (0.05, 1.0).")
-        if self.condition_dim is not None or (self.num_classes is not None and objective == "score"):
+        if self.num_classes is not None and objective == "score":
             raise ValueError(
-                f"the objective is {objective!r}, num_classes is {self.num_classes} and condition_dim is {self.condition_dim}, "
-                f"expected classes of the objective 'contrastive' alone, and no vectors."
+                f"the objective is {objective!r} and num_classes is {self.num_classes}, expected classes of the objective "
+                f"'contrastive' alone."
             )
         self.network = network
+        check_told(network, "network", self.condition_dim or 0)
         check_output(network, "network", (self.num_classes or 1,))
         check_unmixed(network, "network")
         self.objective = objective
@@ -150,13 +156,15 @@ class EnergyModel(Conditional, Chained):
         self._moves = types.SimpleNamespace(counts=None)  # of a running `sample`, and of no file: steps accepted and proposed
         self.diagnostics = ("network_gradient_norm",)
         if objective == "score":
-            self.terms, self.monitor, self._buffer = ("real_energy",), "loss", None
+            self.terms, self.monitor, self._buffer, self._kept_vectors = ("real_energy",), "loss", None, None
         else:
             self.terms, self.monitor = ("contrastive_loss", "energy_loss", "real_energy", "sample_energy"), None
             if self.num_classes is not None:
                 self.terms, self.rising = (*self.terms, "classification_loss", "accuracy"), ("accuracy",)
             self.diagnostics += ("acceptance",) if self.sampler.rejects else ()
             self._buffer = ReplayBuffer(buffer_size, self.image_shape, keras.initializers.RandomNormal(stddev=1.0))
+            told = self.condition_dim is not None
+            self._kept_vectors = ReplayBuffer(buffer_size, (self.condition_dim,), "zeros", "kept_vectors") if told else None
 
     @property
     def image_shape(self):
@@ -164,9 +172,15 @@ class EnergyModel(Conditional, Chained):
 
     # Training
 
-    def energies(self, x, training=False, classes=None):
-        """Of images in [-1, 1], `(batch,)`: E(x), or where one-hot labels are given E(x, y)."""
-        return self.energies_of(self.network(x, training=training), classes)
+    def prepare(self, first_batch, dataset):
+        """Let chains, which begin as noise, begin with the vectors of some training images."""
+        if self._kept_vectors is not None:
+            rows = np.resize(np.asarray(self._seen_vectors), (self.buffer_size, self.condition_dim))
+            self._kept_vectors.chains.assign(rows)
+
+    def energies(self, x, training=False, classes=None, vectors=None):
+        """Of images in [-1, 1], `(batch,)`: E(x), or where one-hot labels are given E(x, y); given their vectors, if any."""
+        return self.energies_of(self.network(beside(x, vectors), training=training), classes)
 
     def energies_of(self, outputs, classes=None):
         """Energies of what the network puts out, `(batch,)`."""
@@ -174,20 +188,26 @@ class EnergyModel(Conditional, Chained):
             return outputs[:, 0]
         return -ops.logsumexp(outputs, axis=1) if classes is None else -ops.sum(outputs * classes, axis=1)
 
-    def energy_of(self, classes):
-        """The energy as a function of images in [-1, 1]: E(x), or E(x, y) of one-hot labels."""
-        return self.energies if classes is None else functools.partial(self.energies, classes=classes)
+    def energy_of(self, **told):
+        """The energy as a function of images in [-1, 1], by their `classes` and `vectors`, as `energies` takes them."""
+        return functools.partial(self.energies, **told) if told else self.energies
 
     @property
     def chain_energy(self):
         return self.energies
 
-    def contrast(self, real, samples, training, classes=None):
+    def energy_of_chains(self, n, seed):
+        if self.condition_dim is None:
+            return self.chain_energy
+        return self.energy_of(vectors=self._draw_conditions(n, seed))
+
+    def contrast(self, real, samples, training, classes=None, vectors=None):
+        """The terms of the loss of real images and samples; `vectors` are of both, one after the other."""
         both, n, told = ops.concatenate([real, samples], axis=0), ops.shape(real)[0], {}
         if classes is None:
-            energies = self.energies(both, training)
+            energies = self.energies(both, training, **({} if vectors is None else {"vectors": vectors}))
         else:
-            logits = self.network(both, training=training)
+            logits = self.network(beside(both, vectors), training=training)
             energies, told = self.energies_of(logits), self.classification(logits[:n], classes)
         real_energies, sample_energies = energies[:n], energies[n:]
         contrastive = ops.mean(real_energies) - ops.mean(sample_energies)
@@ -208,7 +228,7 @@ class EnergyModel(Conditional, Chained):
         loss = -ops.sum(classes * ops.log_softmax(logits, axis=1), axis=1)
         return {"classification_loss": loss, "accuracy": ops.cast(right, "float32")}
 
-    def score_terms(self, x, random, training):
+    def score_terms(self, x, random, training, **told):
         n = ops.shape(x)[0]
         low, high = self.noise_levels
         # Even over the batch, which makes losses vary less than draws one by one.
@@ -218,7 +238,7 @@ class EnergyModel(Conditional, Chained):
         noisy = x + sigma * epsilon
         with tf.GradientTape() as tape:
             tape.watch(noisy)
-            energies = self.energies(noisy, training)
+            energies = self.energies(noisy, training, **told)
         gradient = tape.gradient(energies, noisy)
         return {"loss": ops.mean(ops.square(gradient - epsilon), axis=(1, 2, 3)), "real_energy": energies}
 
@@ -228,57 +248,77 @@ class EnergyModel(Conditional, Chained):
             kwargs["callbacks"] = [*(given if isinstance(given, (list, tuple)) else [given]), _Moving()]
         return super().fit(x, y, *args, **kwargs)
 
-    def _told_of(self, data):
-        """One-hot labels of a batch in a list, which is empty where there are no classes."""
-        return [] if self.num_classes is None else [self.condition_of(data)]
+    def _apart(self, condition):
+        """One-hot labels and vectors of a condition by the names that `energies` has for them, of those that there are."""
+        count = self.num_classes or 0
+        classes = {"classes": condition[:, :count]} if count else {}
+        return classes | ({} if self.condition_dim is None else {"vectors": condition[:, count:]})
+
+    def _with_chains(self, told, of_chains):
+        """What `contrast` is told: classes of the real images, and vectors of them and of the chains."""
+        both = {name: ops.concatenate([told[name], rows], axis=0) for name, rows in of_chains.items()}
+        return {**told, **both}
 
     def train_step(self, data):
-        x, told = 2.0 * self.images_of(data) - 1.0, self._told_of(data)
+        x, told = 2.0 * self.images_of(data) - 1.0, self._apart(self.condition_of(data))
         if self.objective == "score":
-            terms = self.minimize(lambda: self.score_terms(x, self.random, True), ("network",), self.optimizer)
+            terms = self.minimize(lambda: self.score_terms(x, self.random, True, **told), ("network",), self.optimizer)
             return self.track(terms)
         kept = self._buffer.take(ops.shape(x)[0])
         fresh = ops.reshape(self.random.uniform((ops.shape(kept)[0],)) < self.restart, (-1, 1, 1, 1))
         start = ops.where(fresh, self.random.normal(ops.shape(kept)), kept)
-        samples, acceptance, _ = chains.loop(self.sampler, self.energies, start, self.steps, self.random.key())
+        of_chains = {}
+        if self._kept_vectors is not None:
+            n = ops.shape(kept)[0]
+            begun, going = told["vectors"][:n], self._kept_vectors.take(ops.shape(x)[0])
+            of_chains["vectors"] = ops.where(ops.reshape(fresh, (-1, 1)), begun, going)
+            self._kept_vectors.put(of_chains["vectors"])
+        samples, acceptance, _ = chains.loop(self.sampler, self.energy_of(**of_chains), start, self.steps, self.random.key())
         self._buffer.put(samples)
-        real = x + self.data_noise * self.random.normal(ops.shape(x))
-        terms = self.minimize(lambda: self.contrast(real, samples, True, *told), ("network",), self.optimizer)
+        real, told = x + self.data_noise * self.random.normal(ops.shape(x)), self._with_chains(told, of_chains)
+        terms = self.minimize(lambda: self.contrast(real, samples, True, **told), ("network",), self.optimizer)
         return self.track({**terms, "acceptance": acceptance})
 
     def test_step(self, data):
-        x, told = 2.0 * self.images_of(data) - 1.0, self._told_of(data)
-        random = self.random_test
+        x, told = 2.0 * self.images_of(data) - 1.0, self._apart(self.condition_of(data))
+        random, n = self.random_test, ops.shape(x)[0]
 
         def terms_of():
             if self.objective == "score":
-                return self.score_terms(x, random, training=False)
+                return self.score_terms(x, random, False, **told)
             real = x + self.data_noise * random.normal(ops.shape(x))
-            return self.contrast(real, self._buffer.peek(ops.shape(x)[0]), False, *told)
+            of_chains = {} if self._kept_vectors is None else {"vectors": self._kept_vectors.peek(n)}
+            return self.contrast(real, self._buffer.peek(n), False, **self._with_chains(told, of_chains))
 
         return self.track(self.measure(terms_of, ("network",)))
 
     # What it can be asked
 
     @batched
-    def energy(self, x, labels=None):
+    def energy(self, x, labels=None, conditions=None):
         """Energies of images, `(batch,)`: -T log p(x) but for a constant that is unknown; lower is likelier.
 
         Args:
             x: images.
             labels: int `(batch,)`, of models with classes alone: E(x, y) in the place of E(x). Defaults to None.
+            conditions: float `(batch, condition_dim)`, of models that are told vectors, which need them. Defaults to None.
         """
-        return self.energy_of(condition_from(self.num_classes, labels))(2.0 * self.images_of(x) - 1.0)
+        self._check_given("conditions", conditions)
+        told = {"classes": condition_from(self.num_classes, labels), "vectors": conditions}
+        energies = self.energy_of(**{name: rows for name, rows in told.items() if rows is not None})
+        return energies(2.0 * self.images_of(x) - 1.0)
 
     @available_if(lambda self: self.num_classes is not None, "it has no classes; build it with num_classes=")
     @batched
-    def classify(self, x):
-        """The probabilities of the classes of images, p(y | x), `(batch, num_classes)`."""
-        return ops.softmax(self.network(2.0 * self.images_of(x) - 1.0, training=False), axis=1)
+    def classify(self, x, conditions=None):
+        """The probabilities of the classes of images, p(y | x), `(batch, num_classes)`; given their vectors, if any."""
+        self._check_given("conditions", conditions)
+        return ops.softmax(self.network(beside(2.0 * self.images_of(x) - 1.0, conditions), training=False), axis=1)
 
     def call(self, x):
-        """Energies E(x) of images, `(batch,)`."""
-        return self.energy(unpack(x)[0])
+        """Energies E(x) of images, `(batch,)`; models that are told vectors take a batch, as `(images, extras)`."""
+        told = self.settings_of(x)
+        return self.energy(unpack(x)[0], **{name: rows for name, rows in told.items() if name == "conditions"})
 
     # Sampling
 
@@ -290,29 +330,30 @@ class EnergyModel(Conditional, Chained):
         """Images in [-1, 1], about, from which chains begin."""
         return self.noise_levels[1] * latents if self.objective == "score" else latents
 
-    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None):
+    def sample(
+        self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None, conditions=None
+    ):
         """Draw images: chains of the model's sampler from noise.
 
         Args:
-            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`.
+            n, seed, batch_size, labels, averaged, latents, conditions: as in `Conditional.sample`.
             steps: int or None. Steps of the chains; None is `sample_steps`.
 
         Returns:
             float32 array `(n, height, width, channels)` in [0, 1].
         """
-        steps = self.sample_steps if steps is None else steps
-        steps = whole(steps=steps)
-        moves = self._moves
+        steps = tf.constant(whole(steps=self.sample_steps if steps is None else steps), tf.int32)
+        given, told, moves = (n, seed, batch_size, labels, averaged, latents), {"conditions": conditions}, self._moves
         if tf.inside_function():  # which gives no warnings
             counts, moves.counts = moves.counts, None
             try:
-                return super().sample(n, seed, batch_size, labels, averaged, latents, steps=tf.constant(steps, tf.int32))
+                return super().sample(*given, steps=steps, **told)
             finally:
                 moves.counts = counts
         if self.sampler.rejects:
             moves.counts = tf.Variable([0.0, 0.0], trainable=False) if moves.counts is None else moves.counts
             moves.counts.assign([0.0, 0.0])
-        found = super().sample(n, seed, batch_size, labels, averaged, latents, steps=tf.constant(steps, tf.int32))
+        found = super().sample(*given, steps=steps, **told)
         if self.sampler.rejects:
             accepted, proposed = moves.counts.numpy()
             chains.warn_of_stuck(self.sampler, accepted / proposed, proposed)
@@ -321,15 +362,16 @@ class EnergyModel(Conditional, Chained):
     @inference
     def generate(self, latents, key, steps=None):
         steps = self.sample_steps if steps is None else steps
-        latents, classes = parted(latents)
-        x, acceptance, _ = chains.loop(self.sampler, self.energy_of(classes), self.start(latents), steps, key)
+        latents, condition = parted(latents)
+        told = self._apart(condition)
+        x, acceptance, _ = chains.loop(self.sampler, self.energy_of(**told), self.start(latents), steps, key)
         if self._moves.counts is not None:
             proposed = tf.cast(tf.shape(x)[0] * steps, tf.float32)
             self._moves.counts.assign_add([acceptance * proposed, proposed])
         if self.objective == "score":  # and the image that is seen in the noise that is left
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                energies = self.energies(x)
+                energies = self.energies(x, **told)
             x -= self.noise_levels[0] * tape.gradient(energies, x)
         return ops.clip(0.5 * (x + 1.0), 0.0, 1.0)
 

@@ -73,6 +73,11 @@ class LatentDiffusion(GenerativeModel):
             raise ValueError("dequantise is True, and codes have no levels within which to draw noise; take dequantise=False.")
         if diffusion.augment is not None:
             raise ValueError(f"augment is {diffusion.augment!r}, and codes have no sides to mirror; take augment=None.")
+        if getattr(autoencoder, "condition_units", 0) or diffusion.condition_dim is not None:
+            raise ValueError(
+                f"the autoencoder is told {getattr(autoencoder, 'condition_units', 0)} numbers and condition_dim of the diffusion "
+                f"model is {diffusion.condition_dim}, expected 0 and None; give classes to the diffusion model alone."
+            )
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")

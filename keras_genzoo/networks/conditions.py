@@ -9,18 +9,27 @@ from keras import layers
 from keras_genzoo.core.checks import whole_or_none
 
 
-def condition_input(num_classes=None, condition_dim=None):
+def condition_input(num_classes=None, condition_dim=None, spared=False):
     """The input of what a network is told, `(batch, units)`: the one-hot label, and the vector behind it.
 
     Args:
         num_classes, condition_dim: ints or None. Number of classes, and length of the vectors. Default to None.
+        spared: bool. Whether the condition may be kept from the network. Then there is one more number, 1, and all are 0 where
+            nothing is told, for a vector of zeros tells something. Defaults to False.
 
     Returns:
         A `keras.Input` of the name "told", or None where there is nothing to tell.
     """
     num_classes, condition_dim = whole_or_none(num_classes=num_classes, condition_dim=condition_dim)
-    units = (num_classes or 0) + (condition_dim or 0)
+    units = (num_classes or 0) + (condition_dim or 0) + bool(spared)
     return keras.Input((units,), name="told") if units else None
+
+
+def told_vector(num_classes, condition_dim, units):
+    """An input of what diffusion models are told by vectors, as `condition_input(spared=True)`, and what two layers make of it,
+    `(batch, units)`."""
+    inputs = condition_input(num_classes, condition_dim, spared=True)
+    return inputs, layers.Dense(units, name="told_2")(layers.Dense(units, "silu", name="told_1")(inputs))
 
 
 def told(make, shape, num_classes=None, condition_dim=None, name="network"):

@@ -31,8 +31,11 @@ UNET = arguments(
     patch=Hyperparameter(2, Choice((1, 2))),
 )
 del UNET["augmented"], UNET["spans"]  # which follow from the model
+TOLD = "num_classes", "condition_dim"  # of a network, which its model is told too
 # The derivative by time multiplies with the frequencies of sines, and with those of DDPM training diverges.
 SLOW_SINES = dataclasses.replace(UNET["time_embedding"], default={"scale": 1.0})
+JUMPING = UNET | {"time_embedding": SLOW_SINES}
+del JUMPING["condition_dim"]
 
 
 @recipe("diffusion", jit_compile=False)
@@ -54,7 +57,7 @@ def flow_matching(
         if averages["ema"] is not None:
             raise ValueError(f"ema is {averages['ema']} and half_life {half_life}, expected one of both; set the other to None.")
         averages = {**averages, "ema": HalfLife(half_life, share=0.05)}
-    model = Diffusion(unet, **diffusion, **averages)
+    model = Diffusion(unet, **diffusion, **{name: network[name] for name in TOLD}, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -164,7 +167,8 @@ def dit(
     averages=EMA,
 ):
     """DiT: a transformer of patches in the place of the U-Net, with classes; predicts DDPM's noise and the variances of steps."""
-    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **averages)
+    told = {name: network[name] for name in TOLD}
+    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **told, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -193,7 +197,7 @@ for size, (width, depth, heads, millions) in DIT.items():
 def mean_flow(
     image_shape,
     total_steps,
-    network=UNET | {"time_embedding": SLOW_SINES},
+    network=JUMPING,
     flow=arguments(MeanFlow, "*", share=Hyperparameter(0.25, Choice((0.25, 0.5, 0.75)))),
     adam_settings=optimizer(1e-3),
     averages=EMA,
