@@ -11,13 +11,14 @@ import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 from test_case import SHAPE, TINY
+from test_diffusion import Optimal
 
 import keras_genzoo as gz
-from keras_genzoo import bijectors, chains, likelihoods, networks, priors, testing
+from keras_genzoo import bijectors, chains, likelihoods, networks, priors, schedules, testing
 from keras_genzoo.cli import main
 from keras_genzoo.core.batches import some_batch
 from keras_genzoo.core.randomness import RowStream
-from keras_genzoo.models import VAE, AutoregressiveModel, EnergyModel, Flow
+from keras_genzoo.models import VAE, AutoregressiveModel, Diffusion, EnergyModel, Flow, LatentDiffusion
 
 EAGER = {"run_eagerly": True}
 
@@ -222,6 +223,27 @@ def test_every_door_takes_labels_and_vectors_of_arrays_and_of_data_sets(told):
     assert model.interpolate(images[:2], images[2:4], 3, labels=labels[:2], conditions=vectors[:2]).shape == (2, 3, *SHAPE)
 
 
+def test_latents_of_a_user_go_with_labels_and_vectors(told, random):
+    images, labels, vectors = told
+    model, z = told_vae(), random.normal(size=(5, 3)).astype("float32")
+    by = {"labels": labels[:5], "conditions": vectors[:5]}
+    model.fit(images, {"labels": labels, "conditions": vectors}, verbose=0)
+    made = model.sample(latents=z, **by)
+    np.testing.assert_allclose(made, model.decode(z, **by), atol=1e-5)
+    batches = list(model.sample_batches(latents=z, batch_size=2, **by))
+    assert [len(each) for each in batches] == [2, 2, 1]
+    np.testing.assert_allclose(np.concatenate(batches), made, atol=1e-5)
+    drawn = {"labels": model.draw_labels(5, 3), "conditions": model.draw_conditions(5, 3)}
+    np.testing.assert_allclose(model.sample(latents=z, seed=3), model.decode(z, **drawn), atol=1e-5)
+    graph = tf.function(lambda z, y, v: model.sample(latents=z, seed=0, labels=y, conditions=v), autograph=False)
+    np.testing.assert_allclose(graph(z, tf.constant(labels[:5]), tf.constant(vectors[:5])), made, atol=1e-5)
+    with pytest.raises(ValueError, match="expected .5,. and classes"):
+        model.sample(latents=z, labels=labels[:4], conditions=vectors[:5])
+    model.fit_prior((images, {"labels": labels, "conditions": vectors}))  # which knows of conditions
+    assert model.latent_shapes() == [(3,)]
+    np.testing.assert_allclose(model.sample(4, seed=1), model.sample(latents=testing.drawn(model, 4, 1), seed=1), atol=1e-5)
+
+
 DOORS = {
     "labels of other classes": (lambda m, x, y, v: m.sample(2, labels=[0, 3], conditions=v[:2]), "expected .2,. and classes"),
     "vectors of another length": (lambda m, x, y, v: m.sample(2, conditions=v[:2, :1]), "expected .2, 2., a vector for each"),
@@ -262,11 +284,35 @@ DOORS = {
         lambda m, x, y, v: Flow([bijectors.Flatten(SHAPE)], SHAPE, num_classes=3),
         "the condition has 3 numbers, and the flow takes no context",
     ),
+    "a diffusion model of other vectors": (
+        lambda m, x, y, v: Diffusion(networks.unet(SHAPE, 8, (1,), condition_dim=2), condition_dim=3),
+        "the network is told 3 numbers, expected 4 of num_classes=None and condition_dim=3",
+    ),
+    "codes of an autoencoder that is told classes": (
+        lambda m, x, y, v: LatentDiffusion(m, Diffusion(networks.dense_denoiser((1, 1, 3)), clip=False), train_autoencoder=False),
+        "the autoencoder is told 5 numbers and condition_dim of the diffusion model is None, expected 0 and None",
+    ),
+    "guidance of a network that always knew": (
+        lambda m, x, y, v: denoiser(condition_dim=2, label_dropout=0.0).sample(2, guidance=2.0, conditions=v[:2]),
+        "the network never learned of images without conditions; give conditions",
+    ),
+    "no vectors to look for latents by": (
+        lambda m, x, y, v: gz.build("gan", SHAPE, **TINY["gan"], condition_dim=2).project(x, steps=1),
+        "no conditions were given, which GAN",
+    ),
+    "energies of no vectors": (
+        lambda m, x, y, v: gz.build("ebm", SHAPE, **TINY["ebm"], condition_dim=2).energy(x),
+        "no conditions were given, which EnergyModel",
+    ),
     "a flow with another context": (
         lambda m, x, y, v: Flow([bijectors.Flatten(SHAPE), bijectors.Planar(64, context=4)], SHAPE, num_classes=3),
         "the flow takes a context of 4 numbers; build it with context=3",
     ),
 }
+
+
+def denoiser(**settings):
+    return gz.build("flow_matching", SHAPE, **{**TINY["flow_matching"], "seed": 0, "ema": None, **settings})
 
 
 def pair(num_classes):
@@ -303,13 +349,19 @@ CONDITIONAL = {
     "vqvae_pixelcnn": {},
     "wae_mmd": {},
     "aae": {},
-    "glow": {},
+    "glow": {"learned_priors": True},
     "nice": {},
     "maf": {},
     "planar_flow": {},
     "pixelcnn": {},
     "pixelcnn_pp": {},
-    "ebm": {"condition_dim": None},
+    "ebm": {},
+    "score_ebm": {"num_classes": None},
+    "gan": {},
+    "sngan": {},
+    "flow_matching": {},
+    "ddpm": {"num_classes": None},
+    "dit": {},
 }
 FAST = "vae", "glow"
 
@@ -329,7 +381,7 @@ def test_conditional_models_of_every_family_keep_the_promises(name, told):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["xla", "two steps a call", "mixed_bfloat16", "replicas"])
-@pytest.mark.parametrize("name", ["vae", "wae_mmd", "vqvae_pixelcnn", "glow", "pixelcnn_pp"])
+@pytest.mark.parametrize("name", ["vae", "wae_mmd", "vqvae_pixelcnn", "glow", "pixelcnn_pp", "flow_matching", "gan", "ebm"])
 def test_conditional_models_train_in_every_mode(name, mode, told, replicas):
     images, labels, vectors = told
     settings = {"jit_compile": False, "steps_per_execution": 1, **testing.MODES.get(mode, {}), **TINY[name]}
@@ -456,13 +508,14 @@ def test_the_likelihood_of_a_linear_vae_given_a_condition_is_the_gaussian_in_clo
     np.testing.assert_allclose(model.log_prob(x, samples=50, conditions=vectors), any_class, atol=0.05)
 
 
-def test_the_density_of_a_flow_given_a_class_is_that_of_a_flow_built_for_the_class(random):
+@pytest.mark.parametrize("bits", [8, 5])
+def test_the_density_of_a_flow_given_a_class_is_that_of_a_flow_built_for_the_class(bits, random):
     shape, of_stays, of_class = (1, 2, 2), random.normal(size=(2, 4)) * 0.5, random.normal(size=(3, 4))
     bias = random.normal(size=4) * 0.1
 
     def flow(network, **settings):
         chain = [bijectors.Scale(4.0, -2.0), bijectors.Flatten(shape), bijectors.Coupling(network)]
-        model = Flow(chain, shape, seed=0, **settings)
+        model = Flow(chain, shape, bits=bits, seed=0, **settings)
         model.compile(**EAGER)
         return model
 
@@ -523,7 +576,113 @@ def test_probabilities_of_a_small_image_sum_to_one_for_every_vector(random):
     assert np.abs(counts / 3000 - tables[1]).max() < 5 * np.sqrt(tables[1].max() / 3000)
 
 
-# Classifiers as energies
+@keras.saving.register_keras_serializable("tests")
+class OptimalGiven(Optimal):
+    """The best a network can put out for data N(m, std^2), with m a linear function of what it is told."""
+
+    def call(self, x, t, told):
+        mean = (told @ tf.constant(OF_MEAN, tf.float32))[:, None, None]
+        signal = self.schedule.signal(t)[:, None, None, None]
+        of_mean = self.prediction.target(self.schedule, mean, tf.zeros_like(mean), t[:, None, None, None])
+        return super().call(x - signal * mean, t) + of_mean
+
+
+OF_MEAN = [[-0.2, 0.1], [0.0, 0.2], [0.2, -0.1], [0.3, 0.0], [0.1, -0.2], [0.05, 0.1]]  # by class, vector and the 1 behind them
+
+
+def test_the_likelihood_of_a_diffusion_model_given_a_condition_is_that_of_the_gaussian_in_closed_form(random):
+    schedule, prediction = schedules.SCHEDULES["rectified_flow"](), schedules.PREDICTIONS["velocity"]()
+    inputs = keras.Input((1, 1, 2)), keras.Input(()), keras.Input((6,))
+    network = keras.Model(inputs, OptimalGiven(schedule, prediction, 0.2)(*inputs))
+    model = Diffusion(network, schedule, prediction, num_classes=3, condition_dim=2, seed=0)
+    model.compile(**EAGER)
+    labels, vectors = np.arange(6) % 3, random.uniform(-1, 1, (6, 2)).astype("float32")
+    means = np.concatenate([np.eye(3)[labels], vectors, np.ones((6, 1))], axis=1) @ OF_MEAN
+    x = means + 0.2 * random.normal(size=(6, 2))  # in the model's own range, of which the unit cube is this share
+    span = 512 / 255
+    points = tf.constant((x / span + 0.5).reshape(6, 1, 1, 2), tf.float32)
+    expected = scipy.stats.norm(means, 0.2).logpdf(x).sum(axis=1) + 2 * np.log(span)
+    np.testing.assert_allclose(model.log_density(points, model.told(labels, vectors)), expected, atol=0.02)
+    for row in (0, 4):
+        by = {"labels": labels[row : row + 1].repeat(2000), "conditions": vectors[row : row + 1].repeat(2000, axis=0)}
+        drawn = 2 * model.sample(2000, seed=0, **by).reshape(2000, 2) - 1
+        np.testing.assert_allclose(drawn.mean(axis=0), means[row], atol=0.02)
+        np.testing.assert_allclose(drawn.std(axis=0), 0.2, rtol=0.1)
+    images = np.clip((x + 1) / 2, 0, 1).reshape(6, 1, 1, 2).astype("float32")
+    by = {"labels": labels, "conditions": vectors}
+    np.testing.assert_allclose(model.decode(np.asarray(model.encode(images, **by)), **by), images, atol=5e-3)
+    found = model.log_prob(images, trace="exact", samples=20, **by)  # of the dequantised image
+    np.testing.assert_allclose(found, expected, atol=0.15)
+
+
+def test_a_vector_of_zeros_is_another_thing_than_no_vector_and_guidance_leads_away_from_none(random):
+    model = denoiser(condition_dim=2)
+    model.network.set_weights([w + 0.1 * random.normal(size=w.shape) for w in model.network.get_weights()])
+    x, t = tf.constant(random.normal(size=(3, *SHAPE)), tf.float32), tf.constant(0.6)
+    condition = model.told(conditions=np.zeros((3, 2), "float32"))
+    np.testing.assert_array_equal(condition, np.tile([[0.0, 0.0, 1.0]], (3, 1)))
+    told, none = (model.denoiser(each)(x, t)[0].numpy() for each in (condition, tf.zeros((3, 3))))
+    assert np.abs(told - none).max() > 1e-3
+    np.testing.assert_allclose(model.denoiser(condition, 3.0)(x, t)[0], none + 3.0 * (told - none), atol=1e-4)
+    free = model.encode(np.full((3, *SHAPE), 100, "uint8"))
+    assert np.abs(free - model.encode(np.full((3, *SHAPE), 100, "uint8"), conditions=np.zeros((3, 2)))).max() > 1e-3
+
+
+def test_training_keeps_a_share_of_the_conditions_from_a_diffusion_model(random, monkeypatch):
+    model, seen = denoiser(num_classes=3, condition_dim=2, label_dropout=0.25), []
+    heads = model.heads
+    monkeypatch.setattr(model, "heads", lambda x, t, told, *rest: seen.append(told.numpy()) or heads(x, t, told, *rest))
+    condition = model.told(np.arange(400) % 3, random.normal(size=(400, 2)))
+    model.errors(tf.zeros((400, *SHAPE)), condition, model.random, training=True)
+    dropped = ~seen[0].any(axis=1)
+    assert 0.15 < dropped.mean() < 0.35
+    np.testing.assert_array_equal(seen[0][~dropped], condition.numpy()[~dropped])
+
+
+# Games
+
+
+def test_each_step_of_the_critic_has_the_vectors_of_its_own_images(levels):
+    images, labels, vectors = levels
+    tiny = dict(kind="dense", width=4, depth=1, latent_dim=2, seed=0, run_eagerly=True)
+    model, seen = gz.build("gan", (4, 4, 1), num_classes=4, condition_dim=2, critic_steps=2, **tiny), []
+    critic_terms = model.critic_terms
+
+    def watched(real, told, *rest, **settings):
+        seen.append((np.asarray(real)[:, 0, 0, 0] * 127.5 + 127.5, np.asarray(told)))
+        return critic_terms(real, told, *rest, **settings)
+
+    object.__setattr__(model, "critic_terms", watched)
+    model.fit(gz.data.load((images, labels), batch_size=5, **{**model.data_needs, "conditions": vectors}), verbose=0)
+    assert len(seen) == 2 * 4
+    for numbers, told in seen:
+        number = numbers.round().astype(int)
+        np.testing.assert_array_equal(told, np.concatenate([np.eye(4)[number // 10], vectors[number]], axis=1))
+
+
+def test_the_score_of_a_critic_is_a_linear_function_of_the_vector(random):
+    """So that it can be the log density of vectors which are normal around a function of the image (Miyato and Koyama 2018)."""
+    for make in (networks.critic, networks.resnet_critic):
+        critic = make(SHAPE, width=4, depth=1, condition_dim=2)
+        x, v = random.uniform(-1, 1, (3, *SHAPE)).astype("float32"), random.normal(size=(2, 3, 2)).astype("float32")
+        score = lambda told, x=x, critic=critic: critic([x, told]).numpy()  # noqa: E731
+        np.testing.assert_allclose(score(v[0] + v[1]), score(v[0]) + score(v[1]) - score(0 * v[0]), atol=1e-4)
+        assert np.abs(score(v[0]) - score(v[1])).max() > 1e-4
+
+
+def test_latents_are_found_and_joined_by_the_vectors_of_their_images(told):
+    images, _, vectors = told
+    model = gz.build("gan", SHAPE, **TINY["gan"], condition_dim=2, seed=0)
+    made = model.sample(3, seed=0, conditions=vectors[:3])
+    z = model.project(made, conditions=vectors[:3], steps=100, starts=4, weight=1e-6)
+    error = lambda images: np.abs(images - made).mean()  # noqa: E731
+    found, others = (model.sample(3, seed=1, conditions=vectors[:3], **each) for each in ({"latents": z}, {}))
+    assert error(found) < 0.5 * error(others)
+    line = model.interpolate(z[:2], z[1:], steps=3, conditions=vectors[:2])
+    np.testing.assert_allclose(line[:, 0], model.sample(latents=z[:2], conditions=vectors[:2]), atol=1e-5)
+
+
+# Classifiers and energies by a vector
 
 
 def test_logits_of_a_classifier_are_energies_and_its_accuracy_is_reported(told):
@@ -565,6 +724,42 @@ def test_chains_of_a_class_draw_from_the_density_given_the_class():
         drawn = 2 * model.sample(2000, seed=0, labels=np.full(2000, label)).reshape(2000, 2) - 1
         np.testing.assert_allclose(drawn.mean(axis=0), centres[label], atol=0.02)
         np.testing.assert_allclose(drawn.std(axis=0), s, rtol=0.15)
+
+
+def test_chains_of_a_vector_draw_from_the_density_given_the_vector():
+    """E(x, c) = |x - c|^2 / (2 s^2), so that p(x | c) is N(c, s^2)."""
+    s, image, vector = 0.15, keras.Input((1, 1, 2)), keras.Input((2,))
+    flat = keras.layers.Flatten()(image)
+    product = keras.layers.Multiply
+    head = keras.layers.Dense(1, use_bias=False)
+    parts = [product()([flat, flat]), product()([flat, vector]), product()([vector, vector])]
+    network = keras.Model([image, vector], head(keras.layers.Concatenate()(parts)))
+    head.set_weights([np.repeat([[0.5], [-1.0], [0.5]], 2, axis=0) / s**2])
+    model = EnergyModel(network, sampler=chains.Langevin(0.004), sample_steps=300, condition_dim=2, seed=0)
+    model.compile(**EAGER)
+    x, told = np.array([[[[0.2, 0.9]]]], "float32"), np.array([[0.5, 0.0]], "float32")
+    expected = np.square(2 * x.ravel() - 1 - told[0]).sum() / (2 * s**2)
+    np.testing.assert_allclose(model.energy(x, conditions=told), [expected], rtol=1e-4)
+    np.testing.assert_allclose(model((x, {"conditions": told})), [expected], rtol=1e-4)
+    for centre in ([-0.4, 0.3], [0.5, 0.0]):
+        drawn = 2 * model.sample(2000, seed=0, conditions=np.tile([centre], (2000, 1))).reshape(2000, 2) - 1
+        np.testing.assert_allclose(drawn.mean(axis=0), centre, atol=0.02)
+        np.testing.assert_allclose(drawn.std(axis=0), s, rtol=0.15)
+
+
+def test_chains_of_training_keep_their_vectors(told):
+    images, _, vectors = told
+    known = {tuple(row) for row in vectors.tolist()}
+    for restart in (0.0, 1.0):
+        model = gz.build("ebm", SHAPE, **TINY["ebm"], condition_dim=2, restart=restart, seed=0, run_eagerly=True)
+        kept = model._kept_vectors.chains
+        model.train_on_batch(images[:8], {"conditions": vectors[:8]})
+        before = kept.numpy()
+        assert {tuple(row) for row in before.tolist()} <= known
+        model.train_on_batch(images[8:], {"conditions": vectors[8:]})
+        np.testing.assert_array_equal(kept[:8], before[:8])
+        np.testing.assert_array_equal(kept[8:16], before[8:16] if restart == 0 else vectors[8:])
+    assert {"chain_ess", "chain_steps"} <= set(model.chain_report(n=4))
 
 
 # Learning
