@@ -290,7 +290,7 @@ DOORS = {
     ),
     "codes of an autoencoder that is told classes": (
         lambda m, x, y, v: LatentDiffusion(m, Diffusion(networks.dense_denoiser((1, 1, 3)), clip=False), train_autoencoder=False),
-        "the autoencoder is told 5 numbers and condition_dim of the diffusion model is None, expected 0 and None",
+        "the autoencoder is told 5 numbers of classes and vectors, expected none",
     ),
     "guidance of a network that always knew": (
         lambda m, x, y, v: denoiser(condition_dim=2, label_dropout=0.0).sample(2, guidance=2.0, conditions=v[:2]),
@@ -362,6 +362,8 @@ CONDITIONAL = {
     "flow_matching": {},
     "ddpm": {"num_classes": None},
     "dit": {},
+    "latent_diffusion": {},
+    "mean_flow": {},
 }
 FAST = "vae", "glow"
 

@@ -65,8 +65,13 @@ class Conditional:
         num_classes: int or None. Number of classes. Batches are then `(images, labels)`. Defaults to None.
         condition_dim: int or None. Length of a vector that goes with each image, best of numbers around 0 with deviations around
             1. Batches are then `(images, extras)` with the vectors as `conditions`. Defaults to None.
+
+    Class attributes of a family:
+        marked: whether a 1 stands behind vectors, as networks see it from which the condition may be kept: all is 0 then, and a
+            vector of zeros is something else. Defaults to False.
     """
 
+    marked = False
     _seen_vectors = None  # the variable of vectors of training images
 
     def __init__(self, num_classes=None, condition_dim=None, **kwargs):
@@ -80,7 +85,14 @@ class Conditional:
     @property
     def condition_units(self):
         """How many numbers the networks are told; 0 where they are told none."""
-        return (self.num_classes or 0) + (self.condition_dim or 0)
+        return (self.num_classes or 0) + (self.condition_dim or 0) + self._has_mark
+
+    @property
+    def _has_mark(self):
+        return self.marked and self.condition_dim is not None
+
+    def _marked(self, condition):
+        return tf.pad(condition, ((0, 0), (0, 1)), constant_values=1.0) if self._has_mark else condition
 
     @property
     def data_needs(self):
@@ -96,7 +108,7 @@ class Conditional:
         if self.condition_dim is not None:
             vectors = tf.cast(self.extra_of(data, "conditions"), tf.float32)
             parts.append(tf.ensure_shape(vectors, (None, self.condition_dim)))
-        return tf.concat(parts, axis=1) if parts else None
+        return self._marked(tf.concat(parts, axis=1) if parts else None)
 
     def settings_of(self, data):
         """The labels and vectors of a batch as keywords of methods, those that the model takes."""
@@ -118,7 +130,7 @@ class Conditional:
         """
         self._check_given("labels", labels)
         self._check_given("conditions", conditions)
-        return condition_from(self.num_classes, labels, conditions)
+        return self._marked(condition_from(self.num_classes, labels, conditions))
 
     def _check_given(self, name, rows):
         if rows is not None and not self._takes(name):

@@ -76,7 +76,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, Conditional, Genera
 
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
-    keyed = True
+    keyed = marked = True
 
     def __init__(
         self,
@@ -170,20 +170,6 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, Conditional, Genera
         return self.sampler.evaluations(self.steps)
 
     # What the network sees
-
-    @property
-    def condition_units(self):
-        """How many numbers the network is told; with vectors a 1 more, all 0 where the condition is kept from it."""
-        return super().condition_units + (self.condition_dim is not None)
-
-    def condition_of(self, data):
-        return self._marked(super().condition_of(data))
-
-    def told(self, labels=None, conditions=None):
-        return self._marked(super().told(labels, conditions))
-
-    def _marked(self, condition):
-        return condition if self.condition_dim is None else tf.pad(condition, ((0, 0), (0, 1)), constant_values=1.0)
 
     def heads(self, x_t, t, labels, training=False, how=None):
         """What the network puts out for noisy images at times t, `(batch,)`: the prediction, and the v of a learned variance or

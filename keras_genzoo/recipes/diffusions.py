@@ -31,11 +31,13 @@ UNET = arguments(
     patch=Hyperparameter(2, Choice((1, 2))),
 )
 del UNET["augmented"], UNET["spans"]  # which follow from the model
-TOLD = "num_classes", "condition_dim"  # of a network, which its model is told too
 # The derivative by time multiplies with the frequencies of sines, and with those of DDPM training diverges.
 SLOW_SINES = dataclasses.replace(UNET["time_embedding"], default={"scale": 1.0})
-JUMPING = UNET | {"time_embedding": SLOW_SINES}
-del JUMPING["condition_dim"]
+
+
+def _told(network):
+    """What a model is told, of the arguments of its network."""
+    return {name: network[name] for name in ("num_classes", "condition_dim")}
 
 
 @recipe("diffusion", jit_compile=False)
@@ -57,7 +59,7 @@ def flow_matching(
         if averages["ema"] is not None:
             raise ValueError(f"ema is {averages['ema']} and half_life {half_life}, expected one of both; set the other to None.")
         averages = {**averages, "ema": HalfLife(half_life, share=0.05)}
-    model = Diffusion(unet, **diffusion, **{name: network[name] for name in TOLD}, **averages)
+    model = Diffusion(unet, **diffusion, **_told(network), **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -167,8 +169,7 @@ def dit(
     averages=EMA,
 ):
     """DiT: a transformer of patches in the place of the U-Net, with classes; predicts DDPM's noise and the variances of steps."""
-    told = {name: network[name] for name in TOLD}
-    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **told, **averages)
+    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **_told(network), **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -197,13 +198,13 @@ for size, (width, depth, heads, millions) in DIT.items():
 def mean_flow(
     image_shape,
     total_steps,
-    network=JUMPING,
+    network=UNET | {"time_embedding": SLOW_SINES},
     flow=arguments(MeanFlow, "*", share=Hyperparameter(0.25, Choice((0.25, 0.5, 0.75)))),
     adam_settings=optimizer(1e-3),
     averages=EMA,
 ):
     """Mean flow: the average velocity between two times, so that one network call makes an image."""
-    model = MeanFlow(networks.unet(image_shape, **network, spans=True), **flow, **averages)
+    model = MeanFlow(networks.unet(image_shape, **network, spans=True), **flow, **_told(network), **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -248,7 +249,7 @@ def latent_diffusion(
     encoder, decoder = encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **settings, **pair)
     denoiser = networks.dense_denoiser((1, 1, latent_dim), **network)
     inner = Autoencoder(encoder, decoder, seed=0, **reconstruction)
-    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion), **averages)
+    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion, **_told(network)), **averages)
     return model, {
         "optimizer": adam(total_steps, **adam_settings),
         "autoencoder_optimizer": adam(total_steps, **autoencoder_optimizer),
