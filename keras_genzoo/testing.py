@@ -191,7 +191,7 @@ def check_sampling(model):
     others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
     same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
     promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` and `key` alone.")
-    latents = drawn(model, 40, 3)
+    latents = latents_of(model, 40, 3)
     if getattr(latents, "dtype", None) in ("float32", tf.float32):  # not of a family whose latents are several arrays
         same = np.allclose(samples, model.sample(latents=latents, seed=3), atol=1e-4)
         promise(same, "`sample(latents=)` of what a seed draws gives other images than the seed.")
@@ -227,7 +227,7 @@ def forward(model, images, labels=None, conditions=None):
     return model((images, told["labels"]) if [*told] == ["labels"] else with_told(images, told))
 
 
-def drawn(model, n, seed):
+def latents_of(model, n, seed):
     """The latents of `sample(n, seed)`."""
     told = model._told(n, seed, None, None) if isinstance(model, Conditional) else None
     return model.draw_latents(n, RowStream(seed, 0)) if told is None else model.latents_for(n, RowStream(seed, 0), told.rows)[0]

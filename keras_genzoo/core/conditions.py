@@ -158,9 +158,7 @@ class Conditional:
     # Sampling
 
     @available_if(lambda self: hasattr(self, "draw_latents"), lambda self: self.sample_needs)
-    def sample(
-        self, n=None, seed=None, batch_size=256, labels=None, averaged=True, latents=None, *, conditions=None, **settings
-    ):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, latents=None, *, conditions=None, **settings):
         """Draw images, of a model that is told classes or vectors by these.
 
         Args:

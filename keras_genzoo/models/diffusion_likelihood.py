@@ -129,9 +129,7 @@ class ProbabilityFlow:
         return log_prob, tf.abs(log_prob - other), deviation
 
     @batched(compiled=True)
-    def log_prob(
-        self, x, samples=None, seed=0, labels=None, method=None, trace="hutchinson", solver=None, conditions=None
-    ):
+    def log_prob(self, x, samples=None, seed=0, labels=None, method=None, trace="hutchinson", solver=None, conditions=None):
         """The log-likelihood of images: that of dequantised ones by the probability-flow equation, or a bound for their levels.
 
         "ode" is a log density on the unit cube at the dequantised image, averaged over draws of the noise within levels (Song et

@@ -330,9 +330,7 @@ class EnergyModel(Conditional, Chained):
         """Images in [-1, 1], about, from which chains begin."""
         return self.noise_levels[1] * latents if self.objective == "score" else latents
 
-    def sample(
-        self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None, conditions=None
-    ):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None, conditions=None):
         """Draw images: chains of the model's sampler from noise.
 
         Args:

@@ -165,9 +165,7 @@ class GAN(Projecting, Conditional, GenerativeModel):
             told = {name: extra(data, f"further_{name}") for name in TOLD if self._takes(name)}
             for name, rows in told.items():
                 if rows is None:
-                    raise ValueError(
-                        f"batches have `further` images without `further_{name}`; load the data with {name}=True."
-                    )
+                    raise ValueError(f"batches have `further` images without `further_{name}`; load the data with {name}=True.")
             for index in range(more.shape[1]):
                 sets.append(self._real(with_told(more[:, index], {name: rows[:, index] for name, rows in told.items()})))
         return [sets[step % len(sets)] for step in range(max(1, self.critic_steps))]

@@ -7,8 +7,8 @@ from keras import ops
 
 from keras_genzoo import distances
 from keras_genzoo.core.checks import input_shapes
-from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.conditions import Conditional
+from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.layers import SynchronizedBatchNormalization
 from keras_genzoo.models.autoencoder import Autoencoder

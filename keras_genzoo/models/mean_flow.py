@@ -154,9 +154,7 @@ class MeanFlow(Conditional, GenerativeModel):
         with self.averaged_weights():
             return _to_images(z - 1e-3 * self.average_velocity(z, tf.zeros_like(t), t, labels))
 
-    def sample(
-        self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None, conditions=None
-    ):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None, conditions=None):
         """Draw images.
 
         Args:

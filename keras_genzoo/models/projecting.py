@@ -26,9 +26,7 @@ class Projecting:
         return lambda z: z, lambda points: points
 
     @batched(compiled=True, size=32)
-    def project(
-        self, x, labels=None, steps=500, learning_rate=0.1, weight=0.001, starts=8, seed=0, conditions=None
-    ):
+    def project(self, x, labels=None, steps=500, learning_rate=0.1, weight=0.001, starts=8, seed=0, conditions=None):
         """The latents whose generated images are nearest to images (Zhu et al. 2016, arXiv:1609.03552).
 
         A descent of z by Adam, from several starts at once, each the nearest of 16 draws of noise, to the least

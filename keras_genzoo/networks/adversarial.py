@@ -25,9 +25,7 @@ def _factory(kind, index):
     return KINDS[kind][index]
 
 
-def generator(
-    latent_dim, image_shape, num_classes=None, kind="convolutional", name="generator", condition_dim=None, **settings
-):
+def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", name="generator", condition_dim=None, **settings):
     """Noise to images in [-1, 1].
 
     Args:
