@@ -16,7 +16,7 @@ from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import tile, write_png
-from keras_genzoo.evaluation import SampleDistance
+from keras_genzoo.evaluation import SampleDistance, taken_by
 
 __all__ = ["Checkpoint", "FrechetDistanceMonitor", "SampleGrid", "StopOnDivergence", "pairs"]
 
@@ -265,6 +265,7 @@ def pairs(model, images, columns=8):
         float32 array `(2n, height, width, channels)` and the number of columns; the last row is filled up with white.
     """
     told = model.settings_of(images) if isinstance(images, tuple) and hasattr(model, "settings_of") else {}
+    told = taken_by(getattr(model, "encode", model.reconstruct), told)
     images = unpack(images)[0]
     columns = min(columns, len(images))
     both = [np.asarray(model.images_of(images)), np.asarray(model.reconstruct(images, **told))]

@@ -250,6 +250,8 @@ class EnergyModel(Conditional, Chained):
 
     def _apart(self, condition):
         """One-hot labels and vectors of a condition by the names that `energies` has for them, of those that there are."""
+        if condition is None:
+            return {}
         count = self.num_classes or 0
         classes = {"classes": condition[:, :count]} if count else {}
         return classes | ({} if self.condition_dim is None else {"vectors": condition[:, count:]})
