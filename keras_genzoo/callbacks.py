@@ -11,11 +11,12 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_genzoo.core import sheets
+from keras_genzoo.core.batches import unpack
 from keras_genzoo.core.checkpoints import Checkpoint
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import tile, write_png
-from keras_genzoo.evaluation import SampleDistance
+from keras_genzoo.evaluation import SampleDistance, taken_by
 
 __all__ = ["Checkpoint", "FrechetDistanceMonitor", "SampleGrid", "StopOnDivergence", "pairs"]
 
@@ -28,7 +29,8 @@ class SampleGrid(keras.callbacks.Callback):
         folder: str or Path. Gets `samples-0001.png` and so on; made if missing.
         n: int. Number of samples; the most, where rows of classes are to be full. Defaults to 64.
         images: array or None. Images whose reconstructions are shown too, under each row of them, as
-            `reconstructions-0001.png`. Required of models that cannot sample while they train. Defaults to None.
+            `reconstructions-0001.png`; for a conditional model a batch, as `(images, labels)`. Required of models that cannot
+            sample while they train. Defaults to None.
         every: int. Epochs between sheets. Defaults to 1.
         seed: int. Of the noise. Defaults to 0.
         tensorboard: str, Path or None. A log folder of TensorBoard that gets the same sheets. Defaults to None.
@@ -256,14 +258,17 @@ def pairs(model, images, columns=8):
 
     Args:
         model: a model with `reconstruct`.
-        images: `(n, height, width, channels)`.
+        images: `(n, height, width, channels)`; for a conditional model a batch, as `(images, labels)`.
         columns: int. Images a row. Defaults to 8.
 
     Returns:
         float32 array `(2n, height, width, channels)` and the number of columns; the last row is filled up with white.
     """
+    told = model.settings_of(images) if isinstance(images, tuple) and hasattr(model, "settings_of") else {}
+    told = taken_by(getattr(model, "encode", model.reconstruct), told)
+    images = unpack(images)[0]
     columns = min(columns, len(images))
-    both = [np.asarray(model.images_of(images)), np.asarray(model.reconstruct(images))]
+    both = [np.asarray(model.images_of(images)), np.asarray(model.reconstruct(images, **told))]
     blank = np.ones((-len(images) % columns, *model.image_shape), "float32")
     rows = [np.concatenate([each, blank]).reshape(-1, 1, columns, *model.image_shape) for each in both]
     return np.concatenate(rows, axis=1).reshape(-1, *model.image_shape), columns

@@ -176,6 +176,43 @@ def stratified_log_densities(z, mu, log_variance, dataset_size):
     return joint, ops.sum(ops.logsumexp(log_q + log_weights[:, :, None], axis=1), axis=1)
 
 
+class Given:
+    """A prior of codes beside the condition of each, for a divergence of both together.
+
+    Args:
+        prior: of codes that do not depend on the condition.
+        condition: `(batch, units)`, scaled.
+    """
+
+    def __init__(self, prior, condition):
+        self.prior, self.condition = prior, condition
+
+    def sample(self, n, random):
+        """Draws from the prior, each beside the condition of a row, `(batch, latent_dim + units)`."""
+        return ops.concatenate([self.prior.sample(n, random), self.condition], axis=1)
+
+
+def given(condition, z, prior):
+    """What a divergence compares so that the codes of each condition are drawn to the prior: codes and draws from the prior, both
+    beside the condition, as the critic of Makhzani et al. 2016 (arXiv:1511.05644, section 2.3) sees the label.
+
+    The condition is scaled by the root of the codes' dimensions: two classes are then as far from each other as two draws of
+    N(0, I), and kernels tell them apart.
+
+    Args:
+        condition: `(batch, units)`, or None: codes and prior stay what they are.
+        z: codes `(batch, latent_dim)`.
+        prior: of `priors`.
+
+    Returns:
+        The pair of rows and prior that `Divergence` takes.
+    """
+    if condition is None:
+        return z, prior
+    scaled = math.sqrt(z.shape[1]) * condition
+    return ops.concatenate([z, scaled], axis=1), Given(prior, scaled)
+
+
 def of_enough(statistic, rows):
     """A statistic of a batch, as it is, or 0 of fewer than `LEAST_ROWS` rows, such as a short last batch leaves: it is biased
     there. The total correlation of one row of d units and N images is (d - 1) log N whatever the codes are.

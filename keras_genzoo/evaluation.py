@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_genzoo import data as data_module
 from keras_genzoo.core import randomness
-from keras_genzoo.core.batches import class_numbers
+from keras_genzoo.core.batches import check_vectors, class_numbers
 from keras_genzoo.core.checks import whole_or_none
 from keras_genzoo.core.images import check_images, to_unit
 from keras_genzoo.core.randomness import RowStream
@@ -35,9 +35,10 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
 
     Args:
         model: `GenerativeModel`. What it cannot do is left out of the scores.
-        data: test images: array, pair `(images, labels)`, or `tf.data.Dataset` of batches of either. With labels, samples of a
-            conditional model are of the labels of the test images, and so are its likelihoods and reconstructions; without,
-            samples are of uniform labels, and `sample_labels` in the scores says so.
+        data: test images: array, pair `(images, labels)` or `(images, extras)`, or `tf.data.Dataset` of batches of these. Samples
+            of a conditional model are of the labels and vectors of the test images, and so are its likelihoods and
+            reconstructions. Without labels, samples are of uniform ones, and `sample_labels` in the scores says so; without
+            vectors, of those of training images (`sample_conditions`). What the model cannot compute without is left out.
         features: str, extractor or None. What the distances look at (`metrics.get`). None is "fashion-cnn" for what
             `gz.data.load` gave of Fashion-MNIST, and else `metrics.default_features()`. Defaults to None.
         n: int or None. Number of test images, drawn from all, the same for every model and seed, and of samples; None is all.
@@ -56,14 +57,17 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
                 and `intra_KD[features]`, means over the classes that have enough images, and `class_FD[features]` and
                 `class_KD[features]`, dicts by class.
             `path_length[features]`: `metrics.perceptual_path_length` between drawn latents; with `sample` and `decode`,
-                of models without classes.
+                of models that are told nothing.
             `log_prob`, in nats per image, `bits_per_dim`, and `n_likelihood`: with `log_prob`; a bound or an estimate has its
                 name behind the number's, as `bits_per_dim[iw64]` or `bits_per_dim[ode]`.
+            `class_bits_per_dim`, a dict by class: with `log_prob` by labels, which the data have.
             `log_prob_error`: the standard error of the estimated partition function, in nats, where `log_prob` has one; the
                 estimate's name, as `log_prob[ais]`, tells it from a bound.
             `auroc[emoji32]`, `auroc[noise]`: how well the energy tells other images (`outsiders`) from the test images, the area
-                under the ROC curve; with `energy`, of models of gray or colour images. `chain_steps`, `chain_ess` and
-                `chain_acceptance`: of the chains that `sample` runs, see the model's `chain_report`.
+                under the ROC curve; with `energy`, of models of gray or colour images that are told no vectors. `chain_steps`,
+                `chain_ess` and `chain_acceptance`: of the chains that `sample` runs, see the model's `chain_report`.
+            `accuracy`, and the dict `class_accuracy` by class: the share of test images whose label the model finds; with
+                `classify`, of data with labels.
             `active_units`: latent units whose posterior mean varies over the data by more than 0.01; with `posterior`.
 
     Raises:
@@ -85,37 +89,41 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             f"model is a {type(model).__name__}, expected a GenerativeModel, as gz.build and gz.load give it; {fix}."
         )
     n = whole_or_none(2, n=n)
-    images, labels = _arrays(data, "test images", n)
+    images, told = _batch(data, "test images", n)
+    labels = told.get("labels")
     if n is not None and n > len(images):
         raise ValueError(f"n is {n}, but there are {len(images)} test images; give n between 2 and that, or None for all.")
     features = default_features(data_module.name_of(data), images.shape[-1]) if features is None else features
     model.images_of(images[:1])
-    given = labels_for(model, labels)
-    scores = {}
+    given = told_for(model, told)
+    scores, vectors = {}, getattr(model, "condition_dim", None) is not None
     if hasattr(model, "reconstruct") or hasattr(model, "sample"):
         train = None if train is None else _arrays(train, "training images")[0]
         measure = SampleMetrics(images, train, features=features, labels=labels)
         features = measure.features
-    if hasattr(model, "reconstruct"):
-        settings = _taken(getattr(model, "encode", model.reconstruct), given)
+    if hasattr(model, "reconstruct") and _knows(model, getattr(model, "encode", model.reconstruct), given):
+        settings = taken_by(getattr(model, "encode", model.reconstruct), given)
         reconstructions = np.asarray(model.reconstruct(images, batch_size=batch_size, **settings))
         scores |= score_reconstructions(images, reconstructions, measure)
     if hasattr(model, "sample"):
         samples = model.sample(len(images), seed=seed, batch_size=batch_size, **given)
-        scores |= measure(samples, **given) | {"sample_seed": seed}
+        scores |= measure(samples, given.get("labels")) | {"sample_seed": seed}
         if model.num_classes is not None:
-            scores["sample_labels"] = "of the test images" if given else "uniform"
+            scores["sample_labels"] = "of the test images" if "labels" in given else "uniform"
+        if vectors:
+            scores["sample_conditions"] = "of the test images" if "conditions" in given else "of training images"
         scores["sharpness"] = relative_sharpness(samples, images)
-        if hasattr(model, "decode") and model.num_classes is None and hasattr(features, "activations"):
+        if hasattr(model, "decode") and model.num_classes is None and not vectors and hasattr(features, "activations"):
             paths = min(PERCEIVED, len(images))
             codes = np.asarray(model.draw_latents(2 * paths, RowStream(seed, 0)))
             generate = tf.function(model.generate, autograph=False)  # as models trace
             decode = lambda latents: _in_batches(generate, latents, batch_size)  # noqa: E731
             length = perceptual_path_length(decode, codes[:paths], codes[paths:], features, seed=seed)
             scores |= {score_name("path_length", features): length, "n_paths": paths}
-    if hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images)):
-        by_label = _taken(model.log_prob, given)
-        some, *of_some = _drawn(likelihood_images, images, *by_label.values())
+    likely = hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images))
+    if likely and _knows(model, model.log_prob, given):
+        by_label = taken_by(model.log_prob, given)
+        some, classes, *of_some = _drawn(likelihood_images, images, by_label.get("labels"), *by_label.values())
         label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", dict(zip(by_label, of_some, strict=True))
         if hasattr(model, "log_partition"):  # once for all images
             settings["log_partition"], error = model.log_partition(seed=seed)
@@ -123,11 +131,18 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
         log_prob = np.asarray(model.log_prob(some, batch_size=batch_size, **settings))
         scores |= {f"log_prob{label}": float(log_prob.mean()), "n_likelihood": len(some)}
         if hasattr(model, "bits_per_dim"):
-            scores[f"bits_per_dim{label}"] = float(np.mean(model.to_bits_per_dim(log_prob)))
+            bits = np.asarray(model.to_bits_per_dim(log_prob))
+            scores[f"bits_per_dim{label}"] = float(bits.mean())
+            if classes is not None:
+                scores[f"class_bits_per_dim{label}"] = _by_class(bits, classes)
     if hasattr(model, "energy"):
-        scores |= model.chain_report(seed=seed) | _energy_scores(model, images, data_module.name_of(data), seed, batch_size)
-    if hasattr(model, "posterior"):
-        means = np.asarray(model.posterior(images, batch_size=batch_size)[0])
+        scores |= model.chain_report(seed=seed)
+        if not vectors:
+            scores |= _energy_scores(model, images, data_module.name_of(data), seed, batch_size)
+    if hasattr(model, "classify") and "labels" in given and _knows(model, model.classify, given):
+        scores |= _classification(model, images, labels, batch_size, taken_by(model.classify, given))
+    if hasattr(model, "posterior") and _knows(model, model.posterior, given):
+        means = np.asarray(model.posterior(images, batch_size=batch_size, **taken_by(model.posterior, given))[0])
         scores |= {"active_units": int(np.sum(means.var(axis=0) > ACTIVE_VARIANCE)), "latent_units": means.shape[1]}
     for name, value in scores.items():
         if isinstance(value, float) and not np.isfinite(value) and name not in ("psnr", "mode_kl"):
@@ -191,8 +206,8 @@ class SampleDistance:
     A distance that choices are made by is no longer a fair score there: tables take the test split.
 
     Args:
-        images: array, pair `(images, labels)` or `tf.data.Dataset` of real images. Samples of a conditional model are of their
-            labels, where they have any.
+        images: array, pair `(images, labels)` or `(images, extras)`, or `tf.data.Dataset` of batches. Samples of a conditional
+            model are of their labels and vectors, where they have any.
         features: str, extractor or None, see `metrics.get`; None is `metrics.default_features()` of the data. Defaults to None.
         n: int. Number of real images, drawn from all, the same every time, and of samples; of fewer images all. Distances compare
             at one n alone. Defaults to 2,000.
@@ -207,7 +222,7 @@ class SampleDistance:
 
     def __init__(self, images, features=None, n=2000, seed=0):
         name = data_module.name_of(images)
-        images, self.labels = _arrays(images, "real images", n)
+        images, self.told = _batch(images, "real images", n)
         self.distance = FrechetDistance(default_features(name, images.shape[-1]) if features is None else features)
         self.distance.set_real(images)
         self.n, self.seed = self.distance.n_real, seed
@@ -216,7 +231,7 @@ class SampleDistance:
         """The distance; NaN where samples are not finite, and None where the model cannot sample yet."""
         if not hasattr(model, "sample"):
             return None
-        samples = model.sample(self.n, seed=self.seed, **labels_for(model, self.labels))
+        samples = model.sample(self.n, seed=self.seed, **told_for(model, self.told))
         if not np.isfinite(samples).all():
             return math.nan
         self.distance.reset_generated()
@@ -279,19 +294,47 @@ def relative_sharpness(images, real):
         return float(sharpness(images).mean() / sharpness(real).mean())
 
 
-def labels_for(model, labels):
-    """The keyword `labels` for a conditional model, of the labels of images, and no keyword otherwise."""
-    if labels is None or model.num_classes is None:
-        return {}
-    if not np.isin(labels, np.arange(model.num_classes)).all():
-        raise ValueError(
-            f"the labels of the images lie between {labels.min()} and {labels.max()}, but the model has the classes 0 to "
-            f"{model.num_classes - 1}; give the images alone, and samples are of uniform labels."
-        )
-    return {"labels": labels}
+def told_for(model, told):
+    """What a model is told of images, as keywords of its methods: their labels and vectors, those that it takes.
+
+    Args:
+        model: `GenerativeModel`.
+        told: dict of `labels` and `conditions`, of those that there are.
+    """
+    found = {}
+    if told.get("labels") is not None and model.num_classes is not None:
+        labels = found["labels"] = told["labels"]
+        if not np.isin(labels, np.arange(model.num_classes)).all():
+            raise ValueError(
+                f"the labels of the images lie between {labels.min()} and {labels.max()}, but the model has the classes 0 to "
+                f"{model.num_classes - 1}; give the images alone, and samples are of uniform labels."
+            )
+    if told.get("conditions") is not None and getattr(model, "condition_dim", None) is not None:
+        found["conditions"] = check_vectors(model, told["conditions"], "the conditions of the images")
+    return found
 
 
-def _taken(method, given):
+def _knows(model, method, given):
+    """Whether what a method has to be told is given; diffusion models that learned without labels need none, and likelihoods of
+    others may be those of images of any class."""
+    needs = {name for name in getattr(model, "data_needs", ()) if name in inspect.signature(method).parameters}
+    missing, dropout = needs - set(given), getattr(model, "label_dropout", None)
+    if dropout is not None:
+        return not missing or (dropout > 0 and missing == needs)
+    return missing <= ({"labels"} if method.__name__ == "log_prob" and hasattr(model, "over_classes") else set())
+
+
+def _classification(model, images, labels, batch_size, settings):
+    right = np.asarray(model.classify(images, batch_size=batch_size, **settings)).argmax(axis=1) == labels
+    return {"accuracy": float(right.mean()), "class_accuracy": _by_class(right, labels)}
+
+
+def _by_class(values, labels):
+    """Means of numbers by class, dict."""
+    return {int(label): float(values[labels == label].mean()) for label in np.unique(labels)}
+
+
+def taken_by(method, given):
     """The keywords among those given that a method takes."""
     return {name: value for name, value in given.items() if name in inspect.signature(method).parameters}
 
@@ -302,6 +345,16 @@ def _arrays(data, what, n=None, seed=DRAW):
     images, labels = found if isinstance(found, tuple) else (np.asarray(found), None)
     check_images(images, what)
     return images, None if labels is None else class_numbers(np.asarray(labels), f"the labels of {what}")
+
+
+def _batch(data, what, n=None, seed=DRAW):
+    """Images in memory, n at most, and a dict of their labels and vectors, of those that there are."""
+    found = data_module.as_batch(data, n, seed)
+    images, told = found if isinstance(found, tuple) else (np.asarray(found), {})
+    check_images(images, what)
+    if "labels" in told:
+        told["labels"] = class_numbers(np.asarray(told["labels"]), f"the labels of {what}")
+    return images, told
 
 
 def _drawn(n, *arrays, seed=DRAW):

@@ -23,6 +23,12 @@ def check_unmixed(network, what):
         )
 
 
+def _check_alone(network, what, regularizer):
+    """Raise one sentence if a network is told a condition, of which a Jacobian by its input knows nothing."""
+    if len(input_shapes(network, what, any_size=True)) > 1:
+        raise ValueError(f"{regularizer} is of networks that are told nothing, and the {what} takes a condition; leave one out.")
+
+
 def _total(x):
     """Sum over all but the batch axis, `(batch,)`."""
     return ops.sum(x, axis=tuple(range(1, len(x.shape))))
@@ -84,7 +90,8 @@ class SparseKL(Regularizer):
         self.target = target
 
     def check(self, encoder, decoder):
-        codes = encoder(np.random.default_rng(0).random((16, *input_shapes(encoder, "encoder")[0]), "float32"))
+        x, *told = (np.random.default_rng(0).random((16, *shape), "float32") for shape in input_shapes(encoder, "encoder"))
+        codes = encoder([x, *told] if told else x)
         if not (np.min(codes) >= 0 and np.max(codes) <= 1):
             raise ValueError("the encoder's codes leave [0, 1]; let it end in a sigmoid, as by output_activation='sigmoid'.")
 
@@ -124,6 +131,7 @@ class _OfJacobian(Regularizer):
 
     def check(self, encoder, decoder):
         check_unmixed(encoder, "encoder")
+        _check_alone(encoder, "encoder", type(self).__name__)
         count = len(output_shapes(encoder, "encoder"))
         if count > 1:
             raise ValueError(
@@ -279,6 +287,7 @@ class DecoderSlope(Regularizer):
 
     def check(self, encoder, decoder):
         check_unmixed(decoder, "decoder")
+        _check_alone(decoder, "decoder", type(self).__name__)
 
     def __call__(self, model, x, z, random, training):
         with tf.GradientTape() as tape:

@@ -3,7 +3,6 @@
 `check_model` runs all of it; each promise is a function of its own. What is broken is said in words, by an AssertionError.
 """
 
-import inspect
 import json
 import tempfile
 from pathlib import Path
@@ -11,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.core.batches import with_told
 from keras_genzoo.core.checks import image_size
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.randomness import RowStream
 from keras_genzoo.core.saving import load
+from keras_genzoo.evaluation import taken_by
 
 MODES = {
     "graph": {},
@@ -24,7 +26,7 @@ MODES = {
 }
 
 
-def check_model(make, images, labels=None, batches=None, modes=("graph",)):
+def check_model(make, images, labels=None, batches=None, modes=("graph",), conditions=None):
     """Check that a family keeps the promises of `GenerativeModel`.
 
     Args:
@@ -34,6 +36,7 @@ def check_model(make, images, labels=None, batches=None, modes=("graph",)):
         batches: `tf.data.Dataset` of several batches, where the family trains on more than images and labels (`data_needs`), or
             None. Defaults to None.
         modes: names of `MODES` in which training is tried. Defaults to graphs alone.
+        conditions: float array `(n, condition_dim)` for models that are told vectors, or None. Defaults to None.
 
     Raises:
         AssertionError: a promise that is broken, in one sentence.
@@ -45,15 +48,15 @@ def check_model(make, images, labels=None, batches=None, modes=("graph",)):
     >>> gz.testing.check_model(make, images[:8])
     """
     if batches is None:
-        rows = images if labels is None else (images, labels)
-        batches = tf.data.Dataset.from_tensor_slices(rows).batch(4, drop_remainder=True)
+        told = {name: rows for name, rows in (("labels", labels), ("conditions", conditions)) if rows is not None}
+        batches = tf.data.Dataset.from_tensor_slices(with_told(images, told)).batch(4, drop_remainder=True)
     for mode in modes:
         check_training(make(**MODES[mode]), batches)
     check_gradients(make(run_eagerly=True), batches)
     check_config(make())
     model = make()
-    check_members(model, images, labels)
-    check_saving(model, batches, images, labels)
+    check_members(model, images, labels, conditions)
+    check_saving(model, batches, images, labels, conditions)
     check_validation(model, batches)  # of a trained model: one that needs to see its data set refuses before
     check_sampling(model)
 
@@ -64,31 +67,34 @@ def promise(kept, sentence):
         raise AssertionError(sentence)
 
 
-def check_members(model, images, labels=None):
+def check_members(model, images, labels=None, conditions=None):
     """It is a built and compiled GenerativeModel that knows its image shape, and what it has works."""
     name = type(model).__name__
     promise(isinstance(model, GenerativeModel), f"{name} is no gz.GenerativeModel; derive it from that.")
     promise(model.built and model.compiled, f"{name} is not built or not compiled; hand it built networks and call compile().")
     shape = image_size(model.image_shape)
     promise(shape == tuple(images.shape[1:]), f"image_shape is {shape}, and the images are of {tuple(images.shape[1:])}.")
-    answer = np.asarray(forward(model, images, labels))
+    told = told_of(model, images, labels, conditions)
+    answer = np.asarray(forward(model, images, labels, conditions))
     promise(np.isfinite(answer).all(), "call() returns NaN or infinite values.")
     promise(answer.dtype == np.float32, f"call() returns {answer.dtype}, expected float32.")
     if hasattr(model, "reconstruct"):
-        again = np.asarray(model.reconstruct(images))
+        by = taken_by(getattr(model, "encode", model.reconstruct), told)
+        again = np.asarray(model.reconstruct(images, **by))
         promise(again.shape == images.shape, f"reconstruct returns shape {again.shape}, expected {images.shape}.")
         promise(0 <= again.min() and again.max() <= 1, "reconstruct returns images outside [0, 1].")
     if hasattr(model, "encode") and hasattr(model, "decode"):
-        line = model.interpolate(images[:2], images[2:4], steps=5)
+        of_two = {name: rows[:2] for name, rows in taken_by(model.encode, told).items()}
+        line = model.interpolate(images[:2], images[2:4], steps=5, **of_two)
         promise(line.shape == (2, 5, *shape), f"interpolate returns shape {line.shape}, expected {(2, 5, *shape)}.")
-        same = np.abs(line[:, 0] - np.asarray(model.reconstruct(images[:2]))).max() < 1e-5
+        same = np.abs(line[:, 0] - np.asarray(model.reconstruct(images[:2], **of_two))).max() < 1e-5
         promise(same, "the first image of interpolate is not the reconstruction of the first image.")
     if hasattr(model, "log_prob"):
         promise(
             model.support in ("continuous", "levels", "binary"),
             f"support is {model.support!r}, expected 'continuous', 'levels' or 'binary' where there is a log_prob.",
         )
-        nats = np.asarray(model.log_prob(likely(model, images)))
+        nats = np.asarray(model.log_prob(likely(model, images), **taken_by(model.log_prob, told)))
         promise(nats.shape == (len(images),), f"log_prob returns shape {nats.shape}, expected one number an image.")
         promise(np.isfinite(nats).all(), "log_prob returns NaN or infinite values.")
         promise(hasattr(model, "bits_per_dim") == (model.support != "binary"), "bits_per_dim is there for binary images alone.")
@@ -156,15 +162,16 @@ def check_validation(model, batches):
     promise(all(map(np.array_equal, before, after)), "validation changes the weights, or the noise of training.")
 
 
-def check_saving(model, batches, images, labels=None):
+def check_saving(model, batches, images, labels=None, conditions=None):
     """A trained model that is loaded gives equal outputs, and trains on as if never stopped."""
     model.fit(batches, verbose=0)
     if hasattr(model, "fit_prior"):
-        model.fit_prior(images)
+        model.fit_prior(with_told(images, told_of(model, images, labels, conditions)))
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
         loaded = load(Path(folder) / "model.keras")
-    _promise_same(outputs(model, images, labels), outputs(loaded, images, labels), "a loaded model gives another {}")
+    answers = [outputs(each, images, labels, conditions) for each in (model, loaded)]
+    _promise_same(*answers, "a loaded model gives another {}")
     _promise_same(state(model), state(loaded), "a loaded model has another {}")
     for each in (model, loaded):
         each.fit(batches, verbose=0)
@@ -184,7 +191,7 @@ def check_sampling(model):
     others = model.sample(40, seed=3, batch_size=7), model.sample(5, seed=3)
     same = all(np.allclose(samples[: len(each)], each, atol=1e-4) for each in others)
     promise(same, "samples depend on the size of the batch; an image's noise must be of `draw_latents` and `key` alone.")
-    latents = model.draw_latents(40, RowStream(3, 0))
+    latents = latents_of(model, 40, 3)
     if getattr(latents, "dtype", None) in ("float32", tf.float32):  # not of a family whose latents are several arrays
         same = np.allclose(samples, model.sample(latents=latents, seed=3), atol=1e-4)
         promise(same, "`sample(latents=)` of what a seed draws gives other images than the seed.")
@@ -203,11 +210,27 @@ def check_config(model):
     promise(shapes[0] == shapes[1], "a model made of the config has weights of other shapes.")
 
 
-def forward(model, images, labels=None):
-    """What `call` gives; a model with classes is told the labels, or 0, 1, 2 in turns."""
-    if model.num_classes is None:
-        return model(images)
-    return model((images, np.arange(len(images)) % 3 if labels is None else labels))
+def told_of(model, images, labels=None, conditions=None):
+    """What a conditional model is told of images, by name: the labels, or 0, 1, 2 in turns; the vectors, or numbers at random."""
+    found = {}
+    if model.num_classes is not None:
+        found["labels"] = np.arange(len(images)) % min(3, model.num_classes) if labels is None else np.asarray(labels)
+    if model.condition_dim is not None:
+        drawn = np.random.default_rng(0).normal(size=(len(images), model.condition_dim)).astype("float32")
+        found["conditions"] = drawn if conditions is None else np.asarray(conditions)
+    return found
+
+
+def forward(model, images, labels=None, conditions=None):
+    """What `call` gives; a conditional model is told what `told_of` says."""
+    told = told_of(model, images, labels, conditions)
+    return model((images, told["labels"]) if [*told] == ["labels"] else with_told(images, told))
+
+
+def latents_of(model, n, seed):
+    """The latents of `sample(n, seed)`."""
+    told = model._told(n, seed, None, None) if isinstance(model, Conditional) else None
+    return model.draw_latents(n, RowStream(seed, 0)) if told is None else model.latents_for(n, RowStream(seed, 0), told.rows)[0]
 
 
 def likely(model, images):
@@ -217,19 +240,18 @@ def likely(model, images):
     return (np.asarray(images) >= (128 if images.dtype == np.uint8 else 0.5)).astype("float32")
 
 
-def outputs(model, images, labels=None, **likelihood):
+def outputs(model, images, labels=None, conditions=None, **likelihood):
     """What a user can ask of the model, as arrays, to compare two models by; `likelihood` are arguments of `log_prob`, which gets
     those that it takes."""
-    results = {"call": forward(model, images, labels)}
+    results = {"call": forward(model, images, labels, conditions)}
     if hasattr(model, "fit_prior"):
         fitted = model.density() if hasattr(model, "density") else model.prior
         results |= {variable.name: variable.numpy() for variable in fitted.variables}
     if hasattr(model, "sample"):
         results["sample"] = model.sample(3, seed=1)
     if hasattr(model, "log_prob"):
-        taken = inspect.signature(model.log_prob).parameters
-        settings = {name: value for name, value in likelihood.items() if name in taken}
-        results["log_prob"] = model.log_prob(likely(model, images), **settings)
+        told = told_of(model, images, labels, conditions)
+        results["log_prob"] = model.log_prob(likely(model, images), **taken_by(model.log_prob, {**told, **likelihood}))
     return {name: np.asarray(value) for name, value in results.items()}
 
 

@@ -578,9 +578,9 @@ def test_samples_of_two_stages_have_the_noise_of_both():
 
 def test_the_codes_and_the_bound_of_two_stages_are_of_noise_of_both():
     class Watched(TwoStageVAE):
-        def second_terms(self, z, noise, training):
+        def second_terms(self, z, noise, training, condition=None):
             seen.append((np.asarray(z).ravel(), np.asarray(noise).ravel()))
-            return super().second_terms(z, noise, training)
+            return super().second_terms(z, noise, training, condition)
 
     def heads(shape, mu, log_variance, name):
         network = networks.mlp(shape, 2, depth=0, heads=("mu", "log_variance"), name=name)

@@ -654,7 +654,7 @@ def test_labels_of_the_data_reach_the_scores(settings, tmp_path, monkeypatch):
 
     monkeypatch.setattr(worker, "SampleDistance", Distance)
     worker.Curve(Watched(), data, "fashion-cnn", 1)
-    assert (levels(seen[0][0]), seen[0][1].tolist()) == (list(range(100, 120)), [10] * 10 + [11] * 10)
+    assert (levels(seen[0][0]), seen[0][1]["labels"].tolist()) == (list(range(100, 120)), [10] * 10 + [11] * 10)
     monkeypatch.setattr(
         worker.gz.metrics, "SampleMetrics", lambda *args, labels, **kwargs: lambda *made: seen.append((labels, *made)) or {}
     )

@@ -399,7 +399,7 @@ class Recorder:
     """Stands for a model, and writes down what is done with it."""
 
     data_needs, image_shape, num_classes = {}, (8, 8, 1), None
-    monitor = None
+    monitor = condition_dim = None
 
     def __init__(self):
         self.seen = {}

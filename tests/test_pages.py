@@ -21,7 +21,7 @@ from keras_genzoo.core.images import write_png
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
-COLUMNS = (tables.sample_columns, tables.memory_columns, tables.reconstruction_columns, tables.energy_columns)
+COLUMNS = [getattr(tables, f"{kind}_columns") for kind in ("sample", "memory", "reconstruction", "energy", "class")]
 
 
 # What is known of scores
@@ -30,7 +30,12 @@ COLUMNS = (tables.sample_columns, tables.memory_columns, tables.reconstruction_c
 def test_every_column_says_what_it_means():
     named = [f"{key}[x]" for key in ("FD_inf", "KD", "IS", "path_length", "nearest_train", "rFD", "PD", "bits_per_dim", "auroc")]
     found = dict.fromkeys([*named, "log_prob[ais]", "log_prob_error[ais]"], 1.0)
-    columns = [*tables.sample_columns("FD[x]", found), *(column for make in COLUMNS[1:] for column in make(found))]
+    found |= {"intra_FD[x]": 1.0, "accuracy": 0.5}
+    by_class = {"class_FD[x]": {1: 2.0, 0: 1.0}, "class_bits_per_dim[iw64]": {"0": 3.0}, "class_accuracy": {0: 0.5}}
+    columns = [*tables.sample_columns("FD[x]", found), *(column for make in COLUMNS[1:] for column in make(found | by_class))]
+    assert scores.number(by_class, "class_FD[x] of class 1") == 2.0 and scores.number(by_class, "class_FD[x] of class 7") is None
+    titles = [column.head.title for column in tables.class_columns(by_class)]
+    assert titles == ["FD[x] of class 0", "FD[x] of class 1", "accuracy of class 0", "bits/dim [iw64] of class 0"]
     assert {each.keys[0] for each in columns} >= set(found)
     for column in [*columns, *tables.COST_COLUMNS]:
         assert column.head.meaning.endswith("."), column

@@ -49,7 +49,7 @@ def rows(family):
             yes("S"),
             yes("E"),
             likelihood(name, family) if "L" in can[name] else "",
-            yes("C"),
+            yes("C") or ("option" if "num_classes" in gz.recipes.get(name).defaults else ""),
             cell("; ".join(map(proof, TOLD["proof"][name]))),
         ]
 

@@ -67,7 +67,7 @@ def make(build, settings, data, seed, environment, say):
     say(stage="counting operations")
     counted = {"step_flops": flops.count(model.train_step, next(iter(train)))}
     if hasattr(model, "fit_prior") and not hasattr(model, "sample"):  # the step has made the prior out of date
-        model.fit_prior(data.train[: settings["batch_size"]], kind="gaussian")
+        model.fit_prior(data.training_images(settings["batch_size"]), kind="gaussian")
     if hasattr(model, "sample"):
         counted["sample_flops"] = flops.count(model.sample, 1, seed=0)
     known = {name: environment[name] for name in ("device", "cpu", "code")}
@@ -131,7 +131,7 @@ def prior_seconds(model, data):
     if not hasattr(model, "fit_prior"):
         return 0.0
     started = time.perf_counter()
-    model.fit_prior(data.train)
+    model.fit_prior(data.training_images())
     return time.perf_counter() - started
 
 

@@ -80,6 +80,7 @@ def _part(ranking, index, models, drawn):
         "Reconstruction and likelihood": ranking.table(
             tables.reconstruction_columns(ranking.scores), controls=True, intervals=True, ranked=False
         ),
+        "Classes": ranking.table(tables.class_columns(ranking.scores), controls=True, intervals=True, ranked=False),
         "Energies": ranking.table(tables.energy_columns(ranking.scores), controls=False, intervals=True),
         "Cost": ranking.table(tables.COST_COLUMNS, controls=False, intervals=False),
     }

@@ -87,6 +87,13 @@ SCORES = {
     "intra_KD": Score("The mean kernel distance within the classes.", LOWER),
     "intra_KD_normalised": Score("The mean kernel distance of normalised features within the classes.", LOWER),
     "intra_KID": Score("The mean KID within the classes.", LOWER),
+    "class_FD": Score("The Frechet distance within a class.", LOWER, POSITIVE, "FD"),
+    "class_FID": Score("The FID within a class.", LOWER, POSITIVE, "FID"),
+    "class_KD": Score("The kernel distance within a class.", LOWER, title="KD"),
+    "class_KID": Score("The KID within a class.", LOWER, title="KID"),
+    "class_bits_per_dim": Score("The code length of test images of a class.", LOWER, title="bits/dim "),
+    "accuracy": Score("The share of test images whose label the model finds.", HIGHER, SHARE),
+    "class_accuracy": Score("The share of the test images of a class whose label the model finds.", HIGHER, SHARE, "accuracy"),
     "nearest_train": Score(
         "The mean distance, in features, of samples to the nearest training image.", None, POSITIVE, "nearest train image"
     ),
@@ -148,6 +155,16 @@ SCORES = {
 }
 
 
+OF_CLASS = " of class "  # between the name of a dict by class and a class
+
+
+def number(known, key):
+    """What is known under a name, of a dict of names; of "NAME of class K" what a dict by class has of the class, or None."""
+    name, _, label = key.partition(OF_CLASS)
+    value = known.get(name)
+    return {str(each): number for each, number in (value or {}).items()}.get(label) if label else value
+
+
 def split(key):
     """The name of a score and what stands in brackets behind it.
 
@@ -158,7 +175,8 @@ def split(key):
     (('FD', '[fashion-cnn]'), ('recall', ''))
     """
     name, bracket, rest = key.partition("[")
-    return name, bracket + rest
+    name, of_class, label = name.partition(OF_CLASS)
+    return name, bracket + rest or of_class + label
 
 
 def of(key):

@@ -5,8 +5,10 @@ import numpy as np
 import keras_genzoo as gz
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import sheets
+from keras_genzoo.core.batches import rows_of, with_told
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import to_levels, to_unit, write_png
+from keras_genzoo.evaluation import taken_by, told_for
 
 GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks
@@ -34,12 +36,14 @@ def write(model, data, features, seed, folder):
         if model.num_classes is not None:
             write_classes(model, seed, folder)
     if hasattr(model, "reconstruct"):
-        shown["reconstructions"], columns = pairs(model, data.test[:PAIRS])
+        shown["reconstructions"], columns = pairs(model, with_told(data.test[:PAIRS], rows_of(data.test_told, slice(PAIRS))))
         write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
     if hasattr(model, "encode") and hasattr(model, "interpolate") and len(data.test) >= 2 * LINES:
-        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS)
+        told = taken_by(model.encode, told_for(model, data.test_told))
+        of_lines = rows_of(told, slice(LINES))
+        lines = model.interpolate(data.test[:LINES], data.test[LINES : 2 * LINES], steps=STEPS, **of_lines)
         write_png(folder / "interpolations.png", lines.reshape(-1, *model.image_shape), STEPS)
-        lines = latent_walks(model, data.test)
+        lines = latent_walks(model, data.test, told)
         if lines is not None:
             write_png(folder / "walks.png", lines.reshape(-1, *model.image_shape), STEPS)
     save_arrays(folder, shown)
@@ -71,21 +75,22 @@ def write_classes(model, seed, folder):
     write_png(folder / "classes.png", *sheets.samples(model, n, seed))
 
 
-def latent_walks(model, images):
-    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`.
+def latent_walks(model, images, told=None):
+    """Images along the axes of the code that vary most over the images, from their mean, `(axes, STEPS, *image)`; of a
+    conditional model by what is told of the first image, of a dict of labels and vectors of all.
 
     None of models whose code is no vector shorter than an image.
     """
-    codes = np.concatenate(
-        [np.asarray(model.encode(images[start : start + 250])) for start in range(0, min(1000, len(images)), 250)]
-    )
+    told, cuts = told or {}, [slice(start, start + 250) for start in range(0, min(1000, len(images)), 250)]
+    codes = np.concatenate([np.asarray(model.encode(images[cut], **rows_of(told, cut))) for cut in cuts])
     if codes.ndim != 2 or codes.shape[1] >= images[0].size:
         return None
     spread = codes.std(axis=0)
     axes = np.argsort(-spread)[:LINES]
     positions = np.linspace(-REACH, REACH, STEPS)[None, :, None]
     walks = codes.mean(axis=0) + positions * spread * np.eye(codes.shape[1])[axes][:, None]
-    made = model.decode(walks.reshape(-1, codes.shape[1]).astype(np.float32))
+    walks = walks.reshape(-1, codes.shape[1]).astype(np.float32)
+    made = model.decode(walks, **{name: np.repeat(rows[:1], len(walks), axis=0) for name, rows in told.items()})
     return np.asarray(made).reshape(len(axes), STEPS, *images.shape[1:])
 
 

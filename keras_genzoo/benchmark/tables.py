@@ -81,6 +81,17 @@ def reconstruction_columns(found):
     ]
 
 
+CLASSES = 10  # that have columns of their own, at most
+
+
+def class_columns(found):
+    """Columns for what scores say of classes: means over them, and each of the first ten."""
+    by_class = starting(found, "class_FD", "class_FID", "class_KD", "class_KID", "class_bits_per_dim", "class_accuracy")
+    each = [f"{key}{scores.OF_CLASS}{label}" for key in by_class for label in sorted(map(int, found[key]))[:CLASSES]]
+    means = named(found, "intra_FD", "intra_FID", "intra_KD", "intra_KID", "accuracy")
+    return [*means, *(Column((key,)) for key in each)]
+
+
 COSTS = ("params", "steps", "planned_s", "actual_s", "train_flops", "sample_flops", "train_images_per_s", "train_s", "compile_s")
 COSTS += ("fit_prior_s", "latency_s", "sample_images_per_s", "evaluations_per_sample", "peak_memory_mb", "peak_gpu_memory_mb")
 COST_COLUMNS = [Column((key,)) for key in COSTS]
@@ -110,7 +121,8 @@ class Entry:
 
     def by_seed(self, key):
         """The finite numbers of that name, of rows or of their scores, a list of pairs of a seed and a number."""
-        found = [(row["seed"], {**(row.get("plan") or {}), **row, **(row.get("scores") or {})}.get(key)) for row in self.rows]
+        known = ((row["seed"], {**(row.get("plan") or {}), **row, **(row.get("scores") or {})}) for row in self.rows)
+        found = [(seed, scores.number(each, key)) for seed, each in known]
         return [(seed, value) for seed, value in found if isinstance(value, (int, float)) and np.isfinite(value)]
 
     def values(self, key):

@@ -28,6 +28,7 @@ from keras_genzoo.benchmark.results import PROTOCOL
 from keras_genzoo.benchmark.running import COMPARING
 from keras_genzoo.callbacks import pairs
 from keras_genzoo.core import devices, plugins, runs
+from keras_genzoo.core.batches import rows_of, with_told
 from keras_genzoo.core.budgets import Clock, segment_length
 from keras_genzoo.core.files import to_json
 from keras_genzoo.core.images import write_png
@@ -83,17 +84,19 @@ class Data:
     Attributes:
         n: int. How many images are compared with as many.
         test: those n of the split that is compared with, drawn once and for all, because a split may be sorted.
-        test_labels, train_labels, validation_labels: int arrays, or None where there are none.
+        test_labels, train_labels: int arrays, or None where there are none.
+        test_told, train_told, validation_told: dicts of labels and vectors that go with the images, of those that there are.
     """
 
     def __init__(self, settings, known=None):
         self.settings = settings
-        labels = {"labels": gz.data.labelled(*(settings[key] for key in ("data", "data_dir", "splits")))}
-        splits = {split: self._load(split, shuffle=False, **labels) for split in ("train", "validation", "test")}
-        found = (gz.data.as_array(split) for split in splits.values())
-        pairs = [each if isinstance(each, tuple) else (each, None) for each in found]
-        (self.train, self.train_labels), (self.validation, self.validation_labels), tested = pairs
-        test, labels = tested if settings["split"] == "test" else pairs[1]
+        source = [settings[key] for key in ("data", "data_dir", "splits")]
+        asked = {"labels": gz.data.labelled(*source), "conditions": gz.data.conditioned(*source)}
+        splits = {split: self._load(split, shuffle=False, **asked) for split in ("train", "validation", "test")}
+        found = (gz.data.as_batch(split) for split in splits.values())
+        pairs = [each if isinstance(each, tuple) else (each, {}) for each in found]
+        (self.train, self.train_told), (self.validation, self.validation_told), tested = pairs
+        test, told = tested if settings["split"] == "test" else pairs[1]
         chosen = {key: settings[key] for key in CHOSEN}
         self.record = runs.data_record(settings["data"], splits, **chosen)
         others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
@@ -106,7 +109,8 @@ class Data:
                 f"--n is {self.n}, but there are {len(test)} {settings['split']} and {len(self.train)} training images."
             )
         self.test = controls.real_images(test, self.n, seed=0)[0]
-        self.test_labels = None if labels is None else controls.real_images(labels, self.n, seed=0)[0]
+        self.test_told = {name: controls.real_images(rows, self.n, seed=0)[0] for name, rows in told.items()}
+        self.test_labels, self.train_labels = self.test_told.get("labels"), self.train_told.get("labels")
 
     def record_of(self, run, command):
         """The record of a run in these data."""
@@ -120,6 +124,10 @@ class Data:
     def _load(self, split, **kwargs):
         chosen = {key: self.settings[key] for key in (*CHOSEN, "batch_size")}
         return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
+
+    def training_images(self, count=None):
+        """The first training images, all of them without a count, with what is told beside them."""
+        return with_told(self.train[:count], rows_of(self.train_told, slice(count)))
 
     def training_batches(self, seed, needs):
         """Endless; with what else a model's `data_needs` ask for."""
@@ -173,7 +181,7 @@ def run_recipe(run, settings, data, folder, record, say):
     say(stage="scoring")
     row |= sampling_speed(model)
     say(stage=COMPARING)
-    test = with_labels(data.test, data.test_labels)
+    test = with_told(data.test, data.test_told)
     scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
 
@@ -261,10 +269,6 @@ def run_control(run, settings, data, folder, record, say):
     shown.save_arrays(folder, arrays)
 
 
-def with_labels(images, labels):
-    return images if labels is None else (images, labels)
-
-
 class Curve:
     """Losses after every segment of training and, at some of them, the distance of samples on the validation split."""
 
@@ -272,7 +276,7 @@ class Curve:
         self.model, self.data = model, data
         self.batches = data.validation_batches(model.data_needs)
         self.looks = set(np.linspace(segments, 0, min(CURVE_POINTS, segments), endpoint=False).round().astype(int) - 1)
-        self.distance = SampleDistance(with_labels(data.validation, data.validation_labels), features, CURVE_N)
+        self.distance = SampleDistance(with_told(data.validation, data.validation_told), features, CURVE_N)
 
     def __call__(self, segment, steps, seconds, logs):
         validation = self.model.evaluate(self.batches, verbose=0, return_dict=True)
@@ -283,7 +287,7 @@ class Curve:
 
     def sample_distance(self):
         if hasattr(self.model, "fit_prior"):
-            self.model.fit_prior(self.data.train, images=CURVE_CODES)
+            self.model.fit_prior(self.data.training_images(), images=CURVE_CODES)
         return self.distance(self.model)
 
 

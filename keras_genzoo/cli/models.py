@@ -7,6 +7,7 @@ import click
 
 from keras_genzoo.cli import options
 from keras_genzoo.core import hub, memory, runs, sheets
+from keras_genzoo.core.batches import TOLD
 from keras_genzoo.core.files import replacing, to_json
 
 # Options of samples, of which a model takes its own.
@@ -50,6 +51,11 @@ def _load(file, device, imports):
     type=options.Numbers(),
     help="Classes between commas, taken in turn, of conditional models.  [default: drawn; of a sheet a row for each]",
 )
+@click.option(
+    "--conditions",
+    type=options.FOLDER,
+    help="A .csv or .npy file of vectors, taken in turn, of models that are told vectors.  [default: those of training images]",
+)
 @click.option("--steps", type=click.IntRange(1), help="Steps of the sampler, of diffusion and energy-based models.")
 @click.option("--sampler", help="How diffusion models sample, as heun or ddim.")
 @click.option("--spacing", help="Of the times of a diffusion sampler's steps, as karras.")
@@ -85,6 +91,7 @@ def sample(file, out, n, seed, batch_size, labels, source, strength, device, imp
     import numpy as np
 
     import keras_genzoo as gz
+    from keras_genzoo.data.conditions import read_vectors
 
     if out.suffix not in ("", ".png", ".npz"):
         raise click.BadParameter(f"{out} ends in {out.suffix}, expected .png, .npz or a folder.", param_hint="--out")
@@ -108,11 +115,13 @@ def sample(file, out, n, seed, batch_size, labels, source, strength, device, imp
     elif out.suffix == ".png" and model.num_classes is not None and source is None and columns is None:
         settings["labels"], columns = sheets.class_rows(model.num_classes, n)
         n = len(settings["labels"])
+    if "conditions" in settings:
+        rows = read_vectors(settings["conditions"])
+        settings["conditions"] = np.resize(rows, (n, rows.shape[1]))
     if source is not None:
         photos = _like(model, source, n)
         n = len(photos)
-        if labels is not None:
-            settings["labels"] = settings["labels"][:n]
+        settings |= {name: settings[name][:n] for name in TOLD if name in settings}
         batches = [model.img2img(photos, strength or 0.5, seed, batch_size=batch_size, **settings)]
     else:
         batches = model.sample_batches(n, seed=seed, batch_size=batch_size, **settings)
@@ -167,7 +176,7 @@ def _like(model, source, n):
 def evaluate(file, data, data_dir, splits, split, features, n, seed, controls, out, device, imports):
     """Score the model in FILE, or in the folder of a run, on images it has not seen, and print the scores as JSON.
 
-    Where the images have labels, a conditional model draws samples of these labels, and distances within classes are given.
+    Where the images have labels or vectors, a conditional model draws samples of these, and distances within classes are given.
 
     Samples are compared with the training images too, to see what is memorised: where the model is of a run, with those that it
     learned from, and else with those of --data.
@@ -236,8 +245,9 @@ def _images_for(file, model, data, data_dir, splits, split):
     if data is None:
         known = {name: stored[name] for name in chosen if name in stored}
         chosen |= known | ({"data_dir": data_dir} if data_dir else {}) | ({} if splits else {"splits": False})
-    known = gz.data.labelled(source, chosen["data_dir"], chosen["splits"])
-    images, train = (gz.data.load(source, name, shuffle=False, labels=known, **chosen) for name in (split, "train"))
+    place = source, chosen["data_dir"], chosen["splits"]
+    chosen["labels"], chosen["conditions"] = gz.data.labelled(*place), model.condition_dim and gz.data.conditioned(*place)
+    images, train = (gz.data.load(source, name, shuffle=False, **chosen) for name in (split, "train"))
     if stored:
         others = [
             name

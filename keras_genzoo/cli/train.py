@@ -14,6 +14,7 @@ import click
 
 from keras_genzoo.cli import options
 from keras_genzoo.core import hub, plugins, runs, sheets, workers
+from keras_genzoo.core.batches import TOLD
 from keras_genzoo.core.budgets import seconds_per_execution
 
 STATE, BEST, PROGRESS, HISTORY = "state", "best.keras", "progress", "history.csv"
@@ -208,7 +209,8 @@ def train(
     if chief and verbose:
         model.summary(expand_nested=True, line_length=100, print_fn=click.echo)
     validation = load(split="validation", **model.data_needs) if model.data_needs else validation
-    shown = gz.data.as_array(load(split="validation"), n=32, seed=0)  # of a sorted folder the first are of one kind
+    told = {name: value for name, value in model.data_needs.items() if name in TOLD}
+    shown = gz.data.as_batch(load(split="validation", **told), n=32, seed=0)  # of a sorted folder the first are of one kind
     guard = gz.callbacks.StopOnDivergence()
     keeper = gz.callbacks.Checkpoint(out / STATE, least_seconds=LEAST, every_seconds=MOST, fresh=fresh)
 

@@ -38,8 +38,39 @@ def unpack(data):
 
 def extra(data, name):
     """A named extra of a batch `(images, extras)`, or None."""
-    extras = data[1] if isinstance(data, (tuple, list)) and len(data) == 2 else None
+    _, extras = apart(data)
     return extras.get(name) if isinstance(extras, dict) else None
+
+
+TOLD = "labels", "conditions"
+
+
+def told_of(data):
+    """What a batch tells beside images, a dict of its `labels` and `conditions`, of those that are there."""
+    found = {"labels": unpack(data)[1], "conditions": extra(data, "conditions")}
+    return {name: rows for name, rows in found.items() if rows is not None}
+
+
+def with_told(images, told):
+    """A batch of images with a dict as `told_of` gives it; the images alone where it is empty."""
+    return (images, dict(told)) if told else images
+
+
+def joined(x, y=None):
+    """Images and what stands beside them, labels or a dict of extras, as one pair; images alone where nothing does."""
+    return x if y is None else (x, y if hasattr(y, "shape") or isinstance(y, dict) else np.asarray(y))
+
+
+def apart(data):
+    """Images, and what stands beside them: labels, a dict of extras, or None."""
+    images, labels = unpack(data)
+    beside = data[1] if isinstance(data, (tuple, list)) and len(data) > 1 else None
+    return images, beside if isinstance(beside, dict) else labels
+
+
+def rows_of(array, cut):
+    """Some rows of an array, or of each array of a dict."""
+    return {name: rows[cut] for name, rows in array.items()} if isinstance(array, dict) else array[cut]
 
 
 def first_batch(x, y, batch_size):
@@ -58,43 +89,47 @@ def first_batch(x, y, batch_size):
     if x is None or not len(x):
         return None, x
     size = batch_size or 32
-    return (x[:size] if y is None else (x[:size], y[:size])), x
+    return (x[:size] if y is None else (x[:size], rows_of(y, slice(size)))), x
 
 
-def pieces(rows, size, are_images, labels=None):
+def pieces(rows, size, are_images, given=None):
     """Images or codes, so many at a time.
 
     Args:
-        rows: array or tensor, or a data set, `keras.utils.PyDataset` or generator of batches. Of images with labels pairs; codes
-            may be tuples of arrays.
+        rows: array or tensor, or a data set, `keras.utils.PyDataset` or generator of batches. Images may come in pairs with
+            labels, or with a dict of extras; codes may be tuples of arrays.
         size: int. The most rows of a piece.
-        are_images: bool. Whether a pair is one of images and labels.
-        labels: array of a label a row, or None.
+        are_images: bool. Whether a pair is one of images and what goes with them.
+        given: dict of arrays with a row for each row, by the names of `TOLD`, or None.
 
     Yields:
-        The number of the first row, the rows, their labels or None, and whether there are more than this piece.
+        The number of the first row, the rows, a dict of what goes with them, and whether there are more than this piece.
 
     Raises:
         ValueError: no rows, another number of labels, or a `PyDataset` without an end.
     """
-    what, start = "images" if are_images else "codes", 0
+    what, start, given = "images" if are_images else "codes", 0, given or {}
     streams = isinstance(rows, (tf.data.Dataset, keras.utils.PyDataset, types.GeneratorType))
-    if streams and labels is not None:
-        raise ValueError("labels were given beside a data set; give a data set of (images, labels).")
+    if streams and given:
+        named = next(iter(given))
+        pair = "(images, labels)" if named == "labels" else "(images, extras)"
+        raise ValueError(f"{named} were given beside a data set; give a data set of {pair}.")
     if isinstance(rows, keras.utils.PyDataset) and rows.num_batches is None:
         raise ValueError("the data set has no end; give one that says its num_batches, or an array.")
     batches = (rows[i] for i in range(rows.num_batches)) if isinstance(rows, keras.utils.PyDataset) else rows
     for batch in batches if streams else [rows]:
-        batch, known = unpack(batch) if are_images else (batch, None)
-        known = known if labels is None else np.asarray(labels)
+        known = given or (told_of(batch) if are_images else {})
+        known = {name: np.atleast_1d(value) for name, value in known.items()}
+        batch = unpack(batch)[0] if are_images else batch
         batch = tf.nest.map_structure(lambda x: x if hasattr(x, "shape") else np.asarray(x), batch)
         count = tf.nest.flatten(batch)[0].shape[0]
-        if known is not None and len(known) != count:
-            raise ValueError(f"there are {len(known)} labels of {count} {what}, expected one each.")
+        for name, value in known.items():
+            if len(value) != count:
+                raise ValueError(f"there are {len(value)} {name} of {count} {what}, expected one each.")
         for first in range(0, count, size):
             cut = slice(first, first + size)
             piece = tf.nest.map_structure(lambda x, cut=cut: x[cut], batch)
-            yield start + first, piece, None if known is None else known[cut], streams or count > size
+            yield start + first, piece, rows_of(known, cut), streams or count > size
         start += count
     if not start:
         raise ValueError(f"there are no {what}: what was given is empty.")
@@ -105,44 +140,53 @@ def _local(value):
 
 
 def some_images(dataset, first, count=1000, seed=0):
+    """The images of `some_batch` alone, array `(n, height, width, channels)`."""
+    return unpack(some_batch(dataset, first, count, seed))[0]
+
+
+def some_batch(dataset, first, count=1000, seed=0):
     """About `count` images of what `fit` was given, fewer large ones, for what depends on data once. Nothing is used up.
 
     Of arrays and of a `PyDataset` they are drawn from all over it, of other data sets they are the first ones. Of a generator,
     whose batches are gone when they are read, they are the first batch alone.
 
     Args:
-        dataset: what `fit` was given, or None for the first batch alone.
+        dataset: what `fit` was given, a pair where labels stood beside an array, or None for the first batch alone.
         first: the first batch, as `prepare` is given it.
         count: int. Whole batches are read until there are as many, or 64 MiB of floats. Defaults to 1,000.
         seed: int. Of the draw. Defaults to 0.
 
     Returns:
-        Array `(n, height, width, channels)`, uint8 or floats as they came.
+        Array `(n, height, width, channels)`, uint8 or floats as they came; with labels or vectors the pair of it and a dict of
+        these.
 
     Raises:
         ValueError: images that are NaN or out of range.
     """
-    found = []
+    found, told = [], []
     count = min(count, max(1, NUMBERS // math.prod(unpack(first)[0].shape[1:])))
     for batch in _spread(dataset, first, count, np.random.default_rng(seed)):
         found.append(np.asarray(unpack(batch)[0]))
+        told.append(told_of(batch))
         if sum(map(len, found)) >= count:
             break
     found = np.concatenate(found)
     check_images(found)
-    return found
+    names = [name for name in TOLD if all(name in each for each in told)]
+    return with_told(found, {name: np.concatenate([np.asarray(each[name]) for each in told]) for name in names})
 
 
 def _spread(dataset, first, count, random):
-    """Batches of `some_images`."""
+    """Batches of `some_batch`."""
     if isinstance(dataset, keras.utils.PyDataset) and dataset.num_batches is not None:
         return (dataset[index] for index in random.permutation(dataset.num_batches).tolist())
     if isinstance(dataset, (tf.data.Dataset, tf.distribute.DistributedDataset)):
         return (tf.nest.map_structure(_local, batch) for batch in dataset)
-    if not isinstance(dataset, (np.ndarray, tf.Tensor)):
+    images = dataset[0] if isinstance(dataset, tuple) else dataset
+    if not isinstance(images, (np.ndarray, tf.Tensor)):
         return [first]
-    rows = np.sort(random.permutation(len(dataset))[:count])
-    return [dataset[rows] if isinstance(dataset, np.ndarray) else tf.gather(dataset, rows)]
+    rows = np.sort(random.permutation(len(images))[:count])
+    return [tf.nest.map_structure(lambda each: each[rows] if isinstance(each, np.ndarray) else tf.gather(each, rows), dataset)]
 
 
 def count(dataset, first):
@@ -159,6 +203,7 @@ def count(dataset, first):
         return batches * first.shape[0] if batches >= 0 else None
     if isinstance(dataset, keras.utils.PyDataset):
         return len(dataset) * first.shape[0] if dataset.num_batches is not None else None
+    dataset = dataset[0] if isinstance(dataset, tuple) else dataset
     return len(dataset) if isinstance(dataset, (np.ndarray, tf.Tensor)) else None
 
 
@@ -192,6 +237,8 @@ def check_batch(model, batch, what):
         model.extra_of(batch, name)
     if model.conditional:
         check_labels(model, model.labels_of((images, labels)), f"the labels of {what}")
+    if model.condition_dim is not None:
+        check_vectors(model, model.extra_of(batch, "conditions"), f"the conditions of {what}", len(images))
 
 
 def check_labels(model, labels, what):
@@ -211,6 +258,55 @@ def check_labels(model, labels, what):
             f"{what} lie between {labels.min()} and {labels.max()}, expected classes between 0 and {model.num_classes - 1}; "
             f"build the model with num_classes={int(labels.max()) + 1}."
         )
+
+
+def check_vectors(model, vectors, what, n=None):
+    """Vectors that a user hands over, as a float32 array.
+
+    Args:
+        model: `GenerativeModel`.
+        vectors: an array.
+        what: str. What they are called in the message.
+        n: int or None. How many there have to be; None is any number. Defaults to None.
+
+    Raises:
+        ValueError: a model without a `condition_dim`; another shape than `(n, condition_dim)`, no numbers, or NaN or infinite
+            ones.
+    """
+    if model.condition_dim is None:
+        raise ValueError(f"{what} were given, but {type(model).__name__} {model.name!r} takes none.")
+    vectors = np.asarray(vectors)
+    rows = n if n is not None or not vectors.ndim else len(vectors)
+    if vectors.shape != (rows, model.condition_dim):
+        other = vectors.ndim == 2 and len(vectors) == rows
+        fix = f"; build the model with condition_dim={vectors.shape[1]}" if other else ""
+        raise ValueError(
+            f"{what} have shape {vectors.shape}, expected ({rows}, {model.condition_dim}), a vector for each image{fix}."
+        )
+    if vectors.dtype.kind not in "iufb":
+        raise ValueError(f"{what} are {vectors.dtype}, as {str(vectors.flat[0])!r}, expected numbers.")
+    vectors = vectors.astype(np.float32)
+    if not np.isfinite(vectors).all():
+        row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+        raise ValueError(f"{what} hold NaN or infinite values (the first in row {row}), expected finite numbers.")
+    return vectors
+
+
+def by_row(model, told, given):
+    """Labels and vectors of some rows as checked tensors by name. Left out are those that stand in a data set, and that the model
+    does not need.
+
+    Args:
+        model: `GenerativeModel`.
+        told: dict of arrays.
+        given: the names that a user gave apart from the images.
+    """
+    found = {}
+    if "labels" in told and (model.conditional or "labels" in given):
+        found["labels"] = tf.constant(model._labels(len(told["labels"]), None, told["labels"]), tf.int64)
+    if "conditions" in told and (model.condition_dim is not None or "conditions" in given):
+        found["conditions"] = tf.constant(check_vectors(model, told["conditions"], "conditions", len(told["conditions"])))
+    return found
 
 
 def check_whole_numbers(labels, what):

@@ -167,6 +167,25 @@ def _is_shape(shape):
     return isinstance(shape, (list, tuple)) and all(size is None or isinstance(size, int) for size in shape)
 
 
+def check_told(network, name, units, place=1):
+    """Raise one sentence unless a network takes the condition of a model as its last input, and none where the model has none.
+
+    Args:
+        network: keras.Model.
+        name: str. What the network is called.
+        units: int. Numbers of the condition; 0 is none.
+        place: int. How many inputs come before it. Defaults to 1.
+    """
+    shapes = input_shapes(network, name, any_size=True)
+    if shapes[place:] == ([(units,)] if units else []):
+        return
+    came = f"{len(shapes)} inputs" if len(shapes) != place + 1 else f"a last input of shape {shapes[place]}"
+    if units:
+        wanted = f"{place + 1}, the last of shape ({units},), for what num_classes= and condition_dim= say that it is told"
+        raise ValueError(f"{name} takes {came}, expected {wanted}; networks.told makes such a network.")
+    raise ValueError(f"{name} takes {came}, expected {place}; if it is told a condition, give num_classes= or condition_dim=.")
+
+
 def check_output(network, name, *expected):
     """Raise one sentence unless a network puts out tensors of the expected shapes, the batch axis left out.
 

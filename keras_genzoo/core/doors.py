@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import order, shares, streams
-from keras_genzoo.core.batches import check_batch, check_rows, first_batch
+from keras_genzoo.core.batches import check_batch, check_rows, first_batch, joined
 
 
 def _of_a_batch(step, counts):
@@ -39,7 +39,7 @@ class Doors:
         batch = self._checked(x, y)
         if not tf.convert_to_tensor(self._prepared):
             check_rows(self, batch, "images")
-        self._prepare_once(batch, x)
+        self._prepare_once(batch, batch)
         return super().train_on_batch(x, y, **kwargs)
 
     def test_on_batch(self, x, y=None, **kwargs):
@@ -48,7 +48,7 @@ class Doors:
         return super().test_on_batch(x, y, **kwargs)
 
     def _checked(self, x, y):
-        batch = x if y is None else (x, y)
+        batch = joined(x, y)
         check_batch(self, batch, "images")
         self.check_surveyed()
         return batch
@@ -62,16 +62,16 @@ class Doors:
         """Hook, called once in the model's life, before its first step: data-dependent initialisation.
 
         Args:
-            first_batch: images or `(images, labels)`.
-            dataset: what `fit` was given; of `train_on_batch` its images.
+            first_batch: images, `(images, labels)` or `(images, extras)`.
+            dataset: what `fit` was given, a pair where labels stood beside an array; of `train_on_batch` its batch.
         """
 
     def survey(self, first_batch, dataset):
         """Hook, called at the start of each `fit`: statistics of the data set, which another one has to set anew.
 
         Args:
-            first_batch: images or `(images, labels)`.
-            dataset: what `fit` was given.
+            first_batch: images, `(images, labels)` or `(images, extras)`.
+            dataset: what `fit` was given, a pair where labels stood beside an array.
         """
 
     def check_surveyed(self):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genzoo.core.batches import unpack
+from keras_genzoo.core.batches import apart, rows_of, told_of, unpack
 from keras_genzoo.core.images import check_images
 
 BATCH = 256  # images at a time, of arrays
@@ -12,7 +12,18 @@ COUNTED = 50  # a data set of fewer batches is read to count its images
 
 
 def draw_images(dataset, most, seed=0):
-    """Yield batches of images, at most `most` in all, drawn from all over a data set in its order.
+    """Yield the images of `draw_rows` alone, arrays `(n, height, width, channels)`.
+
+    Example:
+
+    >>> sum(map(len, draw_images(images, 10)))
+    10
+    """
+    return (images for images, _ in draw_rows(dataset, most, seed))
+
+
+def draw_rows(dataset, most, seed=0):
+    """Yield batches of images and what is told beside them, at most `most` in all, drawn from all over a data set in its order.
 
     Each image has the same chance. The exception are data sets without an end, and iterators, which can be read but once:
     of these the first images are taken, each once where the data set has an `images_count`. A data set of unknown length, or of
@@ -25,15 +36,11 @@ def draw_images(dataset, most, seed=0):
         seed: int. Of the draw. Defaults to 0.
 
     Yields:
-        Arrays `(n, height, width, channels)`, uint8 or floats as they came.
+        Pairs of an array `(n, height, width, channels)`, uint8 or floats as they came, and a dict of its `labels` and
+        `conditions`, of those that there are.
 
     Raises:
         ValueError: there are no images; images that are NaN or out of range.
-
-    Example:
-
-    >>> sum(map(len, draw_images(images, 10)))
-    10
     """
     rows, batches = _rows_and_batches(dataset)
     if rows is None:  # once round at most, of a data set that repeats a number of images that it knows
@@ -45,13 +52,12 @@ def draw_images(dataset, most, seed=0):
     position = drawn = 0
     for batch in batches:
         images = np.asarray(unpack(batch)[0])
-        picked = (
-            images[: most - drawn] if chosen is None else images[: rows - position][chosen[position : position + len(images)]]
-        )
+        cut = slice(most - drawn) if chosen is None else np.flatnonzero(chosen[position : position + len(images)])
+        picked, told = images[cut], {name: np.asarray(value)[cut] for name, value in told_of(batch).items()}
         position, drawn = position + len(images), drawn + len(picked)
         check_images(picked)
         if len(picked):
-            yield picked
+            yield picked, told
         if drawn >= most:
             break
     if not drawn:
@@ -65,9 +71,10 @@ def _rows_and_batches(dataset):
         return (None if count is None else count * _size(dataset[0])), (dataset[index] for index in _numbers(count))
     if isinstance(dataset, tf.data.Dataset):
         return _length(dataset), dataset
-    images = unpack(dataset)[0]
+    images, beside = apart(dataset)
     if hasattr(images, "shape"):
-        return len(images), (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        cuts = (slice(start, start + BATCH) for start in range(0, len(images), BATCH))
+        return len(images), (images[cut] if beside is None else (images[cut], rows_of(beside, cut)) for cut in cuts)
     return None, dataset
 
 

@@ -10,12 +10,14 @@ import keras
 import tensorflow as tf
 
 from keras_genzoo.core import averages
+from keras_genzoo.core.conditions import condition_from
 from keras_genzoo.core.files import replacing, replacing_folder
 from keras_genzoo.core.randomness import RowStream
 
 SAVED_MODEL, ONNX, LITERT = FORMATS = ("tf_saved_model", "onnx", "litert")
 METHODS = ("encode", "decode", "log_prob")
 OPSET = 18  # of ONNX, unless told otherwise
+LABELS = tf.TensorSpec((None,), tf.int64, "labels")
 
 
 class Exporting:
@@ -25,11 +27,15 @@ class Exporting:
         """Write the model as graphs that run without this package, with the averages of the weights where it keeps any.
 
         A SavedModel is a folder with an endpoint for each thing that the model can do. Images are float32 in [0, 1],
-        `(batch, height, width, channels)`; labels, of conditional models, int64 `(batch,)`.
+        `(batch, height, width, channels)`. Conditional models take int64 `labels`, `(batch,)`, and float32 `conditions`, `(batch,
+        condition_dim)`, behind the argument of each endpoint but `sample`.
 
-            `serve(images)`: the model's `call`; of a conditional model that needs them with `labels`.
-            `sample(n, seed)`: int32 and int64 scalars to the images of `model.sample(n, seed)`, all at once. Labels are uniform.
-            `sample_labels(labels, seed)`: an image for each label, of conditional models.
+            `serve(images)`: the model's `call`.
+            `sample(n, seed)`: int32 and int64 scalars to the images of `model.sample(n, seed)`, all at once. Labels are uniform,
+                vectors are those of training images.
+            `sample_labels(labels, seed)`: an image for each label, of models with classes.
+            `sample_conditions(conditions, seed)`: an image for each vector, of models that are told vectors; those with classes
+                take labels first.
             `generate(latents)`: the images of noise, as `draw_latents` draws it.
             `encode(images)`, `decode(codes)`, `log_prob(images)`: where the model has them.
 
@@ -84,42 +90,61 @@ class Exporting:
 
 def endpoints(model):
     """What a model can do, as dict of names to pairs of a function of tensors and the specs of these."""
-    images, labels = tf.TensorSpec((None, *model.image_shape), tf.float32, "images"), tf.TensorSpec((None,), tf.int64, "labels")
+    images = tf.TensorSpec((None, *model.image_shape), tf.float32, "images")
     n, seed = tf.TensorSpec((), tf.int32, "n"), tf.TensorSpec((), tf.int64, "seed")
-    own, classes = [labels] if model.conditional else [], [labels] if model.num_classes is not None else []
-    found = {"serve": (lambda x, *of: model.call((x, *of) if of else x), [images, *own])}
+    told = _told(model)
+    # A family may need labels in training, and not sample by class.
+    own = {"labels": LABELS, **told} if model.conditional else {name: told[name] for name in told if name != "labels"}
+    batch = lambda x, *of: (x, dict(zip(own, of, strict=True))) if of else x  # noqa: E731
+    found = {"serve": (lambda *rows: model.call(batch(*rows)), [images, *own.values()])}
     codes = None
     if hasattr(model, "sample"):
         found["sample"] = model.sample, [n, seed]
-        if classes:
-            found["sample_labels"] = (lambda of, seed: model.sample(tf.shape(of)[0], seed, labels=of)), [labels, seed]
-        codes = _spec(model.draw_latents(2, RowStream(0, 0)), "latents")
-        found["generate"] = functools.partial(_generate, model), [codes, *classes]
+        if told:
+            kind = "conditions" if "conditions" in told else "labels"
+            found[f"sample_{kind}"] = functools.partial(_sample, model), [*told.values(), seed]
+        codes = tf.TensorSpec((None, *model.latent_shapes()[0]), tf.float32, "latents")
+        found["generate"] = functools.partial(_generate, model), [codes, *told.values()]
     for name in METHODS:
         if not hasattr(model, name):
             continue
         function, first = getattr(model, name), codes if name == "decode" else images
-        by_label = own if "labels" in inspect.signature(function).parameters else []
-        if name == "decode" and classes and not hasattr(model, "encode"):
-            function, by_label = functools.partial(_generate, model), classes
-        elif by_label:
-            function = functools.partial(_with_labels, function)
+        by = [spec for key, spec in own.items() if key in inspect.signature(function).parameters]
+        if name == "decode" and told and not hasattr(model, "encode"):
+            function, by = functools.partial(_generate, model), [*told.values()]
+        elif by:
+            function = functools.partial(_beside, function, [spec.name for spec in by])
         elif name == "log_prob" and hasattr(model, "log_partition"):  # once, and not in every call
             function = functools.partial(function, log_partition=float(model.log_partition(seed=0)[0]))
-        found[name] = function, [first, *by_label]
+        found[name] = function, [first, *by]
         if name == "encode":
-            made = tf.function(function, autograph=False).get_concrete_function(first, *by_label)
+            made = tf.function(function, autograph=False).get_concrete_function(first, *by)
             codes = _spec(made.structured_outputs, "codes")
     return found
 
 
-def _generate(model, latents, labels=None):
-    latents = latents if labels is None else (latents, tf.one_hot(labels, model.num_classes))
+def _told(model):
+    """Specs of what the model is told beside images, by name."""
+    labels = {} if model.num_classes is None else {"labels": LABELS}
+    if model.condition_dim is None:
+        return labels
+    return labels | {"conditions": tf.TensorSpec((None, model.condition_dim), tf.float32, "conditions")}
+
+
+def _sample(model, *told):
+    *told, seed = told
+    return model.sample(tf.shape(told[0])[0], seed, **dict(zip(_told(model), told, strict=True)))
+
+
+def _generate(model, latents, *told):
+    given = dict(zip(_told(model), told, strict=True))
+    condition = model.told(**given) if hasattr(model, "told") else condition_from(model.num_classes, **given)
+    latents = latents if condition is None else (latents, condition)
     return model.generate(latents, **({"key": RowStream(0, 0).key()} if model.keyed else {}))
 
 
-def _with_labels(method, rows, labels):
-    return method(rows, labels=labels)
+def _beside(method, names, rows, *told):
+    return method(rows, **dict(zip(names, told, strict=True)))
 
 
 def _spec(rows, name):

@@ -8,7 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core import memory, optimizers, order, progress, streams, workers
-from keras_genzoo.core.batches import check_batch, check_labels, check_rows, first_batch, unpack
+from keras_genzoo.core.batches import (
+    apart,
+    check_batch,
+    check_labels,
+    check_rows,
+    check_vectors,
+    first_batch,
+    joined,
+    rows_of,
+    told_of,
+    unpack,
+)
 from keras_genzoo.core.tracking import point
 
 
@@ -26,7 +37,7 @@ class Fitting:
             x: an array of images, or anything that yields batches of images or of pairs `(images, labels)`: a `tf.data.Dataset`,
                 a `keras.utils.PyDataset`, PyTorch's `DataLoader`, a list, a generator, or a function that gives one anew for
                 every epoch. `validation_data` likewise, or a pair of arrays.
-            y: labels beside an array, of conditional models. Defaults to None.
+            y: labels beside an array, or a dict of `labels` and `conditions`, of conditional models. Defaults to None.
             **kwargs: as in `keras.Model.fit`.
 
         Learning rates are those that the model was built with: constant, unless a recipe was told `total_steps`.
@@ -47,11 +58,14 @@ class Fitting:
         streams.check_whole(x, "images")
         if not isinstance(x, tf.distribute.DistributedDataset):  # of which the first batch is a replica's share
             check_rows(self, first, "images")
-        if y is not None and self.conditional:
-            check_labels(self, y, "the labels")  # all of them, while they are at hand
+        told = {} if y is None else told_of(joined(x, y))  # all of them, while they are at hand
+        if self.conditional and "labels" in told:
+            check_labels(self, told["labels"], "the labels")
+        if self.condition_dim is not None and "conditions" in told:
+            check_vectors(self, told["conditions"], "the conditions", len(x))
         validation = kwargs["validation_data"] = streams.taken_beside(kwargs.get("validation_data"))
         if validation is not None and not isinstance(validation, types.GeneratorType):
-            batch, _ = first_batch(*(unpack(validation)), kwargs.get("batch_size"))
+            batch, _ = first_batch(*apart(validation), kwargs.get("batch_size"))
             check_batch(self, batch, "validation images")
             check_rows(self, batch, "validation images")
             streams.check_whole(unpack(validation)[0], "validation images")
@@ -72,8 +86,8 @@ class Fitting:
             streams.Watch() as watch,
             keeper.opened(self, kwargs.get("epochs", 1)) if keeper else contextlib.nullcontext() as state,
         ):
-            self.survey(first, x)
-            self._prepare_once(first, x)
+            self.survey(first, joined(x, y))
+            self._prepare_once(first, joined(x, y))
             if self.compiled:
                 workers.agree(self)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
@@ -111,8 +125,8 @@ def _ordered(model, x, y, settings):
         cut = math.floor(len(x) * (1 - share))
         if not 0 < cut < len(x):
             raise ValueError(f"validation_split is {share:g} of {len(x)} images, expected some images on both sides.")
-        settings["validation_data"] = x[cut:] if y is None else (x[cut:], y[cut:])
-        x, y = x[:cut], None if y is None else y[:cut]
+        settings["validation_data"] = x[cut:] if y is None else (x[cut:], rows_of(y, slice(cut, None)))
+        x, y = x[:cut], None if y is None else rows_of(y, slice(cut))
     size = settings.pop("batch_size", None) or 32
     settings.setdefault("validation_batch_size", size)
     shuffled, settings["shuffle"] = bool(settings.get("shuffle", True)), False
@@ -122,7 +136,7 @@ def _ordered(model, x, y, settings):
 def _held_once(model, settings):
     """The `validation_data` among the settings of `fit`; arrays as a data set, for Keras would copy them."""
     data, size = settings["validation_data"], settings.get("validation_batch_size") or settings.get("batch_size")
-    images, labels = unpack(data)
-    if not isinstance(images, (np.ndarray, tf.Tensor)) or (isinstance(data, tuple) and isinstance(data[-1], dict)):
+    images, beside = apart(data)
+    if not isinstance(images, (np.ndarray, tf.Tensor)):
         return data
-    return order.from_arrays(images, labels, size or 32, shuffled=False, seed=model.seed)
+    return order.from_arrays(images, beside, size or 32, shuffled=False, seed=model.seed)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_genzoo.core import averages, codes, memory, randomness
 from keras_genzoo.core import images as image_convention
-from keras_genzoo.core.batches import pieces
+from keras_genzoo.core.batches import TOLD, by_row, pieces
 from keras_genzoo.core.checks import whole
 from keras_genzoo.core.latents import checked
 from keras_genzoo.core.members import Absent, available_if, inference
@@ -25,7 +25,7 @@ def batched(method=None, *, compiled=False, size=256):
 
     Args:
         method: of a tensor, called `x` where it is images and `z` where it is codes, and of settings; its results have a row
-            for each of the tensor's. Among the settings may be `labels`, which go by row.
+            for each of the tensor's. Among the settings may be `labels` and `conditions`, which go by row.
         compiled: bool. Whether it is compiled for a single batch too, as pays for long loops: `@batched(compiled=True)`. Defaults
             to False.
         size: int. Rows of a batch unless a user says otherwise. Defaults to 256.
@@ -44,11 +44,12 @@ def batched(method=None, *, compiled=False, size=256):
         rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
         settings |= settings.pop(rest, {})
         del settings["self"]
-        rows, given, results = settings.pop(first), settings.pop("labels", None), []
-        for row, piece, labels, more in pieces(rows, batch_size, first == "x", given):
+        rows, results = settings.pop(first), []
+        given = {name: settings.pop(name, None) for name in TOLD}
+        given = {name: value for name, value in given.items() if value is not None}
+        for row, piece, told, more in pieces(rows, batch_size, first == "x", given):
             self._check_rows(piece, first == "x", method.__name__)
-            if labels is not None and "labels" in signature.parameters and (self.conditional or given is not None):
-                settings["labels"] = tf.constant(self._labels(len(labels), None, labels), tf.int64)
+            settings |= by_row(self, {name: told[name] for name in told if name in signature.parameters}, given)
             as_graph = (more or compiled) and not self.run_eagerly
             with _enough_memory(method.__name__, len(piece)):
                 results.append(self._run(body, piece, row, settings, compiled=as_graph))
@@ -121,7 +122,8 @@ class Inference:
         known = [each.name for each in parameters]
         any_name = any(each.kind is each.VAR_KEYWORD for each in parameters)  # of a family whose own `sample` has checked them
         if not any_name and (unknown := sorted(set(settings) - set(known))):
-            common = "n", "seed", "batch_size", "labels", "averaged", "latents"
+            told = ("labels",) if self.condition_dim is None else TOLD
+            common = "n", "seed", "batch_size", *told, "averaged", "latents"
             taken = ", ".join(name for name in (*common, *known) if name != "key")
             raise TypeError(f"sample of {type(self).__name__} {self.name!r} takes no {unknown[0]!r}; it takes {taken}.")
         return self._generated(n, seed, batch_size, labels, settings, averaged=averaged, latents=given)
@@ -301,15 +303,17 @@ class Inference:
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
     @batched
-    def reconstruct(self, x, labels=None, **settings):
+    def reconstruct(self, x, labels=None, conditions=None, **settings):
         """Images through the code and back: float32 in [0, 1], shape as `x`.
 
         Args:
             x: images.
             labels: int array `(batch,)`, of conditional models alone. Defaults to None.
+            conditions: float array `(batch, condition_dim)`, of models that are told vectors alone. Defaults to None.
             **settings: of both `encode` and `decode`.
         """
-        settings |= {} if labels is None else {"labels": labels}
+        told = {"labels": labels, "conditions": conditions}
+        settings |= {name: rows for name, rows in told.items() if rows is not None}
         return self.decode(self.encode(x, **settings), **settings)
 
     @available_if(lambda self: hasattr(self, "encode") and hasattr(self, "decode"), "it needs both encode and decode")
@@ -320,7 +324,7 @@ class Inference:
         Args:
             x0, x1: images `(batch, height, width, channels)`.
             steps: int. Images a line, both ends included. Defaults to 8.
-            **settings: of both `encode` and `decode`, as `batch_size` or the `labels` of conditional models.
+            **settings: of both `encode` and `decode`, as `batch_size`, or the `labels` and `conditions` of the lines.
 
         Returns:
             float32 array `(batch, steps, height, width, channels)` in [0, 1].

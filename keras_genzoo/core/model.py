@@ -84,6 +84,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         keyed: whether `generate` takes a `key`, of the noise that sampling needs beyond the latents.
         num_classes: number of classes that `sample` can be asked for, or None; `generate` then takes the pair of what
             `draw_latents` drew and one-hot labels `(batch, num_classes)`.
+        condition_dim: length of the vectors that the model is told, or None; see `core.conditions.Conditional`.
         log_prob_label: what `log_prob` is with its default arguments where it is not exact, as "iw64"; None where it is.
     """
 
@@ -98,6 +99,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
     data_spared = ()
     keyed = False
     num_classes = None
+    condition_dim = None
     log_prob_label = None
 
     def __init__(self, seed=None, ema=None, name=None, dtype=None):

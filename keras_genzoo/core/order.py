@@ -178,10 +178,16 @@ def column(array):
 
 
 def from_arrays(images, labels, batch_size, shuffled, seed):
-    """What `fit` takes of arrays: batches in an `Order`, of images or of pairs with labels."""
+    """What `fit` takes of arrays: batches in an `Order`, of images or of pairs with labels, or with a dict of extras."""
     order = Order(len(images), batch_size, shuffled, seed, drop_remainder=False)
-    columns = [column(np.asarray(each)) for each in (images, labels) if each is not None]
-    dataset = taken(order.dataset(), columns, lambda *batch: batch if len(batch) > 1 else batch[0])
+    extras = labels if isinstance(labels, dict) else {}
+    columns = [column(np.asarray(each)) for each in (images, *(extras.values() if extras else [labels])) if each is not None]
+
+    def combine(images, *others):
+        pair = (dict(zip(extras, others, strict=True)),) if extras else others
+        return (images, *pair) if pair else images
+
+    dataset = taken(order.dataset(), columns, combine)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
     dataset.order, dataset.images_count = order, len(images)
     return dataset

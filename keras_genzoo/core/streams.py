@@ -22,12 +22,13 @@ def taken(x, y=None):
         y: labels beside an array, or None. Defaults to None.
 
     Returns:
-        The pair of both; that of a pair `(images, labels)` of arrays too.
+        The pair of both; that of a pair `(images, labels)`, or `(images, extras)`, of arrays too.
 
     Raises:
         ValueError: it is neither images nor yields any, or is a list of anything but batches.
     """
-    if y is None and isinstance(x, (tuple, list)) and [len(getattr(part, "shape", ())) for part in x] == [4, 1]:
+    ranks = [len(getattr(part, "shape", ())) for part in x] if y is None and isinstance(x, (tuple, list)) else []
+    if ranks == [4, 1] or (ranks == [4, 0] and isinstance(x[1], dict)):
         x, y = x
     return _taken(x), y
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_genzoo.core.batches import check_whole_numbers
 from keras_genzoo.core.images import check_images, check_layout, check_scale, to_levels
 from keras_genzoo.core.order import column
-from keras_genzoo.data import mapped
+from keras_genzoo.data import conditions, mapped
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, marks_of, portion
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -39,12 +39,13 @@ class Arrays(Source):
         kept: bool. Whether the arrays stay in memory anyway, so that to copy a part of one would be to hold it twice.
         file: Path or None. The file whose images are read when they are asked for, `mapped.OnDisk`. Defaults to None: they are
             in memory.
+        told: dict of splits to functions without arguments, of the vectors that go with the images. Defaults to none.
     """
 
     label_hint = "pass the pair `(images, labels)`"
 
-    def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False, file=None):
-        self.name, self.parts, self.as_given, self.kept = name, parts, as_given, kept
+    def __init__(self, name, parts, as_given=False, class_names=None, licence=None, kept=False, file=None, told=()):
+        self.name, self.parts, self.as_given, self.kept, self.told = name, parts, as_given, kept, dict(told)
         self.class_names, self.licence, self.file = class_names, licence, file
         self.in_memory = file is None
         self.labelled = any(labels is not None for _, labels in parts.values())
@@ -57,6 +58,10 @@ class Arrays(Source):
 
     def image_shape(self):
         return self._part("train")[0].shape[1:]
+
+    @property
+    def conditioned(self):
+        return bool(self.told)
 
     def size(self, split, image_size, channels):
         count, images, *_ = self._chosen(split)
@@ -98,6 +103,22 @@ class Arrays(Source):
             images, chosen = images[chosen], None
         read, spec = column(images)
         return count, (read if chosen is None else lambda rows: images[chosen[rows]], spec), classes if labels else None
+
+    def vectors(self, split, given):
+        name = "train" if self.as_given else portion(self.parts, split)[0]
+        if given is True:
+            given = {each: read() for each, read in self.told.items()}
+            if not given:
+                raise ValueError(
+                    f"There are no conditions in {self.name}; pass conditions=, an array with a vector for each image, or a .csv "
+                    f"or .npy file of one."
+                )
+        if isinstance(given, dict) and name not in given:
+            raise ValueError(f"conditions are of the splits {', '.join(given)}, expected those of {name!r} too.")
+        _, images, chosen, _ = self._chosen(split)
+        rows = given[name] if isinstance(given, dict) else given
+        found = conditions.in_order(rows, len(images), f"The conditions of {self.name}")
+        return found if chosen is None else found[chosen]
 
     def _lazily(self, images, chosen, image_size, channels):
         """A column, for `order.taken`, of the chosen images on disk, as they are asked for."""
@@ -215,7 +236,7 @@ def from_file(path, name=None, licence=None):
         return Arrays(name, {"train": (lambda: images, None)}, file=path)
     keys, class_names = _checked(path, _contents)
     read = lambda key: functools.partial(_checked, path, lambda path: _array(path, key))  # noqa: E731
-    return Arrays(name, _named(path, keys, read, read), class_names=class_names, licence=licence)
+    return Arrays(name, _named(path, keys, read, read), class_names=class_names, licence=licence, told=_told(keys, read))
 
 
 def _from_hdf5(path, name):
@@ -226,8 +247,9 @@ def _from_hdf5(path, name):
     except OSError as error:
         raise ValueError(f"{path} cannot be read as HDF5 ({error}); write it again, or remove it.") from error
     keys = [key for key in file if isinstance(file[key], h5py.Dataset)]
-    parts = _named(path, keys, lambda key: lambda: _of_hdf5(file[key]), lambda key: lambda: file[key][()])
-    return Arrays(name, parts, file=path)
+    read = lambda key: lambda: file[key][()]  # noqa: E731
+    parts = _named(path, keys, lambda key: lambda: _of_hdf5(file[key]), read)
+    return Arrays(name, parts, file=path, told=_told(keys, read))
 
 
 def _of_hdf5(dataset):
@@ -269,6 +291,12 @@ def _named(path, keys, images_of, labels_of):
             )
         parts["train"] = pair(*found[0])
     return parts
+
+
+def _told(keys, read):
+    """The readers of the vectors that go with the images of a file, by split."""
+    names = {"conditions": "train", **{f"{split}_conditions": split for split in SPLITS}}
+    return {split: read(name) for name, split in names.items() if name in keys}
 
 
 def _checked(path, read):

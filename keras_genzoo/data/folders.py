@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_genzoo.data import conditions
 from keras_genzoo.data.sources import SPLITS, Source, chosen, conform, marks_of, portion
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -101,6 +102,10 @@ class Folder(Encoded):
     def counts(self):
         return {split: len(self._chosen(split)) for split in SPLITS}
 
+    @property
+    def conditioned(self):
+        return (self.path / conditions.NAME).is_file()
+
     def size(self, split, image_size, channels):
         return len(self._chosen(split)), self._shape(image_size, channels)
 
@@ -126,6 +131,17 @@ class Folder(Encoded):
             return result
 
         return len(files), (read, tf.TensorSpec(shape, tf.uint8)), classes
+
+    def vectors(self, split, given):
+        given = self.path / conditions.NAME if given is True else given
+        if not isinstance(given, (str, os.PathLike)):
+            raise ValueError(
+                f"conditions of the folder {self.path} are a {type(given).__name__}, expected the path of a .csv file whose "
+                f"first column holds the path of each image."
+            )
+        folder = self.folders[portion(self.files, split)[0]]
+        files = [(folder / file).relative_to(self.path).as_posix() for file in self._chosen(split)]
+        return conditions.by_file(given, files, f"The conditions of {self.path}")
 
     def _chosen(self, split):
         """Files of a split, relative to the folder of the split that holds them."""
@@ -190,7 +206,7 @@ def _images_under(top):
                 left["broken links"] += 1
             elif ending in ENDINGS:
                 found.append(Path(entry.path).relative_to(top))
-            else:
+            elif Path(entry.path) != Path(top) / conditions.NAME:
                 others[ending or "no ending"] += 1
         links.sort()
     if others:

@@ -39,6 +39,7 @@ def load(
     further=0,
     splits=True,
     flip=False,
+    conditions=None,
 ):
     """Load images as a `tf.data.Dataset` of uint8 batches.
 
@@ -94,13 +95,19 @@ def load(
         flip: bool. Whether to mirror images left to right, each with probability 1/2, anew in every epoch: by the seed, the
             number of the epoch and the position, as the order. Of the split "train" alone. The neighbours of an image are
             mirrored with it.
+        conditions: vectors of numbers that go with the images, for models with a `condition_dim`. An array `(n, length)` in the
+            order of all images of the source, or a dict of such by split; the path of a .npy file of one, or of a .csv file
+            whose first line names its columns. Of a folder a .csv file, whose first column holds the path of each image in the
+            folder. True takes those of the source itself: `conditions`, or `train_conditions` and so on, of a .npz or HDF5 file,
+            and the file conditions.csv of a folder. Defaults to None, no vectors.
 
     Returns:
-        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With neighbours, of pairs
-        `(images, extras)`: a dict of `neighbours`, uint8 `(batch, neighbours, height, width, channels)`, nearest first, their
-        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`), and `labels`, if asked for. With further
-        images likewise: `further`, uint8 `(batch, further, height, width, channels)`, and `further_labels`, int64
-        `(batch, further)`, if asked for.
+        `tf.data.Dataset` of uint8 `(batch, height, width, channels)`, or of pairs with labels. With conditions, of pairs
+        `(images, extras)`: a dict of `conditions`, float32 `(batch, length)`, and `labels`, if asked for. With neighbours
+        likewise: `neighbours`, uint8 `(batch, neighbours, height, width, channels)`, nearest first, and their
+        `neighbour_weights`, float32 `(batch, neighbours)` (`data.nearest_neighbours`). With further images likewise: `further`,
+        uint8 `(batch, further, height, width, channels)`, `further_labels`, int64 `(batch, further)`, and `further_conditions`,
+        float32 `(batch, further, length)`.
 
     Raises:
         ValueError: one sentence that says what came, what was expected and what to do.
@@ -125,23 +132,25 @@ def load(
 
     settings = {"batch_size": batch_size, "shuffled": shuffle, "seed": seed, "drop_remainder": drop_remainder, "row": 1 + further}
     settings |= {"flip": True} if flip and split == "train" else {}
+    vectors = None if conditions is None or conditions is False else source.vectors(split, conditions)
     place = _place(source, cache, split, image_size, channels)
     if neighbours and place not in ("arrays", "memory"):
         raise ValueError(f"neighbours is {neighbours}, but the images are not in memory; pass cache=True, or neighbours=0.")
     if neighbours or place == "memory":
         images, classes = source.arrays(split, image_size, channels, labels)
         found = nearest_neighbours(images, neighbours) if neighbours else None
-        batches = _from_rows(len(images), column(images), classes, settings, found)
+        batches = _from_rows(len(images), column(images), classes, settings, found, vectors=vectors)
     elif place == "file":
         if labels and not source.has_labels(split):
             raise source.no_labels()
         images, classes, known = mapped.kept(source, split, image_size, channels)
-        batches = _from_rows(len(images), column(images), classes if labels else None, settings, parallel=READERS)
+        classes = classes if labels else None
+        batches = _from_rows(len(images), column(images), classes, settings, parallel=READERS, vectors=vectors)
         batches.digest = lambda: known
     elif hasattr(source, "rows"):
         count, images, classes = source.rows(split, image_size, channels, labels)
         parallel = {"arrays": None, "mapped": READERS}.get(place, tf.data.AUTOTUNE)
-        batches = _from_rows(count, images, classes, settings, parallel=parallel)
+        batches = _from_rows(count, images, classes, settings, parallel=parallel, vectors=vectors)
     else:
         batches = _from_stream(source.stream(split, image_size, channels, labels), settings)
     batches.data_name, batches.watch = name if isinstance(name, str) else None, source.watch
@@ -179,26 +188,28 @@ def name_of(data):
     return getattr(data, "data_name", None)
 
 
-def _from_rows(count, images, classes, settings, found=None, parallel=None):
+def _from_rows(count, images, classes, settings, found=None, parallel=None, vectors=None):
     """Batches of images that can be had by their number: a column of `order.taken`."""
     further = settings["row"] > 1
     if settings["drop_remainder"] is None:
         settings["drop_remainder"] = settings["shuffled"] and count // settings["row"] >= settings["batch_size"]
-    columns = [images, *([] if classes is None else [column(classes)])]
+    told = {name: rows for name, rows in (("labels", classes), ("conditions", vectors)) if rows is not None}
+    columns = [images, *map(column, told.values())]
     if found is not None:
         (rows, spec), (near, weights) = images, found
         shape = (near.shape[1], *spec.shape)
         columns += [(lambda chosen: rows(near[chosen].reshape(-1)).reshape(-1, *shape), tf.TensorSpec(shape, spec.dtype))]
         columns += [column(weights)]
 
-    def combine(*batch):
+    def combine(images, *others):
+        extras = dict(zip(told, others, strict=False))  # behind them neighbours
         if further:
-            return _with_further(*batch)
+            return _with_further(images, extras)
         if found is not None:
-            *batch, neighbours, weights = batch
-            extras = {"neighbours": neighbours, "neighbour_weights": weights}
-            return batch[0], {**extras, **({"labels": batch[1]} if len(batch) > 1 else {})}
-        return batch if len(batch) > 1 else batch[0]
+            return images, {"neighbours": others[-2], "neighbour_weights": others[-1], **extras}
+        if vectors is not None:
+            return images, extras
+        return (images, extras["labels"]) if extras else images
 
     order = Order(count, **settings)
     batches = taken(order.dataset(), order.columns(columns), combine, parallel)
@@ -214,11 +225,11 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None):
     return batches
 
 
-def _with_further(images, labels=None):
-    """A batch of rows of several images, and labels, each: the first of each, and the others as extras."""
+def _with_further(images, told):
+    """A batch of rows of several images, and of what is told beside them, each: the first of each, and the others as extras."""
     extras = {"further": images[:, 1:]}
-    if labels is not None:
-        extras |= {"labels": labels[:, 0], "further_labels": labels[:, 1:]}
+    for name, rows in told.items():
+        extras |= {name: rows[:, 0], f"further_{name}": rows[:, 1:]}
     return images[:, 0], extras
 
 
@@ -232,7 +243,8 @@ def _from_stream(stream, settings):
 
     def batched(images):
         if row > 1:
-            return images.batch(row, drop_remainder=True).batch(size, drop_remainder).map(_with_further)
+            rows = images.batch(row, drop_remainder=True).batch(size, drop_remainder)
+            return rows.map(lambda first, *labels: _with_further(first, dict(zip(("labels",), labels, strict=False))))
         return images.batch(size, drop_remainder)
 
     looked, order, flip = batched(stream), None, settings.get("flip", False)
@@ -332,6 +344,17 @@ def labelled(source="fashion_mnist_mini", data_dir=None, splits=True):
     True
     """
     return find(source, data_dir, splits).labelled
+
+
+def conditioned(source="fashion_mnist_mini", data_dir=None, splits=True):
+    """Whether `load(source, conditions=True)` has vectors to give. Arguments as in `load`.
+
+    Example:
+
+    >>> gz.data.conditioned("fashion_mnist_mini")
+    False
+    """
+    return find(source, data_dir, splits).conditioned
 
 
 def same_classes(samples, source, data_dir=None, splits=True):

@@ -112,6 +112,7 @@ class Source:
         licence: str or None.
         in_memory: bool. Whether the images are in memory anyway.
         labelled: bool. Whether there are labels.
+        conditioned: bool. Whether there are vectors.
         own_splits: tuple of str. The splits that it has, where `load` does not take them all from its training images.
         label_hint: str. How to give labels to a source of this kind.
         watch: `streams.Watch` that looks at images as they come, or None.
@@ -122,7 +123,7 @@ class Source:
     in_memory = False
     label_hint = "leave `labels` out"
     watch = None
-    labelled = False
+    labelled = conditioned = False
     own_splits = ()
 
     def counts(self):
@@ -193,6 +194,15 @@ class Source:
     def stream(self, split, image_size, channels, labels):
         """A `tf.data.Dataset` of single uint8 images, or of pairs with their int64 label."""
         raise NotImplementedError
+
+    def vectors(self, split, given):
+        """The vectors of the images of a split, float32 `(n, length)`, in their order.
+
+        Args:
+            split: str.
+            given: True, for those of the source itself; an array, a dict of such by split, or the path of a file.
+        """
+        raise ValueError(f"conditions were asked for of {self.name}, and only arrays, NumPy and HDF5 files and folders have any.")
 
     def tell_lacking(self, split, classes, known):
         """Say which classes a split lacks.

@@ -1,5 +1,6 @@
 """The families of generative models, one file each."""
 
+from keras_genzoo.models.aggregate_vaes import BetaTCVAE, InfoVAE
 from keras_genzoo.models.autoencoder import Autoencoder, SmoothAutoencoder
 from keras_genzoo.models.autoregressive import AutoregressiveModel
 from keras_genzoo.models.diffusion import Diffusion
@@ -11,7 +12,7 @@ from keras_genzoo.models.mean_flow import MeanFlow
 from keras_genzoo.models.rbm import RBM
 from keras_genzoo.models.style_gan import StyleGAN
 from keras_genzoo.models.two_stage_vae import TwoStageVAE
-from keras_genzoo.models.vae import VAE, BetaTCVAE, InfoVAE
+from keras_genzoo.models.vae import VAE
 from keras_genzoo.models.vqvae import VQVAE, Codebook, ScalarCodebook
 from keras_genzoo.models.wae import WAE
 

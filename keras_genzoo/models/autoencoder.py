@@ -4,7 +4,9 @@ import keras
 from keras import ops
 
 from keras_genzoo import distances, regularizers
-from keras_genzoo.core.checks import check_output, input_shapes
+from keras_genzoo.core.batches import unpack
+from keras_genzoo.core.checks import check_output, check_told, input_shapes
+from keras_genzoo.core.conditions import Conditional, beside
 from keras_genzoo.core.images import to_unit
 from keras_genzoo.core.inference import available_if, batched
 from keras_genzoo.core.model import GenerativeModel
@@ -13,7 +15,7 @@ from keras_genzoo.regularizers import get_corruption
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Autoencoder(Coded, GenerativeModel):
+class Autoencoder(Coded, Conditional, GenerativeModel):
     """A code from which the image can be told again.
 
     The loss is the mean distance between images and their reconstructions, summed over pixels and channels:
@@ -27,15 +29,18 @@ class Autoencoder(Coded, GenerativeModel):
     clears it.
 
     Args:
-        encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to codes `(batch, latent_dim)`.
+        encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to codes `(batch, latent_dim)`. With classes or
+            vectors its second input is the condition, as `networks.told` makes it; the decoder's too.
         decoder: keras.Model. Codes to images of the same shape.
         distance: "l1", "l2" (the squared one), a dict of weights such as `{"l1": 0.5, "l2": 0.5}`, or a registered callable
             `(x, y) -> (batch,)`. Defaults to "l2".
-        prior: `priors.GaussianMixture` over the codes, or None. Defaults to None.
+        prior: what `fit_prior` fits to the codes: `priors.GaussianMixture`, of a conditional model what `priors.mixture_for`
+            gives; or None. Defaults to None.
         regularizers: list of `regularizers.Regularizer`, each of another term, or a dict of weights by name, such as
             `{"code_norm": 0.1}`. Defaults to none.
         corruption: "gaussian", "masking", "salt_and_pepper", a `regularizers.Corruption` or None. Defaults to None.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told; `seed`, `ema`, `name`, `dtype`, as in
+            `GenerativeModel`.
 
     Example:
 
@@ -62,6 +67,8 @@ class Autoencoder(Coded, GenerativeModel):
         self._dist = distances.get(distance)
         self.check_encoder(input_shapes(decoder, "decoder")[0])
         check_output(decoder, "decoder", self.image_shape)
+        for name in ("encoder", "decoder"):
+            check_told(getattr(self, name), name, self.condition_units)
 
     def check_encoder(self, code):
         """Raise one sentence unless the encoder puts out codes of this shape."""
@@ -76,18 +83,23 @@ class Autoencoder(Coded, GenerativeModel):
         return max((each.least_rows for each in self.regularizers), default=1)
 
     @batched
-    def encode(self, x):
-        """Images to codes `(batch, latent_dim)`."""
-        return self.encoder(self.images_of(x), training=False)
+    def encode(self, x, labels=None, conditions=None):
+        """Images to codes `(batch, latent_dim)`; of a conditional model by their labels and vectors."""
+        x = self.images_of(x)
+        return self.encoder(beside(x, self.told(labels, conditions)), training=False)
 
     @batched
-    def decode(self, z):
-        """Codes to images in [0, 1]."""
-        return ops.clip(self.decoder(z, training=False), 0.0, 1.0)
+    def decode(self, z, labels=None, conditions=None):
+        """Codes to images in [0, 1]; of a conditional model by labels and vectors."""
+        return self.images_from(z, self.told(labels, conditions))
+
+    def images_from(self, z, condition=None):
+        """Codes, and the condition if there is one, to images in [0, 1]."""
+        return ops.clip(self.decoder(beside(z, condition), training=False), 0.0, 1.0)
 
     def call(self, x):
-        """The reconstruction of `x`."""
-        return self.reconstruct(x)
+        """The reconstruction of `x`; conditional models take a batch, as `(images, labels)`."""
+        return self.reconstruct(unpack(x)[0], **self.settings_of(x))
 
     def density(self):
         return self.prior
@@ -99,13 +111,13 @@ class Autoencoder(Coded, GenerativeModel):
         return "its prior is not fitted to the codes, or it was trained since; call fit_prior(images) first"
 
     @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
-    def draw_latents(self, n, random):
+    def draw_latents(self, n, random, condition=None):
         """n codes from the prior."""
-        return self.sampling_prior().sample(n, random)
+        return self.drawn_codes(n, random, condition)
 
-    def encoded(self, x, random, training):
+    def encoded(self, x, random, training, condition=None):
         """The codes that the loss is of, with gradients."""
-        return self.encoder(x, training=training)
+        return self.encoder(beside(x, condition), training=training)
 
     def distances_of(self, data, x, reconstructions):
         """What reconstructions are compared with, and how: `(batch,)`."""
@@ -113,9 +125,9 @@ class Autoencoder(Coded, GenerativeModel):
 
     def objective(self, data, random, training):
         """The terms of the loss, of a batch as `fit` hands it over; and "codes", which they were computed of."""
-        x = self.images_of(data)
-        z = self.encoded(x if self.corruption is None else self.corruption(x, random), random, training)
-        reconstruction = self.distances_of(data, x, self.decoder(z, training=training))
+        x, condition = self.images_of(data), self.condition_of(data)
+        z = self.encoded(x if self.corruption is None else self.corruption(x, random), random, training, condition)
+        reconstruction = self.distances_of(data, x, self.decoder(beside(z, condition), training=training))
         terms = {"loss": reconstruction, "reconstruction_loss": reconstruction, "codes": z}
         for each in self.regularizers:
             terms[each.term] = each(self, x, z, random, training)
@@ -169,7 +181,7 @@ class SmoothAutoencoder(Autoencoder):
 
     @property
     def data_needs(self):
-        return {"neighbours": self.neighbours}
+        return {**super().data_needs, "neighbours": self.neighbours}
 
     def distances_of(self, data, x, reconstructions):
         neighbours, weights = (self.extra_of(data, name) for name in ("neighbours", "neighbour_weights"))

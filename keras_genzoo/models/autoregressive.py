@@ -6,12 +6,12 @@ import numbers
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from keras_genzoo import causal, likelihoods
 from keras_genzoo.core import images, randomness
-from keras_genzoo.core.batches import some_images
-from keras_genzoo.core.checks import check_output, input_shapes, real, whole
+from keras_genzoo.core.batches import some_batch
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, real, whole
+from keras_genzoo.core.conditions import Conditional, beside, parted
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 
@@ -21,7 +21,7 @@ NOISE = 2  # images of even noise among them
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class AutoregressiveModel(GenerativeModel):
+class AutoregressiveModel(Conditional, GenerativeModel):
     """The probability of an image as a product over its pixels, each given those before it, in rows from the top left.
 
         log P(x) = sum_i log p(x_i | x_1, ..., x_(i - 1)),    loss = -log P(x)
@@ -36,10 +36,11 @@ class AutoregressiveModel(GenerativeModel):
     (fixed-point iteration, Wiggers and Hoogeboom 2020, "Predictive sampling with forecasting autoregressive models").
 
     Args:
-        network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1], of a conditional model with one-hot labels
-            `(batch, classes)`, to parameters `(batch, height, width, likelihood.parameter_count(channels))`.
+        network: keras.Model. Images `(batch, height, width, channels)` in [-1, 1], of a conditional model with the condition as
+            second input, to parameters `(batch, height, width, likelihood.parameter_count(channels))`.
         likelihood: "logistic_mixture", "categorical" or a `likelihoods.Likelihood` with `draw`. Defaults to "logistic_mixture".
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the network is told; without them a second input is of one-hot labels;
+            `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a likelihood that is not of levels; a network that puts out another number of parameters.
@@ -60,6 +61,9 @@ class AutoregressiveModel(GenerativeModel):
     support = "levels"
 
     def __init__(self, network, likelihood="logistic_mixture", **kwargs):
+        inputs = input_shapes(network, "network")
+        if len(inputs) == 2 and kwargs.get("num_classes") is None and kwargs.get("condition_dim") is None:
+            kwargs["num_classes"] = inputs[1][0]
         super().__init__(**kwargs)
         self.network = network
         self.likelihood = likelihoods.get(likelihood)
@@ -68,8 +72,7 @@ class AutoregressiveModel(GenerativeModel):
                 f"likelihood is {likelihood!r}, expected one of levels that can be drawn: 'logistic_mixture', 'categorical' or a "
                 f"likelihoods.Likelihood with draw."
             )
-        inputs = input_shapes(network, "network")
-        self.num_classes = inputs[1][0] if len(inputs) == 2 else None
+        check_told(network, "network", self.condition_units)
         height, width, channels = self.image_shape
         check_output(network, "network", (height, width, self.likelihood.parameter_count(channels)))
 
@@ -83,27 +86,28 @@ class AutoregressiveModel(GenerativeModel):
         if not causal.is_normalized(self.network):
             return
         count = min(START, max(8, START_PIXELS // math.prod(self.image_shape[:2])))
-        x = self.images_of(some_images(dataset, first_batch, count)[:count])
+        some = some_batch(dataset, first_batch, count)
+        x, condition = self.images_of(some)[:count], self.condition_of(some)
         x = tf.concat([x, randomness.latin_hypercube(NOISE, self.image_shape, self.seed)], axis=0)
-        labels = tf.one_hot(np.arange(len(x)) % self.num_classes, self.num_classes) if self.conditional else None
+        if condition is not None:  # of the noise that of some images
+            condition = tf.gather(condition, tf.range(len(x)) % len(x[NOISE:]))
         with causal.first_values():
-            self.network(self._seen(images.on_levels(x, self.likelihood.levels), labels), training=False)
+            self.network(self._seen(images.on_levels(x, self.likelihood.levels), condition), training=False)
 
     # Likelihood
 
     @staticmethod
-    def _seen(x, labels):
-        """What the network takes of images in [0, 1] and one-hot labels or None."""
-        x = 2.0 * x - 1.0
-        return x if labels is None else [x, labels]
+    def _seen(x, condition):
+        """What the network takes of images in [0, 1] and the condition or None."""
+        return beside(2.0 * x - 1.0, condition)
 
-    def log_mass(self, x, labels=None, training=False):
-        """log P of images in [0, 1], of which the nearest levels are taken, given one-hot labels or None, in nats, `(batch,)`."""
+    def log_mass(self, x, condition=None, training=False):
+        """log P of images in [0, 1], of which the nearest levels are taken, given the condition or None, in nats, `(batch,)`."""
         x = images.on_levels(x, self.likelihood.levels)
-        return self.likelihood.log_prob(x, self.network(self._seen(x, labels), training=training))
+        return self.likelihood.log_prob(x, self.network(self._seen(x, condition), training=training))
 
     def terms_of(self, data, training):
-        log_prob = self.log_mass(self.images_of(data), self.one_hot_labels_of(data), training)
+        log_prob = self.log_mass(self.images_of(data), self.condition_of(data), training)
         return {"loss": -log_prob, "bits_per_dim": self.to_bits_per_dim(log_prob)}
 
     def train_step(self, data):
@@ -115,32 +119,23 @@ class AutoregressiveModel(GenerativeModel):
     @inference
     def call(self, x):
         """log P of images, in nats, `(batch,)`; of a conditional model, of `(images, labels)`."""
-        return self.log_mass(self.images_of(x), self.one_hot_labels_of(x))
+        return self.log_mass(self.images_of(x), self.condition_of(x))
 
     @batched
-    def log_prob(self, x, labels=None):
+    def log_prob(self, x, labels=None, conditions=None):
         """The exact log-probability of the levels of images.
 
         Args:
             x: images.
             labels: int `(batch,)`, of conditional models alone. None is the probability of images of `sample`, whose labels are
                 uniform: the mean over all classes. Defaults to None.
+            conditions: float `(batch, condition_dim)`, of models that are told vectors alone. Defaults to None.
 
         Returns:
             Nats per image, float32 `(batch,)`.
         """
-        x, classes = self.images_of(x), self.num_classes
-        if classes is None:
-            return self.log_mass(x)
-        if labels is not None:
-            return self.log_mass(x, tf.one_hot(labels, classes))
-        n = tf.shape(x)[0]
-
-        def add_class(index, total):
-            return index + 1, ops.logaddexp(total, self.log_mass(x, tf.one_hot(tf.fill((n,), index), classes)))
-
-        _, total = tf.while_loop(lambda index, _: index < classes, add_class, (0, tf.fill((n,), -math.inf)))
-        return total - math.log(classes)
+        x = self.images_of(x)
+        return self.over_classes(lambda condition: self.log_mass(x, condition), tf.shape(x)[0], labels, conditions)
 
     # Sampling
 
@@ -154,12 +149,22 @@ class AutoregressiveModel(GenerativeModel):
         height, width, channels = self.image_shape
         return random.uniform((n, height, width, self.likelihood.noise_count(channels)))
 
-    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, temperature=1.0, latents=None):
+    def sample(
+        self,
+        n=None,
+        seed=None,
+        batch_size=256,
+        labels=None,
+        averaged=True,
+        temperature=1.0,
+        latents=None,
+        conditions=None,
+    ):
         """Draw images.
 
         Args:
-            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`. The last bits of the network's outputs
-                may depend on the batch size. Where they decide between two levels, the rest of the image differs.
+            n, seed, batch_size, labels, averaged, latents, conditions: as in `Conditional.sample`. The last bits of the network's
+                outputs may depend on the batch size. Where they decide between two levels, the rest of the image differs.
             temperature: float of at least 0. Below 1, images are more typical and less varied: the logits of components or
                 levels are divided by it, and scales are multiplied with it. Defaults to 1.
 
@@ -169,14 +174,15 @@ class AutoregressiveModel(GenerativeModel):
         Raises:
             ValueError: a temperature that is no number of at least 0.
         """
-        return super().sample(n, seed, batch_size, labels, averaged, latents, **self._settings(temperature))
+        settings = self._settings(temperature)
+        return super().sample(n, seed, batch_size, labels, averaged, latents, conditions=conditions, **settings)
 
     @staticmethod
     def _settings(temperature):
         # A tensor, so that there is one graph for all.
         return {"temperature": tf.constant(real(at_least=0, temperature=temperature), tf.float32)}
 
-    def complete(self, images, known, seed=None, labels=None, temperature=1.0, batch_size=256):
+    def complete(self, images, known, seed=None, labels=None, temperature=1.0, batch_size=256, conditions=None):
         """Draw the pixels of images that are missing, given those before them.
 
         Of images whose first rows are known, the rest is drawn from its exact distribution given these. With another mask, what
@@ -186,7 +192,7 @@ class AutoregressiveModel(GenerativeModel):
             images: `(n, height, width, channels)`; what stands at missing pixels does not matter, but it must be in range.
             known: int, the number of the first rows that are known; or a mask, bool or 1 where pixels are known, `(height,
                 width)` or anything that broadcasts to the shape of the images.
-            seed, labels, temperature, batch_size: as in `sample`.
+            seed, labels, temperature, batch_size, conditions: as in `sample`.
 
         Returns:
             float32 array of the shape of `images`, in [0, 1]; known pixels are those of the images.
@@ -199,14 +205,15 @@ class AutoregressiveModel(GenerativeModel):
             if whole(0, known=known) > height:
                 raise ValueError(f"known is {known}, expected at most {height}, the rows of an image.")
             known = np.repeat(np.arange(height)[:, None] < known, width, axis=1)
-        return self._filled(images, known, seed, labels, batch_size, self._settings(temperature))
+        seed, told = self._told_of_images(images, seed, labels, conditions)
+        return self._filled(images, known, seed, told, batch_size, self._settings(temperature))
 
     @inference
     def generate(self, latents, temperature=1.0, known=None, mask=None):
         """Images of noise.
 
         Args:
-            latents: as `draw_latents` gives them, of conditional models with one-hot labels.
+            latents: as `draw_latents` gives them, of conditional models in a pair with the condition.
             temperature: as of `sample`.
             known, mask: images in [0, 1], and bool, True where they are kept; both `(batch, height, width, channels)`, or None.
         """
@@ -214,7 +221,7 @@ class AutoregressiveModel(GenerativeModel):
 
     def draw_levels(self, latents, temperature=1.0, known=None, mask=None):
         """Levels of images, whole numbers as float32; arguments as of `generate`."""
-        noise, labels = latents if isinstance(latents, tuple) else (latents, None)
+        noise, condition = parted(latents)
         rows, (height, width, channels) = causal.Rows(self.network, self.image_shape[0]), self.image_shape
         n, blocks, most = tf.shape(noise)[0], -(-height // rows.count), self.likelihood.levels - 1
 
@@ -231,7 +238,7 @@ class AutoregressiveModel(GenerativeModel):
             of_block = tf.gather(noise, index, axis=1)
 
             def guess(levels, before, remembered):
-                parameters, remembered = rows(self._seen(levels / most, labels), above)
+                parameters, remembered = rows(self._seen(levels / most, condition), above)
                 drawn = self.likelihood.draw(parameters, of_block, temperature)
                 if kept is not None:
                     drawn = tf.where(*(tf.gather(each, index, axis=1) for each in (kept[1], kept[0])), drawn)

@@ -36,13 +36,17 @@ class Chained(GenerativeModel):
         @tf.function
         def run(x, key):
             with self.averaged_weights():
-                watch = self.chain_energy
+                watch = self.energy_of_chains(n, seed)
                 x, _, _ = chains.loop(self.sampler, watch, x, self.sample_steps, randomness.fold(key, 0))
                 return chains.loop(self._settled, watch, x, max(self.sample_steps, 4), randomness.fold(key, 1), watch)[1:]
 
         acceptance, energies = run(x, randomness.make_key(seed))
         report = {"chain_steps": self.sample_steps, "chain_ess": chains.effective_sample_size(energies) / n}
         return {**report, "chain_acceptance": float(acceptance)} if self.sampler.rejects else report
+
+    def energy_of_chains(self, n, seed):
+        """The energy of n chains as a function of their images; of a model that is told vectors by those of `sample(n, seed)`."""
+        return self.chain_energy
 
     @property
     def _settled(self):

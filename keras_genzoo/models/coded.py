@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from keras_genzoo.core.draws import draw_images
+from keras_genzoo.core.batches import by_row, class_numbers
+from keras_genzoo.core.conditions import parted
+from keras_genzoo.core.draws import draw_rows
 from keras_genzoo.core.inference import available_if, inference
 from keras_genzoo.core.randomness import KeyStream
 
@@ -12,8 +14,9 @@ CODES = 4  # of `noise_key`: what the noise is for
 class Coded:
     """Mixin of a `GenerativeModel` with an encoder: `fit_prior` (ex-post density estimation, Ghosh et al. 2020, section 4).
 
-    A family writes `encoded(x, random, training)`, or `codes_of(x, random)`, the codes that its decoder was trained on, and draws
-    from `sampling_prior`. It takes the density as its argument `fitted_prior`, or says by `density` where it is.
+    A family writes `encoded(x, random, training, condition)`, or `codes_of(x, random, condition)`, the codes that its decoder was
+    trained on, and draws from `sampling_prior`. It takes the density as its argument `fitted_prior`, or says by `density` where
+    it is. A density of a conditional model that `knows_conditions` is fitted, and drawn from, by the condition too.
     """
 
     # Methods: Keras saves a part under the first attribute that holds it, were it a property.
@@ -25,13 +28,19 @@ class Coded:
         """The density that `sample` draws codes from: the fitted one, or else the model's own prior."""
         return self.density() if getattr(self.density(), "fitted", False) else self.prior
 
+    def drawn_codes(self, n, random, condition=None):
+        """n codes of the prior that `sample` draws from, by the condition where that knows of conditions."""
+        prior = self.sampling_prior()
+        return prior.sample(n, random, **({"condition": condition} if getattr(prior, "knows_conditions", False) else {}))
+
     @available_if(lambda self: hasattr(self.density(), "fit"), "it was built without a density to fit to its codes")
     def fit_prior(self, dataset, kind="mixture", seed=0, images=20_000):
-        """Fit a mixture to the codes of a data set. `sample` then draws codes from it.
+        """Fit a density to the codes of a data set. `sample` then draws codes from it.
 
-        The codes are those that the decoder has been trained on: of a random encoder one draw from q(z|x) an image. The mixture
-        then follows the aggregate posterior q(z) = E_x[q(z|x)]. `log_prob` stays what it was, that of the model with its own
-        prior. A further step of training makes the fit out of date and clears it: fit again.
+        The codes are those that the decoder has been trained on: of a random encoder one draw from q(z|x) an image. The density
+        then follows the aggregate posterior q(z) = E_x[q(z|x)], of a conditional model that of each condition. `log_prob` stays
+        what it was, that of the model with its own prior. A further step of training makes the fit out of date and clears it: fit
+        again.
 
         Args:
             dataset: images, `(images, labels)`, or a data set of batches, as `fit` takes them.
@@ -42,10 +51,11 @@ class Coded:
 
         Returns:
             dict of the `components`, their `kind`, and the mean log densities of codes in nats, `log_prob` of those that the
-            mixture was fitted to and `held_out_log_prob`.
+            density was fitted to and `held_out_log_prob`.
 
         Raises:
-            ValueError: an unknown kind; images that the model does not take; no images.
+            ValueError: an unknown kind; images that the model does not take; no images, or none of the labels or vectors that a
+                conditional model needs.
 
         Example:
 
@@ -55,21 +65,30 @@ class Coded:
         """
         if kind not in ("gaussian", "mixture"):
             raise ValueError(f"kind is {kind!r}, expected 'gaussian' or 'mixture'.")
-        codes, start = [], 0
-        for batch in draw_images(dataset, images, seed):
+        codes, told, start = [], [], 0
+        for batch, known in draw_rows(dataset, images, seed):
+            if "labels" in known:
+                known["labels"] = class_numbers(known["labels"])
+            condition = self.told(**by_row(self, known, ()))
+            rows = batch if condition is None else (batch, condition)
             # Compiled where there are several; one is computed before it would be compiled.
             compiled = start > 0 and not self.run_eagerly
-            codes.append(np.asarray(self._run(type(self)._codes, batch, start, {"seed": seed}, compiled=compiled)))
+            codes.append(np.asarray(self._run(type(self)._codes, rows, start, {"seed": seed}, compiled=compiled)))
+            told.append(None if condition is None else np.asarray(condition))
             start += len(batch)
-        return self.density().fit(np.concatenate(codes), components=1 if kind == "gaussian" else None, seed=seed)
+        settings = {"components": 1 if kind == "gaussian" else None, "seed": seed}
+        if getattr(self.density(), "knows_conditions", False):
+            settings["condition"] = np.concatenate(told)
+        return self.density().fit(np.concatenate(codes), **settings)
 
     @inference
-    def _codes(self, x, seed):
-        return self.codes_of(self.images_of(x), KeyStream(self.noise_key(seed, CODES)))
+    def _codes(self, rows, seed):
+        x, condition = parted(rows)
+        return self.codes_of(self.images_of(x), KeyStream(self.noise_key(seed, CODES)), condition)
 
-    def codes_of(self, x, random):
+    def codes_of(self, x, random, condition=None):
         """The codes of images in [0, 1] that the decoder is trained on, with the noise of `random`."""
-        return self.encoded(x, random, training=False)
+        return self.encoded(x, random, False, condition)
 
     def minimize(self, *args, **kwargs):
         terms = super().minimize(*args, **kwargs)

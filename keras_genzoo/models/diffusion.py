@@ -8,6 +8,7 @@ from keras import ops
 from keras_genzoo import augmentation, samplers, schedules, weightings
 from keras_genzoo.core import images
 from keras_genzoo.core.checks import check_output, input_shapes, output_shapes, real, whole, whole_or_none
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
 from keras_genzoo.core.shares import places
@@ -17,7 +18,7 @@ from keras_genzoo.models.diffusion_sampling import Sampling
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
+class Diffusion(Sampling, VariationalBound, ProbabilityFlow, Conditional, GenerativeModel):
     """A network learns to see the image in a noisy one, and a sampler walks from noise to an image by what it sees.
 
     Of an image x in [-1, 1], a time t and noise epsilon the schedule makes x_t = signal(t) x + noise(t) epsilon, and
@@ -30,8 +31,9 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)` and times `(batch,)`, of a conditional model one-hot
-            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet` and `networks.dit`. One that puts
-            out twice the channels learns the variance of the chain's steps too: behind the prediction stands v, see
+            labels `(batch, classes)` too, to outputs of the images' shape; see `networks.unet` and `networks.dit`. With vectors
+            the third input is `(batch, num_classes + condition_dim + 1)`: label, vector and a 1. One that puts out twice the
+            channels learns the variance of the chain's steps too: behind the prediction stands v, see
             `samplers.learned_variance`.
         schedule: name or `schedules.Schedule`. Defaults to "rectified_flow".
         prediction: name or `schedules.Prediction`, what the network puts out. Defaults to "velocity".
@@ -45,9 +47,9 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         spacing: name of `spacings.SPACINGS`, of the times of these steps unless told otherwise; None is each sampler's own, see
             `Sampler.spacing`. Defaults to None.
         clip: bool. Whether the images seen on the way of sampling are clipped to [-1, 1]. Defaults to False.
-        label_dropout: float. Share of the training images whose label is kept from the network, so that guidance knows what
-            images without one look like; of conditional models. With 0 there is no guidance, and codes and likelihoods need
-            labels. Defaults to 0.1.
+        label_dropout: float. Share of the training images whose label and vector are kept from the network, so that guidance
+            knows what images without them look like; of conditional models. With 0 there is no guidance, and codes and
+            likelihoods need labels. Defaults to 0.1.
         dequantise: bool. Whether training draws noise within the 256 levels, as a likelihood by the probability-flow equation
             supposes: else the best network puts all density on the levels themselves. Defaults to False.
         variance_weight: float of at least 0. Where the variance is learned, what the bound on the likelihood counts in the loss,
@@ -56,7 +58,8 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         augment: None, "mirror" or "told". What training does to images: it exchanges left and right in half of them, as DDPM's of
             CIFAR-10; or it changes them as `augmentation.told` does, for EDM, and tells the network by its last input
             (`networks.unet(augmented=True)`), which is zeros when images are drawn. Defaults to None.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the network is told; without them a third input is of one-hot labels;
+            `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a prediction that is undefined at an end of the schedule, as the noise where no signal is left; a time
@@ -73,7 +76,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
 
     optimizers = {"optimizer": ("network",)}
     averaged = ("network",)
-    keyed = True
+    keyed = marked = True
 
     def __init__(
         self,
@@ -113,9 +116,18 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         self.time_sampling.check(self.schedule)
         self.learns_variance = self._checked_outputs()
         self.augment = augment
-        inputs = self._inputs_without_augmentation()
-        self.num_classes = inputs[2][0] if len(inputs) == 3 else None
+        self._check_condition(self._inputs_without_augmentation())
         self._samplers = {}
+
+    def _check_condition(self, inputs):
+        units = inputs[2][0] if len(inputs) == 3 else 0
+        if units and not self.condition_units:
+            self.num_classes = units
+        if units != self.condition_units:
+            raise ValueError(
+                f"the network is told {units} numbers, expected {self.condition_units} of num_classes={self.num_classes} and "
+                f"condition_dim={self.condition_dim}; give the same ones to the network and to the model."
+            )
 
     def _checked_outputs(self):
         """Whether the network puts out a variance behind its prediction."""
@@ -144,7 +156,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
             inputs = inputs[:-1]
         if [len(each) for each in inputs[1:]] not in ([0], [0, 1]):
             raise ValueError(
-                f"the network takes inputs of shapes {inputs}, expected images, times and, of classes, one-hot labels."
+                f"the network takes inputs of shapes {inputs}, expected images, times and, of classes or vectors, a condition."
             )
         return inputs
 
@@ -173,33 +185,36 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         """The network's prediction for noisy images at times t, `(batch,)`."""
         return self.heads(x_t, t, labels, training)[0]
 
-    def labels_or_none(self, labels, n):
-        """One-hot labels `(n, num_classes)` of those that an inference method was given, zeros for none; None of a model without
-        classes.
+    def told_or_none(self, n, labels=None, conditions=None):
+        """The condition `(n, condition_units)` of what an inference method was given, zeros for nothing; None of a model that is
+        told nothing.
 
         Raises:
-            ValueError: labels of a model without classes; none, of one that was never trained without.
+            ValueError: labels or vectors that the model does not take, or one of both alone; nothing, of a model that was never
+                trained without.
         """
-        if not self.conditional:
-            if labels is not None:
-                raise ValueError(f"labels were given, but {type(self).__name__} {self.name!r} has no classes.")
-            return None
-        if labels is None:
-            self.check_label_free("no labels were given")
-            return tf.zeros((n, self.num_classes))
+        if labels is None and conditions is None and self.condition_units:
+            self.check_label_free(f"no {'conditions' if self.num_classes is None else 'labels'} were given")
+            return tf.zeros((n, self.condition_units))
+        if labels is not None and self.num_classes is not None:
+            labels = self._checked_classes(n, labels)
+        return self.told(labels, conditions)
+
+    def _checked_classes(self, n, labels):
         labels = tf.cast(tf.convert_to_tensor(labels), tf.int32)
         if labels.shape.rank != 1 or (isinstance(n, int) and labels.shape[0] not in (None, n)):
             raise ValueError(f"labels have shape {labels.shape}, expected one class an image, ({n},).")
         known = tf.get_static_value(labels)
         if known is not None and not np.isin(known, np.arange(self.num_classes)).all():
             raise ValueError(f"labels lie between {known.min()} and {known.max()}, expected 0 to {self.num_classes - 1}.")
-        return tf.one_hot(labels, self.num_classes)
+        return labels
 
     def check_label_free(self, asked):
         """Raise a ValueError, which begins with what was asked, if the network was never trained without labels."""
         if not self.label_dropout:
+            what = "conditions" if self.num_classes is None else "labels"
             raise ValueError(
-                f"{asked}, and with label_dropout=0 the network never learned of images without labels; give labels, or train a "
+                f"{asked}, and with label_dropout=0 the network never learned of images without {what}; give {what}, or train a "
                 f"model with label_dropout=0.1."
             )
 
@@ -207,7 +222,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         """The pair of image and noise in x_t at a scalar time, for samplers, and the v of a learned variance if asked.
 
         Args:
-            labels: one-hot `(batch, classes)` or None.
+            labels: one-hot `(batch, classes)`, with vectors the whole condition, or None.
             guidance: scalar or None. Outputs are moved from those without labels towards those with them, by this factor (Ho
                 and Salimans 2022, arXiv:2207.12598, eq. 6, where it is 1 + w).
             clip: bool. Whether to clip the image, and to make the noise fit.
@@ -249,7 +264,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
     def call(self, x):
         """What the network sees of images without noise at `t_min`: the images again, if it is trained. Conditional models take
         `(images, labels)`."""
-        labels = self.one_hot_labels_of(x)
+        labels = self.condition_of(x)
         x = 2.0 * self.images_of(x) - 1.0
         with self.averaged_weights():
             image, _ = self.denoiser(labels)(x, tf.constant(max(self.schedule.t_min, 1e-3)))
@@ -315,7 +330,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         return SPAN * (images.dequantise(x, random.uniform(ops.shape(x))) - 0.5) if self.dequantise else 2.0 * x - 1.0
 
     def train_step(self, data):
-        x, labels = self._pixels(data, self.random), self.one_hot_labels_of(data)
+        x, labels = self._pixels(data, self.random), self.condition_of(data)
 
         def terms_of():
             error, factor, t = self.errors(x, labels, self.random, training=True)
@@ -325,7 +340,7 @@ class Diffusion(Sampling, VariationalBound, ProbabilityFlow, GenerativeModel):
         return self.track(self.minimize(terms_of, ("network",), self.optimizer))
 
     def test_step(self, data):
-        x, labels = self._pixels(data, self.random_test), self.one_hot_labels_of(data)
+        x, labels = self._pixels(data, self.random_test), self.condition_of(data)
 
         def terms_of():
             error, factor, _ = self.errors(x, labels, self.random_test, training=False)

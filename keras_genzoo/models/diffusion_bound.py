@@ -26,7 +26,7 @@ class VariationalBound:
             key: of the noise.
             variance: of the steps, as in `variational_bound`.
             levels: bool. Whether the last step ends in the 256 levels (eq. 13), or in a density.
-            labels: one-hot `(batch, classes)`, or None. Defaults to None.
+            labels: one-hot `(batch, classes)`, with vectors the whole condition, or None. Defaults to None.
 
         Returns:
             KL(q(x_s | x_t, x) || p(x_s | x_t)), and for index 1 -log p(x | x_1), `(batch,)`.
@@ -79,7 +79,7 @@ class VariationalBound:
 
     @available_if(lambda self: self.timesteps is not None, "its time is continuous; build it with timesteps=1000")
     @batched
-    def variational_bound(self, x, samples=64, seed=0, variance=None, levels=True, labels=None):
+    def variational_bound(self, x, samples=64, seed=0, variance=None, levels=True, labels=None, conditions=None):
         """The lower bound on log p(x) that the chain of `timesteps` steps gives (Ho et al. 2020, eq. 5).
 
         Args:
@@ -90,7 +90,8 @@ class VariationalBound:
             variance: "large" or "small", as in `samplers.Ancestral`, "learned", or None: "learned" where the network learns it,
                 and else "large". Defaults to None.
             levels: bool. Whether the last step ends in the 256 levels, or in a density of images in [-1, 1]. Defaults to True.
-            labels: int `(batch,)`, for conditional models alone; None is the bound without a label. Defaults to None.
+            labels, conditions: arrays `(batch,)` and `(batch, condition_dim)`, of conditional models alone; without them it is
+                the bound without a condition. Default to None.
 
         Returns:
             Nats an image, and the standard error that the choice of steps gives it (as if they were drawn one by one, so rather
@@ -103,7 +104,8 @@ class VariationalBound:
         samples = None if samples is None else whole(samples=samples)
         x = 2.0 * self.images_of(x) - 1.0
         n, rest = ops.shape(x)[0], self.timesteps - 1
-        term_of = functools.partial(self.bound_terms, x, variance=variance, levels=levels, labels=self.labels_or_none(labels, n))
+        told = self.told_or_none(n, labels, conditions)
+        term_of = functools.partial(self.bound_terms, x, variance=variance, levels=levels, labels=told)
         count = rest if samples is None else samples
         start = randomness.uniform(self.noise_key(seed, 0), (n,))
 

@@ -46,7 +46,7 @@ class ProbabilityFlow:
         Args:
             x: `(batch, height, width, channels)`, at the times t.
             t: `(batch,)`.
-            labels: one-hot `(batch, classes)` or None. Defaults to None.
+            labels: one-hot `(batch, classes)`, with vectors the whole condition, or None. Defaults to None.
         """
         output = self.outputs(x, t, labels)
         seen = lambda x, t: self.prediction.image_and_noise(self.schedule, x, output, t)  # noqa: E731
@@ -62,7 +62,7 @@ class ProbabilityFlow:
 
         Args:
             points: float32 `(batch, height, width, channels)`.
-            labels: one-hot `(batch, classes)` or None. Defaults to None.
+            labels: as of `velocity`. Defaults to None.
             probe: as in `odes.rate_and_trace`; None is the exact trace. Defaults to None.
             solver: name of `odes.SOLVERS`, an `odes.Solver` or None, see `log_prob`. Defaults to None.
         """
@@ -85,12 +85,12 @@ class ProbabilityFlow:
             return odes.RungeKutta()
         return odes.DormandPrince() if exact else odes.DormandPrince(ROUGH, ROUGH)
 
-    def _densities(self, x, trace, samples, seed, labels, *solvers):
+    def _densities(self, x, trace, samples, seed, told, *solvers):
         """Means of `log_density` over draws of dequantised images, one for each solver, and the standard error of the first."""
         if trace not in TRACES:
             raise ValueError(f"trace is {trace!r}, expected 'exact' or 'hutchinson'.")
         samples, x = whole(samples=samples), self.images_of(x)
-        labels = self.labels_or_none(labels, ops.shape(x)[0])
+        labels = self.told_or_none(ops.shape(x)[0], **told)
         uniform = lambda *numbers: randomness.uniform(self.noise_key(seed, *numbers), tf.shape(x))  # noqa: E731
 
         def add(draw, squares, *means):
@@ -107,11 +107,11 @@ class ProbabilityFlow:
         return means, error
 
     @batched(compiled=True)
-    def ode_log_prob(self, x, trace="hutchinson", samples=1, seed=0, solver=None, labels=None):
+    def ode_log_prob(self, x, trace="hutchinson", samples=1, seed=0, solver=None, labels=None, conditions=None):
         """`log_prob` by the probability-flow equation (`method="ode"`), and how far off it may be.
 
         Args:
-            x, trace, samples, seed, solver, labels: as in `log_prob`.
+            x, trace, samples, seed, solver, labels, conditions: as in `log_prob`.
 
         Returns:
             Nats an image; the numerical error, as the absolute difference to a solver of about ten times the error (`coarser`);
@@ -124,12 +124,12 @@ class ProbabilityFlow:
         >>> log_prob.shape, error.shape, deviation.shape
         (TensorShape([2]), TensorShape([2]), TensorShape([2]))
         """
-        solver = self._solver(solver, trace == "exact")
-        (log_prob, other), deviation = self._densities(x, trace, samples, seed, labels, solver, solver.coarser())
+        solver, told = self._solver(solver, trace == "exact"), {"labels": labels, "conditions": conditions}
+        (log_prob, other), deviation = self._densities(x, trace, samples, seed, told, solver, solver.coarser())
         return log_prob, tf.abs(log_prob - other), deviation
 
     @batched(compiled=True)
-    def log_prob(self, x, samples=None, seed=0, labels=None, method=None, trace="hutchinson", solver=None):
+    def log_prob(self, x, samples=None, seed=0, labels=None, method=None, trace="hutchinson", solver=None, conditions=None):
         """The log-likelihood of images: that of dequantised ones by the probability-flow equation, or a bound for their levels.
 
         "ode" is a log density on the unit cube at the dequantised image, averaged over draws of the noise within levels (Song et
@@ -144,13 +144,15 @@ class ProbabilityFlow:
             samples: int or None. Of "ode", draws of the noise within levels, each with a probe of the trace; None is 1. Of
                 "bound", steps of the chain that are drawn for an image; None is 64. Defaults to None.
             seed: int. Defaults to 0.
-            labels: int `(batch,)`, for conditional models alone; None is the likelihood without a label. Defaults to None.
+            labels: int `(batch,)`, of models with classes alone. Without it and `conditions` it is the likelihood without a
+                condition. Defaults to None.
             method: "ode", "bound", or None, the bound where the model has `timesteps` and else the equation. Defaults to None.
             trace: "hutchinson", or "exact", which takes the time and the memory of as many images as an image has numbers.
                 Defaults to "hutchinson".
             solver: name of `odes.SOLVERS`, an `odes.Solver`, or None: `odes.DormandPrince`, with tolerances of 1e-5 for the exact
                 trace and 1e-4 for the estimate, whose noise is larger; or of networks that compute in 16 bits, whose rounding
                 meets no tolerance, `odes.RungeKutta()`. Defaults to None.
+            conditions: float `(batch, condition_dim)`, of models that are told vectors alone. Defaults to None.
 
         Returns:
             Nats per image, float32 `(batch,)`. `ode_log_prob` and `variational_bound` give their errors too.
@@ -158,10 +160,11 @@ class ProbabilityFlow:
         Raises:
             ValueError: an unknown method, trace or solver; the bound of a model without `timesteps`.
         """
+        told = {"labels": labels, "conditions": conditions}
         if self._method(method) == "bound":
-            return self.variational_bound(x, 64 if samples is None else samples, seed, labels=labels)[0]
+            return self.variational_bound(x, 64 if samples is None else samples, seed, **told)[0]
         samples = 1 if samples is None else samples
-        return self._densities(x, trace, samples, seed, labels, solver)[0][0]
+        return self._densities(x, trace, samples, seed, told, solver)[0][0]
 
     def bits_per_dim(self, x, **kwargs):
         """-log2 P(x) per pixel and channel of images of 256 levels, `(batch,)`, by `log_prob` with these arguments.

@@ -7,7 +7,6 @@ from keras import ops
 from keras_genzoo import samplers, spacings
 from keras_genzoo.core import codes, randomness
 from keras_genzoo.core.checks import interval, real, whole
-from keras_genzoo.core.images import check_images
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.serialization import named
 
@@ -43,11 +42,12 @@ class Sampling:
         guidance_interval=None,
         trace=None,
         latents=None,
+        conditions=None,
     ):
         """Draw images.
 
         Args:
-            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`.
+            n, seed, batch_size, labels, averaged, latents, conditions: as in `Conditional.sample`.
             steps: int or None. Steps of the sampler; None is the model's own number. The network is evaluated
                 `sampler.evaluations(steps)` times.
             sampler: name of `samplers.SAMPLERS`, a `Sampler`, or None, the model's own.
@@ -77,7 +77,7 @@ class Sampling:
                     f"trace is {trace}, expected at most {steps}, the images of {steps - 1} steps and the noise before."
                 )
             settings["trace"] = tf.constant(np.round(np.linspace(0, steps - 1, trace)), tf.int32)
-        return super().sample(n, seed, batch_size, labels, averaged, latents, **settings)
+        return super().sample(n, seed, batch_size, labels, averaged, latents, conditions=conditions, **settings)
 
     def _row_shape(self, settings):
         return (*settings["trace"].shape, *self.image_shape) if "trace" in settings else super()._row_shape(settings)
@@ -93,7 +93,7 @@ class Sampling:
                 raise ValueError(f"guidance_interval is {guidance_interval!r}, and there is no guidance; give guidance too.")
             return settings
         guidance = real(guidance=guidance)
-        if not self.conditional:
+        if not self.condition_units:
             raise ValueError(f"guidance is {guidance}, but {type(self).__name__} {self.name!r} has no classes to guide to.")
         self.check_label_free(f"guidance is {guidance}")
         settings["guidance"] = tf.constant(guidance, tf.float32)
@@ -127,7 +127,7 @@ class Sampling:
         begin=None,
         trace=None,
     ):
-        """From noise, or the pair of noise and one-hot labels, to what the network was trained on.
+        """From noise, or the pair of noise and the condition, to what the network was trained on.
 
         Args:
             latents: as `draw_latents` gives them.
@@ -155,7 +155,17 @@ class Sampling:
         return samplers.solve(sampler, denoise, self.schedule, x, times, key, keep, trace)
 
     def inpaint(
-        self, images, mask, seed=None, labels=None, steps=50, sampler="ddpm", guidance=None, spacing=None, batch_size=256
+        self,
+        images,
+        mask,
+        seed=None,
+        labels=None,
+        steps=50,
+        sampler="ddpm",
+        guidance=None,
+        spacing=None,
+        batch_size=256,
+        conditions=None,
     ):
         """Make what is missing of images anew.
 
@@ -172,6 +182,7 @@ class Sampling:
             steps: int. Steps of the sampler. Defaults to 50.
             sampler, guidance, spacing: as in `sample`. The sampler defaults to "ddpm".
             batch_size: int. Images computed at a time. Defaults to 256.
+            conditions: float `(n, condition_dim)`, of models that are told vectors alone; None draws them. Defaults to None.
 
         Returns:
             float32 array of the shape of `images`, in [0, 1]; known pixels are those of the images.
@@ -187,7 +198,8 @@ class Sampling:
         (4, 28, 28, 1)
         """
         settings = self.sampling_settings(steps, sampler, guidance, spacing)
-        return self._filled(images, mask, seed, labels, batch_size, settings)
+        seed, told = self._told_of_images(images, seed, labels, conditions)
+        return self._filled(images, mask, seed, told, batch_size, settings)
 
     def img2img(
         self,
@@ -201,6 +213,7 @@ class Sampling:
         spacing=None,
         guidance_interval=None,
         batch_size=256,
+        conditions=None,
     ):
         """Make other images that look like given ones (SDEdit, Meng et al. 2022, arXiv:2108.01073, section 3).
 
@@ -215,6 +228,7 @@ class Sampling:
             steps: int. Steps from noise to images, of which the last ones are made. Defaults to 50.
             sampler, guidance, spacing, guidance_interval: as in `sample`. The sampler defaults to "ddim".
             batch_size: int. Images computed at a time. Defaults to 256.
+            conditions: float `(n, condition_dim)`, of models that are told vectors alone; None draws them. Defaults to None.
 
         Returns:
             float32 array of the shape of `images`, in [0, 1].
@@ -228,28 +242,28 @@ class Sampling:
         >>> model.img2img(images[:4], strength=0.4, seed=0, steps=5).shape
         (4, 28, 28, 1)
         """
-        check_images(images, expected=self.image_shape)
+        seed, told = self._told_of_images(images, seed, labels, conditions)
         images, strength = self.images_of(images), real(above=0, at_most=1, strength=strength)
         settings = self.sampling_settings(steps, sampler, guidance, spacing, guidance_interval)
         made = max(1, round(strength * (settings["times"].shape[0] - 1)))
         settings["times"] = settings["times"][-made - 1 :]
         of_rows = lambda rows: {"begin": images[rows]}  # noqa: E731
-        return self._generated(len(images), seed, batch_size, labels, settings, of_rows)
+        return self._generated(len(images), seed, batch_size, told, settings, of_rows)
 
     # The probability-flow equation, there and back
 
-    def _flow(self, x, sampler, steps, spacing, labels, back):
+    def _flow(self, x, sampler, steps, spacing, told, back):
         sampler = self._get_sampler(sampler)
         if sampler.stochastic:
             raise ValueError(f"{type(sampler).__name__} adds noise on the way, and does not come back; use 'heun' or 'ddim'.")
         steps = self.steps if steps is None else whole(steps=steps)
         spacing = samplers.check_spacing(spacing) or self.spacing or sampler.spacing(self.schedule)
         times = tf.constant(spacings.path(self.schedule, steps, spacing)[:: -1 if back else 1], tf.float32)
-        labels = self.labels_or_none(labels, ops.shape(x)[0])
+        labels = self.told_or_none(ops.shape(x)[0], **told)
         return samplers.solve(sampler, self.denoiser(labels), self.schedule, x, times, randomness.make_key(0))
 
     @batched
-    def encode(self, x, steps=None, sampler="heun", spacing=None, labels=None):
+    def encode(self, x, steps=None, sampler="heun", spacing=None, labels=None, conditions=None):
         """Images to the noise that `decode` makes them of, along the probability-flow equation (Song et al. 2021,
         arXiv:2011.13456, section 4.3): `(batch, height, width, channels)`.
 
@@ -258,18 +272,20 @@ class Sampling:
             steps: int or None. The more, the nearer comes `decode(encode(x))` to x. Defaults to the model's own.
             sampler: name or object of one that adds no noise. Defaults to "heun", which comes nearest.
             spacing: as in `sample`; "trailing" is even in the schedule's position here. Defaults to None.
-            labels: int `(batch,)`, for conditional models alone; None is the way without a label. Defaults to None.
+            labels, conditions: arrays `(batch,)` and `(batch, condition_dim)`, of conditional models alone; without them it is
+                the way without a condition. Default to None.
 
         Raises:
             ValueError: a sampler that adds noise; no labels, of a model that was never trained without.
         """
-        return self._flow(2.0 * self.images_of(x) - 1.0, sampler, steps, spacing, labels, back=True) / self.prior_scale
+        told = {"labels": labels, "conditions": conditions}
+        return self._flow(2.0 * self.images_of(x) - 1.0, sampler, steps, spacing, told, back=True) / self.prior_scale
 
     @batched
-    def decode(self, z, steps=None, sampler="heun", spacing=None, labels=None):
+    def decode(self, z, steps=None, sampler="heun", spacing=None, labels=None, conditions=None):
         """Noise to images in [0, 1] along the probability-flow equation; the way back of `encode`, with its arguments."""
-        z = ops.convert_to_tensor(z)
-        return self._to_images(self._flow(self.prior_scale * z, sampler, steps, spacing, labels, back=False))
+        z, told = ops.convert_to_tensor(z), {"labels": labels, "conditions": conditions}
+        return self._to_images(self._flow(self.prior_scale * z, sampler, steps, spacing, told, back=False))
 
     def between(self, z0, z1, position):
         return codes.spherical(z0, z1, position)

@@ -5,8 +5,9 @@ from keras import ops
 
 from keras_genzoo import adversarial
 from keras_genzoo.augmentation import AdaptiveChance, augment, chance_at, check_chance, check_kinds, view
-from keras_genzoo.core.batches import extra
-from keras_genzoo.core.checks import check_output, input_shapes, whole
+from keras_genzoo.core.batches import TOLD, extra, with_told
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, whole
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.optimizers import step_every
@@ -16,7 +17,7 @@ from keras_genzoo.regularizers import check_unmixed
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class GAN(Projecting, GenerativeModel):
+class GAN(Projecting, Conditional, GenerativeModel):
     """A generator makes images of noise, and a critic learns to tell them from real ones.
 
     In every step the critic makes `critic_steps` steps, each against a generated batch of its own, and then the generator
@@ -33,8 +34,8 @@ class GAN(Projecting, GenerativeModel):
 
     Args:
         generator: keras.Model. Noise `(batch, latent_dim)` to images `(batch, height, width, channels)` in [-1, 1]; of a
-            conditional model the pair of noise and one-hot labels `(batch, classes)`.
-        critic: keras.Model. Images in [-1, 1], of a conditional model with one-hot labels, to one score `(batch, 1)`, or to
+            conditional model the pair of noise and the condition, one-hot labels `(batch, classes)` and vectors behind them.
+        critic: keras.Model. Images in [-1, 1], of a conditional model with the condition, to one score `(batch, 1)`, or to
             features `(batch, units)` where the objective takes these.
         objective: name or `adversarial.Objective`. Defaults to "non_saturating".
         penalties: names or `adversarial.Penalty`s, terms of the critic's loss, of a critic without batch normalisation. Those
@@ -48,7 +49,8 @@ class GAN(Projecting, GenerativeModel):
             critic sees (Zhao et al. 2020). Defaults to none.
         augment_chance: float in [0, 1], `ramps.Ramp`, `augmentation.AdaptiveChance` or its name, "adaptive". The chance of each
             augmentation. Defaults to 1.
-        **kwargs: `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told; without them a second input is of one-hot labels;
+            `seed`, `ema` (of the generator), `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
 
@@ -96,11 +98,14 @@ class GAN(Projecting, GenerativeModel):
         check_output(generator, "generator", self.image_shape)
         inputs, count = input_shapes(generator, "generator"), len(input_shapes(critic, "critic"))
         self.latent_dim = inputs[0][0]
-        self.num_classes = inputs[1][0] if len(inputs) == 2 else None
+        if len(inputs) == 2 and not self.condition_units:
+            self.num_classes = inputs[1][0]
         if count != len(inputs):
             raise ValueError(
                 f"the generator has {len(inputs)} inputs and the critic {count}: expected labels into both or into neither."
             )
+        for each, name in ((generator, "generator"), (critic, "critic")):
+            check_told(each, name, self.condition_units)
 
     @property
     def diagnostics(self):
@@ -134,30 +139,35 @@ class GAN(Projecting, GenerativeModel):
 
     @batched
     def decode(self, z):
-        """Noise, of a conditional model with one-hot labels, to images in [0, 1]."""
+        """Noise, of a conditional model with the condition, to images in [0, 1]."""
         return ops.clip(self.pictures(z), 0.0, 1.0)
+
+    def images_from(self, z, condition=None):
+        """Noise, and the condition if there is one, to images in [0, 1]."""
+        return self.decode(self._with_labels(z, condition))
 
     @inference
     def call(self, x):
-        """Scores of images by the critic, `(batch, units)`; of a conditional model, of `(images, labels)`."""
+        """Scores of images by the critic, `(batch, units)`; of a conditional model, of a batch, as `(images, labels)`."""
         return self.critic(self._with_labels(*self._real(x)), training=False)
 
     # Training
 
     def _real(self, data):
-        return 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        return 2.0 * self.images_of(data) - 1.0, self.condition_of(data)
 
     def _sets(self, data):
-        """Real images, and labels, for each step of the critic; taken in turns where there are fewer than steps."""
+        """Real images, and conditions, for each step of the critic; taken in turns where there are fewer than steps."""
         sets, more = [self._real(data)], extra(data, "further") if self.critic_steps > 1 else None
         if more is not None:
             if tuple(more.shape[2:]) != self.image_shape:
                 raise ValueError(f"`further` has shape {tuple(more.shape)}, expected (batch, images, *{self.image_shape}).")
-            labels = extra(data, "further_labels")
-            if self.conditional and labels is None:
-                raise ValueError("batches have `further` images without `further_labels`; load the data with labels=True.")
+            told = {name: extra(data, f"further_{name}") for name in TOLD if self._takes(name)}
+            for name, rows in told.items():
+                if rows is None:
+                    raise ValueError(f"batches have `further` images without `further_{name}`; load the data with {name}=True.")
             for index in range(more.shape[1]):
-                sets.append(self._real((more[:, index], None if labels is None else labels[:, index])))
+                sets.append(self._real(with_told(more[:, index], {name: rows[:, index] for name, rows in told.items()})))
         return [sets[step % len(sets)] for step in range(max(1, self.critic_steps))]
 
     def _chance(self):
@@ -237,7 +247,8 @@ class GAN(Projecting, GenerativeModel):
         shown = lambda images: augment(images, self.augment, random, self._chance())  # noqa: E731
         outputs = [self._score(shown(images), labels, training) for images in fakes]
         real_outputs = self._score(shown(real), labels, training) if self.objective.relative else None
-        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": _differences(fakes[0], labels)}
+        classes = None if self.num_classes is None else labels[:, : self.num_classes]
+        return {"loss": self.objective.generator_loss(real_outputs, *outputs), "diversity": _differences(fakes[0], classes)}
 
     def train_step(self, data):
         sets = self._sets(data)

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_genzoo import distances
 from keras_genzoo.core.checks import input_shapes
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.inference import batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.layers import SynchronizedBatchNormalization
@@ -18,7 +19,7 @@ class BatchNormalization(SynchronizedBatchNormalization):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class LatentDiffusion(GenerativeModel):
+class LatentDiffusion(Conditional, GenerativeModel):
     """A diffusion model of the codes of an autoencoder (Rombach et al. 2022, arXiv:2112.10752).
 
     Codes are brought to mean 0 and variance 1 by running averages. The autoencoder comes trained, or learns in the same steps
@@ -31,9 +32,11 @@ class LatentDiffusion(GenerativeModel):
         train_autoencoder: bool. Whether the autoencoder learns along. Defaults to True.
         **kwargs: `seed`, `ema` (of both), `name`, `dtype`, as in `GenerativeModel`.
 
+    Classes and vectors are those of the diffusion model; the autoencoder is told nothing.
+
     Raises:
-        ValueError: an autoencoder that cannot learn along; a diffusion model of another shape than the codes, or one that clips;
-            a part with `ema`.
+        ValueError: an autoencoder that cannot learn along, or is told classes or vectors; a diffusion model of another shape than
+            the codes, or one that clips; a part with `ema`.
 
     Example:
 
@@ -45,10 +48,15 @@ class LatentDiffusion(GenerativeModel):
 
     optimizers = {"optimizer": ("diffusion",), "autoencoder_optimizer": ("autoencoder",)}
     averaged = ("autoencoder", "diffusion", "normalize")
-    keyed = True
+    keyed = marked = True
 
     def __init__(self, autoencoder, diffusion, train_autoencoder=True, **kwargs):
-        super().__init__(**kwargs)
+        told = {"num_classes": diffusion.num_classes, "condition_dim": diffusion.condition_dim}
+        if others := [name for name, number in told.items() if kwargs.get(name, number) != number]:
+            raise ValueError(
+                f"{others[0]} is {kwargs[others[0]]}, and that of the diffusion model is {told[others[0]]}; leave it out."
+            )
+        super().__init__(**kwargs | told)
         self.autoencoder = autoencoder
         self.diffusion = diffusion
         self.train_autoencoder = train_autoencoder
@@ -73,12 +81,15 @@ class LatentDiffusion(GenerativeModel):
             raise ValueError("dequantise is True, and codes have no levels within which to draw noise; take dequantise=False.")
         if diffusion.augment is not None:
             raise ValueError(f"augment is {diffusion.augment!r}, and codes have no sides to mirror; take augment=None.")
+        if units := getattr(autoencoder, "condition_units", 0):
+            raise ValueError(
+                f"the autoencoder is told {units} numbers of classes and vectors, expected none; tell the diffusion model alone."
+            )
         for part in (autoencoder, diffusion):
             if part.ema is not None:
                 raise ValueError(f"{type(part).__name__} has ema={part.ema} of its own; give ema to LatentDiffusion alone.")
         self.normalize = BatchNormalization(center=False, scale=False, dtype="float32", name="normalize")
         self.normalize.build((None, codes))
-        self.num_classes = diffusion.num_classes
 
     @property
     def terms(self):
@@ -120,10 +131,11 @@ class LatentDiffusion(GenerativeModel):
         spacing=None,
         guidance_interval=None,
         latents=None,
+        conditions=None,
     ):
         """Draw images; arguments as in `Diffusion.sample`."""
         settings = self.diffusion.sampling_settings(steps, sampler, guidance, spacing, guidance_interval)
-        return super().sample(n, seed, batch_size, labels, averaged, latents, **settings)
+        return super().sample(n, seed, batch_size, labels, averaged, latents, conditions=conditions, **settings)
 
     def draw_latents(self, n, random):
         """n times standard normal noise of the codes' shape, `(n, 1, 1, latent_dim)`."""
@@ -150,7 +162,7 @@ class LatentDiffusion(GenerativeModel):
         return {"reconstruction_loss": self._distance(x, self.autoencoder.reconstruct(x))}
 
     def train_step(self, data):
-        x, labels = self.images_of(data), self.one_hot_labels_of(data)
+        x, labels = self.images_of(data), self.condition_of(data)
         objective = lambda: self._reconstruction_terms(x, self.random, True)  # noqa: E731
         if self.train_autoencoder:
             reconstruction = self.minimize(objective, ("autoencoder",), self.autoencoder_optimizer)
@@ -162,7 +174,7 @@ class LatentDiffusion(GenerativeModel):
         return self.track({**reconstruction, **terms})
 
     def test_step(self, data):
-        x, labels = self.images_of(data), self.one_hot_labels_of(data)
+        x, labels = self.images_of(data), self.condition_of(data)
 
         reconstruction_of = lambda: {"loss": 0.0, **self._reconstruction_terms(x, self.random_test, False)}  # noqa: E731
         reconstruction = self.measure(reconstruction_of, ("autoencoder",))

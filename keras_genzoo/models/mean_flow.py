@@ -8,7 +8,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import schedules, weightings
-from keras_genzoo.core.checks import check_output, input_shapes, real, whole
+from keras_genzoo.core.checks import check_output, check_told, input_shapes, real, whole
+from keras_genzoo.core.conditions import Conditional, parted
 from keras_genzoo.core.inference import inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.serialization import named
@@ -20,7 +21,7 @@ LINE = schedules.RectifiedFlow()
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class MeanFlow(GenerativeModel):
+class MeanFlow(Conditional, GenerativeModel):
     """A network learns the average velocity between two times, so that one call of it goes from noise to an image.
 
     Of an image x in [-1, 1] and noise epsilon there is the straight line z_t = (1 - t) x + t epsilon with velocity
@@ -35,7 +36,7 @@ class MeanFlow(GenerativeModel):
 
     Args:
         network: keras.Model. Images `(batch, height, width, channels)`, times t and spans t - r, both `(batch,)`, of a
-            conditional model one-hot labels `(batch, classes)` too, to outputs of the images' shape; see
+            conditional model the condition too, as `Diffusion` has it, to outputs of the images' shape; see
             `networks.unet(spans=True)`.
         time_sampling: name or `weightings.TimeSampling` of the times of a straight line, of which two are drawn; None is
             `LogitNormal(-0.4, 1)`, that of the paper. Defaults to None.
@@ -44,7 +45,8 @@ class MeanFlow(GenerativeModel):
         power: float of at least 0. Losses are divided by this power of themselves, so that with 1 all images count alike,
             whatever their error (section 4.3). Defaults to 1.
         steps: int. Calls of the network for an image unless told otherwise. Defaults to 1.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the network is told; without them a fourth input is of one-hot labels;
+            `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Raises:
         ValueError: a network without an input for spans, with outputs of another shape, or with `remat=True`; an unknown end.
@@ -61,6 +63,7 @@ class MeanFlow(GenerativeModel):
     averaged = ("network",)
     terms = ("residual_loss",)
     monitor = "residual_loss"  # with a power of 1 the loss itself hardly moves
+    marked = True
 
     def __init__(self, network, time_sampling=None, share=0.25, end="drawn", power=1.0, steps=1, **kwargs):
         super().__init__(**kwargs)
@@ -82,7 +85,9 @@ class MeanFlow(GenerativeModel):
             raise ValueError(
                 "the network computes layers again for the gradient, which then has no derivative; build it with remat=False."
             )
-        self.num_classes = inputs[3][0] if len(inputs) == 4 else None
+        if len(inputs) == 4 and not self.condition_units:
+            self.num_classes = inputs[3][0]
+        check_told(network, "network", self.condition_units, place=3)
 
     @property
     def image_shape(self):
@@ -99,7 +104,7 @@ class MeanFlow(GenerativeModel):
         Args:
             z: `(batch, height, width, channels)`, at the times t.
             r, t: `(batch,)`, with r <= t.
-            labels: one-hot `(batch, classes)`, of conditional models alone.
+            labels: the condition, `(batch, condition_units)`, of conditional models alone.
             training: bool. Defaults to False.
         """
         inputs = [z, t, t - r, *([] if labels is None else [labels])]
@@ -132,28 +137,28 @@ class MeanFlow(GenerativeModel):
         return {"loss": weight * squares, "residual_loss": squares / math.prod(self.image_shape)}
 
     def train_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.condition_of(data)
         return self.track(
             self.minimize(lambda: self.terms_of(x, labels, self.random, training=True), ("network",), self.optimizer)
         )
 
     def test_step(self, data):
-        x, labels = 2.0 * self.images_of(data) - 1.0, self.one_hot_labels_of(data)
+        x, labels = 2.0 * self.images_of(data) - 1.0, self.condition_of(data)
         return self.track(self.measure(lambda: self.terms_of(x, labels, self.random_test, training=False), ("network",)))
 
     def call(self, x):
         """Images with a little noise taken away, in one call: the images again, if it is trained. Conditional models take
         `(images, labels)`."""
-        labels, z = self.one_hot_labels_of(x), 2.0 * self.images_of(x) - 1.0
+        labels, z = self.condition_of(x), 2.0 * self.images_of(x) - 1.0
         t = tf.fill((tf.shape(z)[0],), 1e-3)
         with self.averaged_weights():
             return _to_images(z - 1e-3 * self.average_velocity(z, tf.zeros_like(t), t, labels))
 
-    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None):
+    def sample(self, n=None, seed=None, batch_size=256, labels=None, averaged=True, steps=None, latents=None, conditions=None):
         """Draw images.
 
         Args:
-            n, seed, batch_size, labels, averaged, latents: as in `GenerativeModel.sample`.
+            n, seed, batch_size, labels, averaged, latents, conditions: as in `Conditional.sample`.
             steps: int or None. Calls of the network, each over as much time; None is the model's own number.
 
         Returns:
@@ -164,7 +169,7 @@ class MeanFlow(GenerativeModel):
         """
         steps = self.steps if steps is None else whole(steps=steps)
         times = tf.constant(np.linspace(1.0, 0.0, steps + 1), tf.float32)
-        return super().sample(n, seed, batch_size, labels, averaged, latents, times=times)
+        return super().sample(n, seed, batch_size, labels, averaged, latents, conditions=conditions, times=times)
 
     def draw_latents(self, n, random):
         """n times standard normal noise of the images' shape."""
@@ -172,7 +177,7 @@ class MeanFlow(GenerativeModel):
 
     @inference
     def generate(self, latents, times=None):
-        z, labels = latents if isinstance(latents, tuple) else (latents, None)
+        z, labels = parted(latents)
         times = tf.constant(np.linspace(1.0, 0.0, self.steps + 1), tf.float32) if times is None else times
 
         def step(index, z):  # eq. 12

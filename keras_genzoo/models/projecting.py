@@ -17,7 +17,7 @@ class Projecting:
     """The part of `GAN` that looks for the latents of images.
 
     A family writes `pictures(latents)`, images in [0, 1] that are not clipped yet; of conditional models the latents are a pair
-    with one-hot labels.
+    with the condition.
     """
 
     def space(self):
@@ -26,7 +26,7 @@ class Projecting:
         return lambda z: z, lambda points: points
 
     @batched(compiled=True, size=32)
-    def project(self, x, labels=None, steps=500, learning_rate=0.1, weight=0.001, starts=8, seed=0):
+    def project(self, x, labels=None, steps=500, learning_rate=0.1, weight=0.001, starts=8, seed=0, conditions=None):
         """The latents whose generated images are nearest to images (Zhu et al. 2016, arXiv:1609.03552).
 
         A descent of z by Adam, from several starts at once, each the nearest of 16 draws of noise, to the least
@@ -45,6 +45,7 @@ class Projecting:
                 alike the images. Defaults to 0.001.
             starts: int. Starts for each image, which are computed together. Defaults to 8.
             seed: int. Of the draws. Defaults to 0.
+            conditions: float `(batch, condition_dim)`, of models that are told vectors alone, which need them.
 
         Returns:
             float32 `(batch, latent_dim)`, as `sample(latents=)` takes it.
@@ -65,27 +66,28 @@ class Projecting:
             raise ValueError(f"project got no labels, but {type(self).__name__} {self.name!r} has classes; give it labels=.")
         x, (points_of, latents_of) = self.images_of(x), self.space()
         n, wanted = tf.shape(x)[0], tf.repeat(x, starts, axis=0)
-        classes = None if labels is None else tf.one_hot(tf.repeat(labels, starts), self.num_classes)
+        told = self.told(labels, conditions)
+        told = None if told is None else tf.repeat(told, starts, axis=0)
 
         def draw(index):
             noise = randomness.normal(self.noise_key(seed, STARTS, index), (n, starts, self.latent_dim))
             return points_of(tf.reshape(noise, (-1, self.latent_dim)))
 
-        generate = lambda points: self.pictures(self._with_labels(latents_of(points), classes))  # noqa: E731
+        generate = lambda points: self.pictures(self._with_labels(latents_of(points), told))  # noqa: E731
         begin = nearest_draws(generate, wanted, draw, DRAWS, weight)
         points, values = nearest_latents(generate, wanted, begin, steps, learning_rate, weight)
         best = tf.argmin(tf.reshape(values, (n, starts)), axis=1)
         return latents_of(tf.gather(tf.reshape(points, (n, starts, points.shape[-1])), best, batch_dims=1))
 
-    def interpolate(self, x0, x1, steps=8, labels=None, **settings):
+    def interpolate(self, x0, x1, steps=8, labels=None, conditions=None, **settings):
         """Images along the ways between latents: spherical ones (Shoemake 1985; White 2016, arXiv:1609.04468).
 
         Args:
             x0, x1: latents, as `sample` takes them; or images `(batch, height, width, channels)`, of which `project` finds the
                 latents first, so that the ends are near to the images and not equal to them.
             steps: int. Images a line, both ends included. Defaults to 8.
-            labels: int `(batch,)`, the class of each line, of conditional models alone. Images need them; for latents None draws
-                them. Defaults to None.
+            labels, conditions: arrays `(batch,)` and `(batch, condition_dim)`, the class and the vector of each line, of
+                conditional models alone. Images need them; for latents None draws them. Default to None.
             **settings: others of `sample`. The `seed` is 0 unless given.
 
         Returns:
@@ -98,7 +100,8 @@ class Projecting:
         >>> model.interpolate(z[:2], z[2:], steps=5).shape
         (2, 5, 28, 28, 1)
         """
-        steps, own = whole(steps=steps), {} if labels is None else {"labels": labels}
+        steps, own = whole(steps=steps), {"labels": labels, "conditions": conditions}
+        own = {name: rows for name, rows in own.items() if rows is not None}
         ends = [checked(self, self.project(x, **own) if np.ndim(x) == 4 else x, None)[0] for x in (x0, x1)]
         return self._along(*ends, steps, lambda z: self.sample(latents=z, **{"seed": 0, **own, **settings}))
 

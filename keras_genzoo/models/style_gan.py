@@ -54,7 +54,7 @@ class StyleGAN(GAN):
         self.mixing = real(at_least=0, at_most=1, mixing=mixing)
         self.style_decay = real(at_least=0, below=1, style_decay=style_decay)
         inputs = input_shapes(generator, "generator")
-        if self.conditional or len(inputs[0]) != 2:
+        if self.condition_units or len(inputs[0]) != 2:
             came = " and ".join(map(str, inputs))
             raise ValueError(
                 f"the generator takes {came}, expected styles (layers, style_dim) alone; take gz.models.GAN for others."

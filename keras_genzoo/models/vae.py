@@ -7,11 +7,11 @@ import tensorflow as tf
 from keras import ops
 
 from keras_genzoo import divergences, likelihoods
-from keras_genzoo.adversarial import LatentGame
 from keras_genzoo.bijectors.base import as_of, forward_of
 from keras_genzoo.core import images, randomness
-from keras_genzoo.core.batches import check_batch, count, first_batch, some_images
-from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, real, whole, whole_or_none
+from keras_genzoo.core.batches import apart, check_batch, first_batch, joined, rows_of, some_batch, unpack
+from keras_genzoo.core.checks import check_output, check_posterior, check_told, input_shapes, real, whole
+from keras_genzoo.core.conditions import Conditional, beside
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.core.tracking import added
@@ -20,7 +20,7 @@ from keras_genzoo.priors import StandardNormal
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class VAE(Coded, GenerativeModel):
+class VAE(Coded, Conditional, GenerativeModel):
     """An autoencoder whose codes are random: a lower bound on log p(x) is maximised.
 
     With posterior q(z|x) = N(mu, sigma^2), prior p(z) and likelihood p(x|z), the loss is the negative evidence lower bound
@@ -34,11 +34,14 @@ class VAE(Coded, GenerativeModel):
         loss = -log 1/k sum_i p(x|z_i) (p(z_i) / q(z_i|x))^beta
 
     and its terms are printed as means over the k draws. A likelihood with `support` "continuous" sees
-    dequantised images, (k + u) / 256; the encoder always sees the images themselves.
+    dequantised images, (k + u) / 256; the encoder always sees the images themselves. With classes or vectors c, all of it is
+    given c but the prior: log p(x|c) is bounded, by q(z|x, c) and p(x|z, c) (Sohn et al. 2015, "Learning structured output
+    representation using deep conditional generative models", with p(z|c) = p(z)).
 
     Args:
         encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to the pair `(mu, log_variance)`, each
-            `(batch, latent_dim)`, the second bounded.
+            `(batch, latent_dim)`, the second bounded. With classes or vectors its second input is the condition, as
+            `networks.told` makes it; the decoder's too.
         decoder: keras.Model. Codes `(batch, latent_dim)` to the parameters of p(x|z), `(batch, height, width,
             likelihood.parameter_count(channels))`.
         prior: object with `sample(n, random)` and `log_prob(z)`, as `priors.VampPrior`; None, the default, is N(0, I). The KL is
@@ -53,10 +56,11 @@ class VAE(Coded, GenerativeModel):
             arXiv:1505.05770; Kingma et al. 2016, arXiv:1606.04934). A conditional one takes the encoder's third output as its
             context. Defaults to None.
         importance_samples: int. Draws from q(z|x) for an image in the loss. Defaults to 1.
-        fitted_prior: `priors.GaussianMixture` or None. The density that `fit_prior` fits to draws from q(z|x) after training.
-            `sample` then draws from it instead of p(z), which the codes of all images together need not follow. `log_prob` stays
-            the bound with p(z), so it is none for these samples. Defaults to None.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        fitted_prior: what `fit_prior` fits to draws from q(z|x) after training, as in `Autoencoder`, or None. `sample` then draws
+            from it instead of p(z), which the codes of all images together need not follow. `log_prob` stays the bound with
+            p(z), so it is none for these samples. Defaults to None.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told; `seed`, `ema`, `name`, `dtype`, as in
+            `GenerativeModel`.
 
     Example:
 
@@ -100,6 +104,11 @@ class VAE(Coded, GenerativeModel):
         self.fitted_prior = fitted_prior
         self.importance_samples = whole(importance_samples=importance_samples)
         height, width, channels = self.image_shape
+        if self.condition_units and self._shared:
+            raise ValueError(
+                f"the prior is a {type(self.prior).__name__}, whose pseudo-images have neither class nor vector; take another "
+                f"prior, as priors.TrainedMixture, or leave out num_classes and condition_dim."
+            )
         if posterior_flow is not None and getattr(self.prior, "needs_encoder", False):
             raise ValueError(
                 f"the prior is a {type(self.prior).__name__} and posterior_flow is given, expected one of them, as that prior is "
@@ -107,30 +116,41 @@ class VAE(Coded, GenerativeModel):
             )
         check_posterior(encoder, "encoder", code, 3 if getattr(posterior_flow, "conditional", False) else 2)
         check_output(decoder, "decoder", (height, width, self.likelihood.parameter_count(channels)))
+        for each, name in ((encoder, "encoder"), (decoder, "decoder")):
+            check_told(each, name, self.condition_units)
 
     @property
     def support(self):
         return self.likelihood.support
 
-    @batched
-    def posterior(self, x):
-        """Images to `(mu, log_variance)` of q(z|x), or of q(z_0|x), each `(batch, latent_dim)`."""
-        return self.encoder(self.images_of(x), training=False)[:2]
+    def _posterior(self, x, labels, conditions):
+        x = self.images_of(x)
+        return self.encoder(beside(x, self.told(labels, conditions)), training=False)
 
     @batched
-    def encode(self, x):
-        """Images to the means of their codes (with `posterior_flow`, what it makes of the means), `(batch, latent_dim)`."""
-        mu, _, *context = self.encoder(self.images_of(x), training=False)
+    def posterior(self, x, labels=None, conditions=None):
+        """Images to `(mu, log_variance)` of q(z|x), or of q(z_0|x), each `(batch, latent_dim)`."""
+        return self._posterior(x, labels, conditions)[:2]
+
+    @batched
+    def encode(self, x, labels=None, conditions=None):
+        """Images to the means of their codes (with `posterior_flow`, what it makes of the means), `(batch, latent_dim)`; of a
+        conditional model by their labels and vectors."""
+        mu, _, *context = self._posterior(x, labels, conditions)
         return mu if self.posterior_flow is None else forward_of(self.posterior_flow, mu, False, *context)[0]
 
     @batched
-    def decode(self, z):
-        """Codes to the mean images of p(x|z), in [0, 1]."""
-        return self.likelihood.mean(self.decoder(z, training=False))
+    def decode(self, z, labels=None, conditions=None):
+        """Codes to the mean images of p(x|z), in [0, 1]; of a conditional model by labels and vectors."""
+        return self.images_from(z, self.told(labels, conditions))
+
+    def images_from(self, z, condition=None):
+        """Codes, and the condition if there is one, to the mean images of p(x|z), in [0, 1]."""
+        return self.likelihood.mean(self.decoder(beside(z, condition), training=False))
 
     def call(self, x):
-        """The reconstruction of `x` from the mean of its code."""
-        return self.reconstruct(x)
+        """The reconstruction of `x` from the mean of its code; conditional models take a batch, as `(images, labels)`."""
+        return self.reconstruct(unpack(x)[0], **self.settings_of(x))
 
     @property
     def _shared(self):
@@ -138,27 +158,28 @@ class VAE(Coded, GenerativeModel):
         return (self.encoder,) if getattr(self.prior, "needs_encoder", False) else ()
 
     @inference
-    def draw_latents(self, n, random):
+    def draw_latents(self, n, random, condition=None):
         """n codes from the prior, or from what `fit_prior` fitted to the codes."""
         if self.sampling_prior() is not self.prior:
-            return self.sampling_prior().sample(n, random)
+            return self.drawn_codes(n, random, condition)
         return self.prior.sample(n, random, *self._shared)
 
-    def encoded(self, x, random, training):
+    def encoded(self, x, random, training, condition=None):
         """A draw from q(z|x) for each image in [0, 1]."""
-        outputs = self.encoder(x, training=training)
+        outputs = self.encoder(beside(x, condition), training=training)
         return self.draw(outputs, random.normal(ops.shape(outputs[0])), training)[0]
 
-    def log_prior(self, z, key):
+    def log_prior(self, z, key, condition=None):
         """log p(z) in nats, `(batch,)`; where it has to be estimated, with the noise of this key."""
         return self.prior.log_prob(z, *self._shared)
 
     def prepare(self, first_batch, dataset):
-        x = self.images_of(some_images(dataset, first_batch))
+        some = some_batch(dataset, first_batch)
+        x = self.images_of(some)
         if hasattr(self.prior, "prepare"):
             self.prior.prepare(x)
         if self.posterior_flow is not None:
-            mu, log_variance, *context = self.encoder(x, training=False)
+            mu, log_variance, *context = self.encoder(beside(x, self.condition_of(some)), training=False)
             z = mu + ops.exp(0.5 * log_variance) * self.random.normal(mu.shape)
             self.posterior_flow.initialize(*as_of(self.posterior_flow, z, *context))
 
@@ -168,19 +189,22 @@ class VAE(Coded, GenerativeModel):
         training leaves. The scale is the optimum of the training objective, with `importance_samples` draws for an image.
 
         Args:
-            dataset: images, or a `tf.data.Dataset` of batches.
+            dataset: images, `(images, labels)`, or a `tf.data.Dataset` of batches.
             batch_size: int. Images computed at a time; a data set has its own. Defaults to 256.
             seed: int. Of the draws. Defaults to 0.
 
         Returns:
             float. The scale on the unit cube.
         """
-        first, dataset = first_batch(dataset, None, batch_size)
+        images_, told = apart(dataset)
+        first, images_ = first_batch(images_, told, batch_size)
         check_batch(self, first, "images")
-        slices = range(0, 0 if hasattr(dataset, "element_spec") else len(dataset), batch_size)
-        draws, start = [], 0
-        for batch in (dataset[i : i + batch_size] for i in slices) if slices else dataset:
-            draws.append(self._errors(self.images_of(batch), randomness.RowStream(seed, start)))
+        batches, draws, start = images_, [], 0
+        if not hasattr(images_, "element_spec"):
+            cuts = (slice(i, i + batch_size) for i in range(0, len(images_), batch_size))
+            batches = (joined(images_[cut], None if told is None else rows_of(told, cut)) for cut in cuts)
+        for batch in batches:
+            draws.append(self._errors(self.images_of(batch), randomness.RowStream(seed, start), self.condition_of(batch)))
             start += len(draws[-1]["errors"])
         rows = {name: ops.concatenate([each[name] for each in draws]) for name in draws[0]}
         log_scale = self.likelihood.best_log_scale(dimensions=math.prod(self.image_shape), **rows)
@@ -190,8 +214,8 @@ class VAE(Coded, GenerativeModel):
         return math.exp(log_scale)
 
     @inference
-    def _errors(self, x, random):
-        draws = self.draws(x, random, training=False)
+    def _errors(self, x, random, condition=None):
+        draws = self.draws(x, random, training=False, condition=condition)
         ratio = {} if self.importance_samples == 1 else {"log_ratio": self.log_ratio(draws, self.beta)}
         return {"errors": self.likelihood.errors(draws["target"], draws["parameters"]), **ratio}
 
@@ -209,30 +233,31 @@ class VAE(Coded, GenerativeModel):
         z, log_det = forward_of(self.posterior_flow, z, training, *context)
         return z, log_q - log_det
 
-    def draws(self, x, random, training):
+    def draws(self, x, random, training, condition=None):
         """What the loss is of, a row for each of the draws of each image: "target" and "parameters" of the likelihood, "kl_loss",
         "codes", and "outputs", of the posteriors they were drawn from."""
         k = self.importance_samples
-        outputs = self.encoder(x, training=training)
+        outputs = self.encoder(beside(x, condition), training=training)
         given = {"added": {"encoder": added(self.encoder)}} if self._shared else {}  # before the prior calls it, too
         target = self.target(x, random.uniform(ops.shape(x)))
         if k > 1:
             *outputs, target = (ops.repeat(each, k, axis=0) for each in (*outputs, target))
+            condition = None if condition is None else ops.repeat(condition, k, axis=0)
         z, log_q = self.draw(outputs, random.normal(ops.shape(outputs[0])), training)
         if k == 1 and self.posterior_flow is None and isinstance(self.prior, StandardNormal):
             kl = divergences.gaussian_kl(*outputs)
         else:
             kl = log_q - self.prior.log_prob(z, *self._shared)
-        parameters = self.decoder(z, training=training)
+        parameters = self.decoder(beside(z, condition), training=training)
         return {"target": target, "parameters": parameters, "kl_loss": kl, "codes": z, "outputs": outputs, **given}
 
     def log_ratio(self, draws, beta):
         """What multiplies p(x|z_i) in the importance weight of each draw, as a logarithm, `(batch, importance_samples)`."""
         return ops.reshape(-beta * draws["kl_loss"], (-1, self.importance_samples))
 
-    def negative_elbo(self, x, random, beta, training):
+    def negative_elbo(self, x, random, beta, training, condition=None):
         """The terms of the loss; and what `draws` returns."""
-        terms, k = self.draws(x, random, training), self.importance_samples
+        terms, k = self.draws(x, random, training, condition), self.importance_samples
         if training:
             weighted = {} if k == 1 else {"log_ratio": self.log_ratio(terms, beta)}
             log_likelihood = self.likelihood.training_log_prob(terms["target"], terms["parameters"], **weighted)
@@ -250,17 +275,17 @@ class VAE(Coded, GenerativeModel):
         return self.beta * ops.minimum(1.0, ops.cast(self.optimizer.iterations + 1, "float32") / self.beta_warmup)
 
     def train_step(self, data):
-        x, beta = self.images_of(data), self.warm_beta()
-        terms_of = lambda: self.negative_elbo(x, self.random, beta, training=True)  # noqa: E731
+        x, condition, beta = self.images_of(data), self.condition_of(data), self.warm_beta()
+        terms_of = lambda: self.negative_elbo(x, self.random, beta, True, condition)  # noqa: E731
         return self.track(self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer))
 
     def test_step(self, data):
-        x = self.images_of(data)
-        terms_of = lambda: self.negative_elbo(x, self.random_test, self.beta, training=False)  # noqa: E731
+        x, condition = self.images_of(data), self.condition_of(data)
+        terms_of = lambda: self.negative_elbo(x, self.random_test, self.beta, False, condition)  # noqa: E731
         return self.track(self.measure(terms_of, self.optimizers["optimizer"]))
 
     @batched
-    def log_prob(self, x, samples=64, seed=0):
+    def log_prob(self, x, samples=64, seed=0, labels=None, conditions=None):
         """The importance-weighted lower bound on log p(x) (Burda et al. 2016, arXiv:1509.00519, eq. 8).
 
         It is a bound in expectation over the draws, tighter with more of them: `samples=1` is the evidence lower bound. Of a
@@ -270,6 +295,8 @@ class VAE(Coded, GenerativeModel):
             x: images.
             samples: int. Draws from q(z|x) per image. Defaults to 64.
             seed: int. Seed of the draws. Defaults to 0.
+            labels, conditions: arrays `(batch,)` and `(batch, condition_dim)`, of conditional models alone: the bound is on
+                log p(x|c). Without labels it is that of images of `sample`, whose labels are uniform. Default to None.
 
         Returns:
             Nats per image, float32 `(batch,)`.
@@ -279,121 +306,19 @@ class VAE(Coded, GenerativeModel):
         """
         x = self.images_of(x)
         target = self.target(x, randomness.uniform(self.noise_key(seed, 0), tf.shape(x)))
-        return self.importance_weighted_bound(x, target, samples, seed)
+        bound = lambda condition: self.importance_weighted_bound(x, target, samples, seed, condition)  # noqa: E731
+        return self.over_classes(bound, tf.shape(x)[0], labels, conditions)
 
-    def importance_weighted_bound(self, x, target, samples, seed):
+    def importance_weighted_bound(self, x, target, samples, seed, condition=None):
         """log 1/k sum_i p(target|z_i) p(z_i) / q(z_i|x), with z_i from q(z|x); `(batch,)`."""
-        outputs = self.encoder(x, training=False)
+        outputs = self.encoder(beside(x, condition), training=False)
 
         def add_draw(index, total):
             z, log_q = self.draw(outputs, randomness.normal(self.noise_key(seed, 1, index), tf.shape(outputs[0])))
-            log_prior = self.log_prior(z, self.noise_key(seed, 2, index))
-            log_joint = self.likelihood.log_prob(target, self.decoder(z, training=False)) + log_prior
+            log_prior = self.log_prior(z, self.noise_key(seed, 2, index), condition)
+            log_joint = self.likelihood.log_prob(target, self.decoder(beside(z, condition), training=False)) + log_prior
             return index + 1, ops.logaddexp(total, log_joint - log_q)
 
         nothing = tf.fill((tf.shape(x)[0],), -math.inf)
         _, total = tf.while_loop(lambda index, _: index < samples, add_draw, (0, nothing))
         return total - math.log(samples)
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class BetaTCVAE(VAE):
-    """A VAE that asks for independent code units: the total correlation of the aggregate posterior weighs beta times as much
-    (Chen et al. 2018, arXiv:1802.04942, eq. 4 with alpha = gamma = 1).
-
-        loss = -E_q[log p(x|z)] + KL(q(z|x) || p(z)) + (beta - 1) * E[log q(z) - sum_j log q(z_j)]
-
-    The aggregate posterior is estimated of a batch, on several replicas of all parts (`divergences.stratified_log_densities`).
-    The estimate knows the size of the data set, which `fit` takes from arrays, from what `gz.data.load` gave, or from a data set
-    that knows how many batches it has; `total_correlation` is printed in nats.
-
-    Args:
-        encoder, decoder: as in `VAE`.
-        dataset_size: int or None. Number of training images; None leaves it to each `fit`. Defaults to None.
-        beta: float. Weight of the total correlation; `beta_warmup` raises all but the reconstruction. Defaults to 4.
-        **kwargs: as in `VAE`, without `posterior_flow` and `importance_samples`.
-
-    Raises:
-        ValueError: by `fit`, when the data set has no size, as an endless one, or a first batch of fewer than
-            `divergences.LEAST_ROWS` images; by `train_on_batch` and `evaluate` before any `fit`, without `dataset_size`.
-    """
-
-    terms = ("reconstruction_loss", "kl_loss", "total_correlation")
-    least_rows = divergences.LEAST_ROWS
-
-    def __init__(self, encoder, decoder, dataset_size=None, beta=4.0, **kwargs):
-        super().__init__(encoder, decoder, beta=beta, **kwargs)
-        if self.posterior_flow is not None or self.importance_samples != 1:
-            raise ValueError(
-                f"posterior_flow is {self.posterior_flow!r} and importance_samples is {self.importance_samples}, expected None "
-                f"and 1: the total correlation is that of Gaussian posteriors with one draw each."
-            )
-        self.dataset_size = dataset_size
-        start = keras.initializers.Constant(float(whole_or_none(dataset_size=dataset_size) or 0))  # 0 while it is not known
-        self._size = self.add_weight(shape=(), dtype="float32", initializer=start, trainable=False, name="dataset_size")
-
-    def survey(self, first_batch, dataset):
-        if self.dataset_size is None:
-            size = count(dataset, self.images_of(first_batch))
-            if size is None:
-                raise ValueError(
-                    "the number of training images is not known, as the data set is endless or a generator; give dataset_size="
-                )
-            self._size.assign(size)
-
-    def check_surveyed(self):
-        if not tf.convert_to_tensor(self._size) > 0:
-            raise ValueError(
-                "the number of training images is not known, as `fit` has not counted them yet; give dataset_size=, or call "
-                "`fit` first."
-            )
-
-    def negative_elbo(self, x, random, beta, training):
-        terms = super().negative_elbo(x, random, 1.0, training)
-        rows = [divergences.gather(each) for each in (terms["codes"], *terms["outputs"])]
-        joint, product = divergences.stratified_log_densities(*rows, self._size)
-        terms["total_correlation"] = divergences.of_enough(ops.mean(joint - product), rows[0])
-        excess = (self.beta - 1.0) * terms["total_correlation"]
-        warm = beta / self.beta if self.beta else 1.0
-        terms["loss"] = terms["reconstruction_loss"] + warm * (terms["kl_loss"] + excess)
-        return terms
-
-
-@keras.saving.register_keras_serializable("keras_genzoo")
-class InfoVAE(VAE):
-    """A VAE whose codes keep information of the image: a divergence of all codes together from the prior stands for a part of
-    that of each image's (Zhao et al. 2017, arXiv:1706.02262).
-
-        loss = -E_q[log p(x|z)] + (1 - alpha) * beta * KL(q(z|x) || p(z)) + (alpha + weight - 1) * divergence(q(z), p(z))
-
-    alpha = 1 is the MMD-VAE. `fit` prints `divergence_loss`.
-
-    Args:
-        encoder, decoder: as in `VAE`.
-        divergence: name or `divergences.Divergence`, none that trains a critic. Defaults to "mmd".
-        alpha: float up to 1. Share of the KL term that the divergence takes the place of. Defaults to 1.
-        weight: float above 1 - alpha; the paper's lambda. Defaults to 1000.
-        **kwargs: as in `VAE`.
-    """
-
-    terms = ("reconstruction_loss", "kl_loss", "divergence_loss")
-    least_rows = divergences.LEAST_ROWS
-
-    def __init__(self, encoder, decoder, divergence="mmd", alpha=1.0, weight=1000.0, **kwargs):
-        super().__init__(encoder, decoder, **kwargs)
-        if not alpha <= 1 or not alpha + weight > 1 or self.importance_samples != 1 or self._shared:
-            raise ValueError(
-                f"alpha is {alpha}, weight is {weight} and importance_samples is {self.importance_samples}, expected at most 1, "
-                f"more than 1 - alpha, and 1; and a prior that needs no encoder."
-            )
-        self.divergence = divergences.get(divergence)
-        if isinstance(self.divergence, LatentGame):
-            raise ValueError("divergence is a LatentGame, whose critic has to be trained; use a WAE with a Gaussian encoder.")
-        self.alpha, self.weight = alpha, weight
-
-    def negative_elbo(self, x, random, beta, training):
-        terms = super().negative_elbo(x, random, beta * (1.0 - self.alpha), training)
-        divergence = self.divergence(terms["codes"], self.prior, random)
-        terms["divergence_loss"] = divergences.of_enough(divergence, divergences.gather(terms["codes"]))
-        terms["loss"] = terms["loss"] + (self.alpha + self.weight - 1.0) * terms["divergence_loss"]
-        return terms

@@ -9,8 +9,9 @@ from keras import ops
 
 from keras_genzoo import divergences
 from keras_genzoo.core import randomness
-from keras_genzoo.core.batches import some_images
+from keras_genzoo.core.batches import some_batch, unpack
 from keras_genzoo.core.checks import input_shapes, whole
+from keras_genzoo.core.conditions import beside, parted
 from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.serialization import Part
 from keras_genzoo.models.autoencoder import Autoencoder
@@ -177,16 +178,18 @@ class VQVAE(Autoencoder):
     no `log_prob`.
 
     Args:
-        encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`.
+        encoder: keras.Model. Images to a grid of vectors `(batch, rows, columns, dim)`. With classes or vectors its second input
+            is the condition, the decoder's too.
         decoder: keras.Model. The grid to images.
         codebook: `Codebook` or `ScalarCodebook` of vectors of that `dim`.
         distance: as in `Autoencoder`. Defaults to "l2".
         prior: `priors.CategoricalMixture` of `rows * columns` positions; or an `AutoregressiveModel` of images `(rows, columns,
-            1)` with as many levels as there are vectors, without classes and `ema`; or None. For small grids,
+            1)` with as many levels as there are vectors, without `ema`, told what the model is told; or None. For small grids,
             `priors.GaussianMixture` of `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook.
             Defaults to None.
         commitment: float, at least 0. Weight of the commitment loss, the paper's beta. Defaults to 0.25.
-        **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told; `seed`, `ema`, `name`, `dtype`, as in
+            `GenerativeModel`.
 
     Example:
 
@@ -218,10 +221,12 @@ class VQVAE(Autoencoder):
 
     def _check_prior(self):
         levels, wanted = self.prior.likelihood.levels, (*self._grid[:2], 1)
-        if self.prior.image_shape != wanted or levels != self.codebook.size or self.prior.conditional or self.prior.ema:
+        told = self.prior.condition_units != self.condition_units
+        if self.prior.image_shape != wanted or levels != self.codebook.size or self.prior.ema or told:
             raise ValueError(
-                f"the prior is of shape {self.prior.image_shape} with {levels} levels, num_classes={self.prior.num_classes} and "
-                f"ema={self.prior.ema}, expected {wanted} with {self.codebook.size} levels, None and None."
+                f"the prior is of shape {self.prior.image_shape} with {levels} levels, ema={self.prior.ema} and "
+                f"{self.prior.condition_units} numbers of a condition, expected {wanted} with {self.codebook.size} levels, None "
+                f"and {self.condition_units}."
             )
 
     @property
@@ -247,64 +252,76 @@ class VQVAE(Autoencoder):
         return None if self._learns_prior else self.prior
 
     def prepare(self, first_batch, dataset):
-        x = np.asarray(some_images(dataset, first_batch))
+        some = some_batch(dataset, first_batch)
+        x, condition = np.asarray(unpack(some)[0]), self.condition_of(some)
+        z = []
         # In training mode: running statistics of a normalisation have not seen anything yet.
-        parts = np.array_split(x, -(-len(x) // 128))
-        z = np.concatenate([np.asarray(self.encoder(self.images_of(part), training=True), np.float32) for part in parts])
-        self.codebook.begin(z.reshape(-1, self.codebook.dim))
+        for rows in np.array_split(np.arange(len(x)), -(-len(x) // 128)):
+            own = None if condition is None else tf.gather(condition, rows)
+            z.append(np.asarray(self.encoder(beside(self.images_of(x[rows]), own), training=True), np.float32))
+        self.codebook.begin(np.concatenate(z).reshape(-1, self.codebook.dim))
 
     def snapped(self, z):
         return self.codebook.vectors_of(self.codebook.nearest(z))
 
-    @batched
-    def encode(self, x):
-        """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`."""
-        return ops.reshape(self.codebook.vectors_of(self.encode_indices(x)), (-1, math.prod(self._grid)))
+    def _nearest(self, x, condition, training=False):
+        """What the encoder makes of images in [0, 1], within bounds, and the numbers of the nearest vectors."""
+        z = self.codebook.bounded(self.encoder(beside(x, condition), training=training))
+        return z, self.codebook.nearest(z)
 
     @batched
-    def encode_indices(self, x):
-        """Images to the numbers of their vectors, int32 `(batch, rows, columns)`."""
-        return self.codebook.nearest(self.codebook.bounded(self.encoder(self.images_of(x), training=False)))
+    def encode(self, x, labels=None, conditions=None):
+        """Images to their vectors of the codebook, side by side, `(batch, rows * columns * dim)`; of a conditional model by their
+        labels and vectors."""
+        index = self.encode_indices(x, labels=labels, conditions=conditions)
+        return ops.reshape(self.codebook.vectors_of(index), (-1, math.prod(self._grid)))
 
     @batched
-    def decode_indices(self, z):
+    def encode_indices(self, x, labels=None, conditions=None):
+        """Images to the numbers of their vectors, int32 `(batch, rows, columns)`; of a conditional model as `encode`."""
+        return self._nearest(self.images_of(x), self.told(labels, conditions))[1]
+
+    @batched
+    def decode_indices(self, z, labels=None, conditions=None):
         """Numbers of vectors `(batch, rows, columns)`, as `encode_indices` gives them, to images in [0, 1]."""
-        return super().decode(self.codebook.vectors_of(z))
+        return self._of_indices(z, self.told(labels, conditions))
 
-    @batched
-    def decode(self, z):
+    def _of_indices(self, index, condition):
+        return super().images_from(self.codebook.vectors_of(index), condition)
+
+    def images_from(self, z, condition=None):
         """Vectors as `encode` gives them, each brought to the nearest of the codebook, to images in [0, 1]."""
-        return super().decode(self.snapped(ops.reshape(z, (-1, *self._grid))))
+        return super().images_from(self.snapped(ops.reshape(z, (-1, *self._grid))), condition)
 
     @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
     @inference
-    def draw_latents(self, n, random):
+    def draw_latents(self, n, random, condition=None):
         """n codes from the prior; the noise of which `generate` draws them where the prior is an `AutoregressiveModel`."""
         if self._learns_prior:
             return self.prior.draw_latents(n, random)
-        z = self.prior.sample(n, random)
+        z = self.drawn_codes(n, random, condition)
         if not getattr(self.prior, "discrete", False):
             return z
         return ops.reshape(self.codebook.vectors_of(z), (n, math.prod(self._grid)))
 
     @inference
     def generate(self, latents):
+        z, condition = parted(latents)
         if not self._learns_prior:
-            return self.decode(latents)
-        return self.decode_indices(ops.cast(self.prior.draw_levels(latents)[..., 0], "int32"))
+            return self.images_from(z, condition)
+        return self._of_indices(ops.cast(self.prior.draw_levels(latents)[..., 0], "int32"), condition)
 
-    def codes_of(self, x, random):
+    def codes_of(self, x, random, condition=None):
         """What the prior is fitted to: numbers of vectors, or the vectors themselves, `(batch, numbers)`."""
-        index = self.codebook.nearest(self.codebook.bounded(self.encoder(x, training=False)))
+        _, index = self._nearest(x, condition)
         found = index if getattr(self.prior, "discrete", False) else self.codebook.vectors_of(index)
         return ops.reshape(found, (ops.shape(x)[0], -1))
 
     def objective(self, data, random, training):
-        x = self.images_of(data)
-        z = self.codebook.bounded(self.encoder(x, training=training))
-        index = self.codebook.nearest(z)
+        x, condition = self.images_of(data), self.condition_of(data)
+        z, index = self._nearest(x, condition, training)
         e = self.codebook.vectors_of(index)
-        reconstruction = self._dist(x, self.decoder(z + ops.stop_gradient(e - z), training=training))
+        reconstruction = self._dist(x, self.decoder(beside(z + ops.stop_gradient(e - z), condition), training=training))
         commitment = ops.sum(ops.square(z - ops.stop_gradient(e)), axis=(1, 2, 3))
         met = ops.one_hot(divergences.gather(ops.reshape(index, (-1,))), self.codebook.size, dtype="float32")
         share = ops.mean(met, axis=0)
@@ -315,19 +332,21 @@ class VQVAE(Autoencoder):
             "perplexity": ops.exp(-ops.sum(share * ops.log(share + 1e-10))),
             "codebook_usage": ops.mean(ops.cast(share > 0, "float32")),
             "codes": (z, index),
+            "condition": condition,
         }
 
-    def prior_terms(self, index, training):
-        """The loss of the prior for the numbers of vectors, `(batch, rows, columns)`, in nats a grid."""
+    def prior_terms(self, terms, training):
+        """The loss of the prior for the numbers of vectors that `objective` found, in nats a grid."""
+        index = terms["codes"][1]
         levels = ops.cast(index[..., None], "float32") / (self.codebook.size - 1)
-        loss = -self.prior.log_mass(levels, training=training)
+        loss = -self.prior.log_mass(levels, terms["condition"], training=training)
         return {"loss": loss, "prior_loss": loss}
 
     def train_step(self, data):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
         terms, prior = self.minimize(terms_of, self.optimizers["optimizer"], self.optimizer), {}
         if self._learns_prior:
-            prior_of = lambda: self.prior_terms(terms["codes"][1], training=True)  # noqa: E731
+            prior_of = lambda: self.prior_terms(terms, training=True)  # noqa: E731
             prior = self.minimize(prior_of, ("prior",), self.prior_optimizer)
         # Of a key that replicas share, as they do the codebook.
         self.codebook.update(*terms["codes"], self.random.shared_key())
@@ -337,5 +356,5 @@ class VQVAE(Autoencoder):
         terms_of = lambda: self.objective(data, self.random_test, training=False)  # noqa: E731
         terms, prior = self.measure(terms_of, self.optimizers["optimizer"]), {}
         if self._learns_prior:
-            prior = self.measure(lambda: self.prior_terms(terms["codes"][1], training=False), ("prior",))
+            prior = self.measure(lambda: self.prior_terms(terms, training=False), ("prior",))
         return self.track({**prior, **terms})

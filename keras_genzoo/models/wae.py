@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_genzoo import adversarial, divergences
 from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, output_shapes
+from keras_genzoo.core.conditions import beside
 from keras_genzoo.core.inference import batched
 from keras_genzoo.models.autoencoder import Autoencoder
 from keras_genzoo.priors import StandardNormal
@@ -22,11 +23,13 @@ class WAE(Autoencoder):
     where a VAE draws the posterior of each image to the prior, and so blurs them. The encoder is deterministic, or Gaussian
     where it puts out mean and log-variance. `fit` prints `divergence_loss`, and for every divergence alike `latent_mmd`, the
     unbiased squared MMD between the batch's codes and draws from the prior by the inverse multiquadratic kernel, around 0 where
-    they agree. On several replicas both are of the whole batch.
+    they agree. On several replicas both are of the whole batch. With classes or vectors c the divergence is that of q(z, c) from
+    p(z) q(c) (`divergences.given`), so that the codes of each class are drawn to the prior; `latent_mmd` stays that of z.
 
     Args:
         encoder: keras.Model. Images `(batch, height, width, channels)` in [0, 1] to codes `(batch, latent_dim)`, or to the pair
-            `(mu, log_variance)` of q(z|x) = N(mu, sigma^2), the second bounded.
+            `(mu, log_variance)` of q(z|x) = N(mu, sigma^2), the second bounded. With classes or vectors its second input is the
+            condition, the decoder's too, and the critic of a game takes the condition behind the codes.
         decoder: keras.Model. Codes to images of the same shape.
         divergence: "mmd" (WAE-MMD), "gaussian_mmd", "sliced_wasserstein" (SWAE), "cramer_wold" (CWAE), another
             `divergences.Divergence`, or an `adversarial.LatentGame` (WAE-GAN), whose critic makes a step with `critic_optimizer`
@@ -34,9 +37,10 @@ class WAE(Autoencoder):
         weight: float above 0. Weight of the divergence, the paper's lambda. Defaults to 100.
         distance: the cost c(x, y), as in `Autoencoder`. Defaults to "l2".
         prior: object with `sample(n, random)`, of fixed parameters; None is N(0, I). Defaults to None.
-        fitted_prior: `priors.GaussianMixture` or None. The density that `fit_prior` fits to the codes after training; `sample`
+        fitted_prior: what `fit_prior` fits to the codes after training, as the `prior` of an `Autoencoder`, or None; `sample`
             then draws from it, as q(z) only comes near the prior. Defaults to None.
-        **kwargs: `regularizers`, `corruption`, as in `Autoencoder`; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
+        **kwargs: `regularizers`, `corruption`, `num_classes`, `condition_dim`, as in `Autoencoder`; `seed`, `ema`, `name`,
+            `dtype`, as in `GenerativeModel`.
 
     Example:
 
@@ -56,6 +60,13 @@ class WAE(Autoencoder):
         self.fitted_prior = fitted_prior
         self.divergence = divergences.get(divergence)
         self.weight = weight
+        if self.plays:
+            seen, code = input_shapes(self.divergence.critic, "the critic of codes")[0], input_shapes(decoder, "decoder")[0][0]
+            if seen != (code + self.condition_units,):
+                raise ValueError(
+                    f"the critic of codes takes shape {seen}, expected ({code + self.condition_units},): {code} numbers of a "
+                    f"code and {self.condition_units} of its condition."
+                )
 
     def density(self):
         return self.fitted_prior
@@ -91,30 +102,32 @@ class WAE(Autoencoder):
             check_output(self.encoder, "encoder", code)
 
     @batched
-    def encode(self, x):
-        """Images to codes, of a Gaussian encoder to their means, `(batch, latent_dim)`."""
-        outputs = self.encoder(self.images_of(x), training=False)
+    def encode(self, x, labels=None, conditions=None):
+        """Images to codes, of a Gaussian encoder to their means, `(batch, latent_dim)`; of a conditional model by their labels
+        and vectors."""
+        x = self.images_of(x)
+        outputs = self.encoder(beside(x, self.told(labels, conditions)), training=False)
         return outputs[0] if self.gaussian else outputs
 
-    def encoded(self, x, random, training):
+    def encoded(self, x, random, training, condition=None):
         if not self.gaussian:
-            return self.encoder(x, training=training)
-        mu, log_variance = self.encoder(x, training=training)
+            return self.encoder(beside(x, condition), training=training)
+        mu, log_variance = self.encoder(beside(x, condition), training=training)
         return mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu))
 
     def objective(self, data, random, training):
         terms = super().objective(data, random, training)
         z = terms["codes"]
         rows = divergences.gather(z)
-        divergence = self.divergence(z, self.prior, random)
+        divergence = self.divergence(*divergences.given(self.condition_of(data), z, self.prior), random)
         terms["divergence_loss"] = divergence if self.plays else divergences.of_enough(divergence, rows)
         latent_mmd = divergences.SquaredMMD()(ops.stop_gradient(z), self.prior, random)
         terms["latent_mmd"] = divergences.of_enough(latent_mmd, rows)
         terms["loss"] = terms["loss"] + self.weight * terms["divergence_loss"]
         return terms
 
-    def critic_terms(self, z, random, training):
-        outputs, more = self.divergence.scored(z, self.prior, random, training)
+    def critic_terms(self, z, random, training, condition=None):
+        outputs, more = self.divergence.scored(*divergences.given(condition, z, self.prior), random, training)
         loss = ops.mean(self.divergence.objective.critic_loss(*outputs))
         return {"loss": loss, "outputs": outputs, "added": {"divergence": more}}
 
@@ -122,8 +135,9 @@ class WAE(Autoencoder):
         terms_of = lambda: self.objective(data, self.random, training=True)  # noqa: E731
         terms = self.minimize(terms_of, ("encoder", "decoder"), self.optimizer)
         if self.plays:
-            z = ops.stop_gradient(terms["codes"])
-            critic = self.minimize(lambda: self.critic_terms(z, self.random, True), ("divergence",), self.critic_optimizer)
+            z, condition = ops.stop_gradient(terms["codes"]), self.condition_of(data)
+            critic_of = lambda: self.critic_terms(z, self.random, True, condition)  # noqa: E731
+            critic = self.minimize(critic_of, ("divergence",), self.critic_optimizer)
             self.divergence.objective.constrain(self.divergence.critic.trainable_variables)
             self.divergence.objective.update(*critic["outputs"])
             terms["critic_loss"] = critic["loss"]
@@ -132,6 +146,8 @@ class WAE(Autoencoder):
     def test_step(self, data):
         terms = self.measure(lambda: self.objective(data, self.random_test, training=False), ("encoder", "decoder"))
         if self.plays:
-            critic = self.measure(lambda: self.critic_terms(terms["codes"], self.random_test, False), ("divergence",))
+            condition = self.condition_of(data)
+            critic_of = lambda: self.critic_terms(terms["codes"], self.random_test, False, condition)  # noqa: E731
+            critic = self.measure(critic_of, ("divergence",))
             terms["critic_loss"] = critic["loss"]
         return self.track(terms)

@@ -1,6 +1,7 @@
 """Factories of networks: functions from sizes to a built, named, functional `keras.Model`."""
 
 from keras_genzoo.networks.adversarial import critic, generator
+from keras_genzoo.networks.conditions import condition_input, told
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
 from keras_genzoo.networks.dit import dit
 from keras_genzoo.networks.flows import conv_coupling, dense_coupling, dense_velocity, made, residual_coupling
@@ -13,6 +14,7 @@ from keras_genzoo.networks.stylegan2 import stylegan2_critic, stylegan2_generato
 from keras_genzoo.networks.unet import unet
 
 __all__ = [
+    "condition_input",
     "conv_coupling",
     "conv_decoder",
     "conv_encoder",
@@ -39,5 +41,6 @@ __all__ = [
     "stylegan2_critic",
     "stylegan2_generator",
     "stylegan2_mapping",
+    "told",
     "unet",
 ]

@@ -3,8 +3,9 @@
 import keras
 from keras import layers
 
-from keras_genzoo.core.checks import whole, whole_or_none
+from keras_genzoo.core.checks import whole
 from keras_genzoo.networks.common import projection
+from keras_genzoo.networks.conditions import condition_input
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, skip_decoder
 from keras_genzoo.networks.mlp import mlp
 from keras_genzoo.networks.residual import residual_decoder, residual_encoder
@@ -24,7 +25,7 @@ def _factory(kind, index):
     return KINDS[kind][index]
 
 
-def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", name="generator", **settings):
+def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", name="generator", condition_dim=None, **settings):
     """Noise to images in [-1, 1].
 
     Args:
@@ -35,27 +36,36 @@ def generator(latent_dim, image_shape, num_classes=None, kind="convolutional", n
         kind: "convolutional" (`conv_decoder`), "skip" (`skip_decoder`), "residual" (`residual_decoder`) or "dense" (`mlp`).
             Defaults to "convolutional".
         name: str. Defaults to "generator".
+        condition_dim: int or None. Length of a vector that is joined too, behind the label if there is one. Defaults to None.
         **settings: of that factory: `width`, `depth`, `activation`, `normalization`, ...
 
     Returns:
         A built `keras.Model`, to float32 `(batch, height, width, channels)`.
     """
-    latent_dim = whole(latent_dim=latent_dim)
-    num_classes = whole_or_none(num_classes=num_classes)
+    latent_dim, condition = whole(latent_dim=latent_dim), condition_input(num_classes, condition_dim)
     decoder = _factory(kind, 0)
-    if num_classes is None:
+    if condition is None:
         return decoder(latent_dim, image_shape, output_activation="tanh", name=name, **settings)
-    body = decoder(latent_dim + num_classes, image_shape, output_activation="tanh", name="body", **settings)
-    inputs = keras.Input((latent_dim,), name="noise"), keras.Input((num_classes,), name="labels")
+    body = decoder(latent_dim + condition.shape[-1], image_shape, output_activation="tanh", name="body", **settings)
+    inputs = keras.Input((latent_dim,), name="noise"), condition
     return keras.Model(inputs, body(layers.Concatenate(name="noise_and_labels")(inputs)), name=name)
 
 
-def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectral=False, name="critic", **settings):
+def critic(
+    image_shape,
+    units=1,
+    num_classes=None,
+    kind="convolutional",
+    spectral=False,
+    name="critic",
+    condition_dim=None,
+    **settings,
+):
     """Images in [-1, 1] to a score, or to features.
 
     With classes the score is a projection (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3): a linear function of 128 features
     phi(x), plus the product of phi(x) with a learned vector of the class. Each of several features is such a projection, with
-    vectors of its own.
+    vectors of its own. With vectors of numbers the product is with a linear function of them.
 
     Args:
         image_shape: `(height, width, channels)`, any sizes.
@@ -65,20 +75,20 @@ def critic(image_shape, units=1, num_classes=None, kind="convolutional", spectra
             "convolutional".
         spectral: bool. Whether all kernels have spectral norm 1. Defaults to False.
         name: str. Defaults to "critic".
+        condition_dim: int or None. Length of a vector behind the label, if there is one. Defaults to None.
         **settings: of that factory: `width`, `depth`, `activation`, `normalization`, ...
 
     Returns:
         A built `keras.Model`, to float32 `(batch, units)`.
     """
-    units = whole(units=units)
-    num_classes = whole_or_none(num_classes=num_classes)
+    units, condition = whole(units=units), condition_input(num_classes, condition_dim)
     encoder = _factory(kind, 1)
     # A score without a bias: most objectives look at differences of scores alone, and would never train it.
     settings = {"activation": "leaky_relu", "normalization": None, "head_bias": False, **settings}
-    if num_classes is None:
+    if condition is None:
         head = "score" if units == 1 else "features"
         return encoder(image_shape, units, heads=(head,), spectral=spectral, name=name, **settings)
     body = encoder(image_shape, 128, heads=("features",), spectral=spectral, name="body", **settings | {"head_bias": True})
-    inputs = keras.Input(body.input_shape[1:], name="image"), keras.Input((num_classes,), name="labels")
+    inputs = keras.Input(body.input_shape[1:], name="image"), condition
     features = layers.Activation(settings["activation"], dtype="float32", name="phi")(body(inputs[0]))
     return keras.Model(inputs, projection(features, inputs[1], units, spectral), name=name)

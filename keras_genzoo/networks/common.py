@@ -84,11 +84,12 @@ def code_heads(x, latent_dim, heads, spectral=False, use_bias=True, activation=N
 
 def projection(features, labels, units, spectral=False, use_bias=False, kernel=None):
     """Scores of features and classes (Miyato and Koyama 2018, arXiv:1802.05637, eq. 3): a linear function of the features, plus
-    the product with a learned vector of the class. Each of several scores is such a projection, with vectors of its own.
+    the product with a learned vector of the class. Each of several scores is such a projection, with vectors of its own. Of
+    vectors of numbers the product is with a linear function of them: the best critic is one where they are normal given an image.
 
     Args:
         features: tensor of Keras, `(batch, width)`.
-        labels: one-hot labels, a tensor of Keras, `(batch, classes)`.
+        labels: one-hot labels or another condition, a tensor of Keras, `(batch, classes)`.
         units: int. Number of scores.
         spectral: bool. Whether the kernels have spectral norm 1. Defaults to False.
         use_bias: bool. Whether the linear function has a bias. Defaults to False.

@@ -9,6 +9,7 @@ from keras_genzoo.core.checks import image_size, whole, whole_or_none
 from keras_genzoo.layers import DepthToSpace, SelfAttention, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import again, check_attention, crop, pad
 from keras_genzoo.networks.conditioning import ClassEmbedding, PositionEmbedding, ScaleShift, approximate_gelu
+from keras_genzoo.networks.conditions import told_vector
 
 _zeros = functools.partial(layers.Dense, kernel_initializer="zeros")
 
@@ -52,6 +53,7 @@ def dit(
     remat=False,
     time_embedding=None,
     name="dit",
+    condition_dim=None,
 ):
     """Noisy images, or codes with height and width, and times to outputs of the images' shape, by a transformer of patches.
 
@@ -74,9 +76,10 @@ def dit(
         time_embedding: dict or None. Arguments of `layers.TimeEmbedding`, as `{"offset": -1.0}` where steps are counted from 0.
             Defaults to None, cosines first and frequencies that do not reach 1 / 10000.
         name: str. Defaults to "dit".
+        condition_dim: int or None. As of `unet`. Defaults to None.
 
     Returns:
-        A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, with times `(batch,)` of about 0 to 1, to
+        A built `keras.Model` of `(images, times)`, or `(images, times, condition)`, with times `(batch,)` of about 0 to 1, to
         float32 `(batch, height, width, channels)`, or twice the channels. A fresh one puts out zeros.
 
     Raises:
@@ -87,7 +90,7 @@ def dit(
     >>> dit((33, 21, 5), width=32, depth=2, heads=4)
     """
     width, depth, heads, patch, ratio = whole(width=width, depth=depth, heads=heads, patch=patch, ratio=ratio)
-    num_classes = whole_or_none(num_classes=num_classes)
+    num_classes, condition_dim = whole_or_none(num_classes=num_classes, condition_dim=condition_dim)
     height, columns, channels = image_size(image_shape)
     if width % heads or width % 4:
         raise ValueError(f"width is {width} and heads {heads}, expected a width that is a multiple of 4 and of the heads.")
@@ -96,7 +99,11 @@ def dit(
     settings = {"shift": 0.0, "cosines_first": True} | (time_embedding or {})
     told = TimeEmbedding(256, **settings, name="time_embedding")(inputs[1])
     told = _small(width, name="time_2")(_small(width, activation="silu", name="time_1")(told))
-    if num_classes is not None:
+    if condition_dim is not None:
+        condition, of_condition = told_vector(num_classes, condition_dim, width)
+        inputs.append(condition)
+        told = layers.Add(name="time_and_told")([told, of_condition])
+    elif num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))
         told = layers.Add(name="time_and_class")([told, ClassEmbedding(width, name="class")(inputs[2])])
     condition = layers.Activation("silu", name="condition")(told)

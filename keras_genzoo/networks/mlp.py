@@ -9,6 +9,7 @@ from keras import layers
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.layers import TimeEmbedding
 from keras_genzoo.networks.common import code_heads, dense, normalized, widths_of
+from keras_genzoo.networks.conditions import told_vector
 
 
 def mlp(
@@ -61,7 +62,7 @@ def mlp(
     return keras.Model(inputs, x, name=name)
 
 
-def dense_denoiser(image_shape, width=512, depth=3, num_classes=None, name="denoiser"):
+def dense_denoiser(image_shape, width=512, depth=3, num_classes=None, name="denoiser", condition_dim=None):
     """Noisy images or codes and times to outputs of their shape: a fully connected stand-in for `unet`.
 
     Args:
@@ -70,19 +71,24 @@ def dense_denoiser(image_shape, width=512, depth=3, num_classes=None, name="deno
         depth: int. Number of residual blocks. Defaults to 3.
         num_classes: int or None. With classes a third input takes one-hot labels; zeros stand for no label. Defaults to None.
         name: str. Defaults to "denoiser".
+        condition_dim: int or None. As of `unet`. Defaults to None.
 
     Returns:
-        A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, as `unet`. A fresh one puts out zeros.
+        A built `keras.Model` of `(images, times)`, or `(images, times, condition)`, as `unet`. A fresh one puts out zeros.
 
     Example:
 
     >>> dense_denoiser((1, 1, 64), width=256)
     """
     width, depth = whole(width=width, depth=depth)
-    num_classes = whole_or_none(num_classes=num_classes)
+    num_classes, condition_dim = whole_or_none(num_classes=num_classes, condition_dim=condition_dim)
     inputs = [keras.Input(tuple(image_shape), name="image"), keras.Input((), name="time")]
     told = layers.Dense(width, "silu", name="time_1")(TimeEmbedding(128, name="time_embedding")(inputs[1]))
-    if num_classes is not None:
+    if condition_dim is not None:
+        condition, of_condition = told_vector(num_classes, condition_dim, width)
+        inputs.append(condition)
+        told = layers.Add(name="time_and_told")([told, of_condition])
+    elif num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))
         told = layers.Add(name="time_and_class")([told, layers.Dense(width, use_bias=False, name="class")(inputs[2])])
     x = layers.Dense(width, name="first")(layers.Flatten(name="flatten")(inputs[0]))

@@ -13,14 +13,15 @@ from keras_genzoo.causal import (
     Shift,
 )
 from keras_genzoo.core.checks import image_size, whole, whole_or_none
+from keras_genzoo.networks.conditions import condition_input
 
 
-def _inputs(image_shape, num_classes):
-    """The inputs, and a function that adds to maps what labels say, or None where there are no classes."""
-    inputs = [keras.Input(image_size(image_shape), name="image")]
-    if num_classes is None:
+def _inputs(image_shape, num_classes, condition_dim):
+    """The inputs, and a function that adds to maps what a condition says, if there is one."""
+    inputs, condition = [keras.Input(image_size(image_shape), name="image")], condition_input(num_classes, condition_dim)
+    if condition is None:
         return inputs, lambda x, name, **settings: x
-    inputs.append(keras.Input((whole(num_classes=num_classes),), name="labels"))
+    inputs.append(condition)
 
     def told(x, name, **settings):
         told = layers.Dense(x.shape[-1], use_bias=False, name=f"{name}_class", **settings)(inputs[1])
@@ -44,11 +45,12 @@ def gated_pixelcnn(
     embedded=None,
     num_classes=None,
     name="pixelcnn",
+    condition_dim=None,
 ):
     """Gated PixelCNN (van den Oord et al. 2016, arXiv:1606.05328, section 2 and figure 2): a vertical stack sees the rows above,
     and a horizontal one, with residual connections, the pixels to the left and what the vertical one makes of the row above.
 
-        y = tanh(W_f * x + V_f h) * sigmoid(W_g * x + V_g h)     (eq. 2, and eq. 4 with one-hot labels h)
+        y = tanh(W_f * x + V_f h) * sigmoid(W_g * x + V_g h)     (eq. 2, and eq. 4 with the condition h)
 
     Args:
         image_shape: `(height, width, channels)`, any sizes.
@@ -63,9 +65,11 @@ def gated_pixelcnn(
             `causal.LevelEmbedding`. Defaults to None.
         num_classes: int or None. With classes a second input takes one-hot labels. Defaults to None.
         name: str. Defaults to "pixelcnn".
+        condition_dim: int or None. Length of a vector that the second input takes, behind the label if there is one. Defaults to
+            None.
 
     Returns:
-        A built `keras.Model` of images in [-1, 1], or of `(images, labels)`, to float32 `(batch, height, width, outputs)`.
+        A built `keras.Model` of images in [-1, 1], or of `(images, condition)`, to float32 `(batch, height, width, outputs)`.
 
     Raises:
         ValueError: an even kernel; outputs that channels in order cannot share; levels to embed of images of several channels.
@@ -79,7 +83,7 @@ def gated_pixelcnn(
     if kernel % 2 == 0 or first_kernel % 2 == 0:
         raise ValueError(f"kernel is {kernel} and first_kernel is {first_kernel}, expected odd numbers.")
     embedded = whole_or_none(2, embedded=embedded)
-    inputs, told = _inputs(image_shape, num_classes)
+    inputs, told = _inputs(image_shape, num_classes, condition_dim)
     channels = inputs[0].shape[-1]
     if embedded is not None and channels != 1:
         raise ValueError(f"embedded is {embedded} and images have {channels} channels, expected one channel, or embedded=None.")
@@ -107,7 +111,17 @@ def gated_pixelcnn(
     return _model(inputs, pixelwise(x, outputs, "parameters", dtype="float32"), name)
 
 
-def pixelcnn_pp(image_shape, outputs, width=32, blocks=1, halvings=2, dropout=0.0, num_classes=None, name="pixelcnn_pp"):
+def pixelcnn_pp(
+    image_shape,
+    outputs,
+    width=32,
+    blocks=1,
+    halvings=2,
+    dropout=0.0,
+    num_classes=None,
+    name="pixelcnn_pp",
+    condition_dim=None,
+):
     """PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517, section 2): two streams of gated residual blocks, one of the rows above
     and one of the pixels to the left too, go down to coarser grids and back up, where each block sees one of the way down.
     Weights are normalised. Parameters of a pixel depend on no channel of the pixel itself.
@@ -122,9 +136,11 @@ def pixelcnn_pp(image_shape, outputs, width=32, blocks=1, halvings=2, dropout=0.
         dropout: float. Rate of dropout inside of blocks. Defaults to 0.
         num_classes: int or None. With classes a second input takes one-hot labels. Defaults to None.
         name: str. Defaults to "pixelcnn_pp".
+        condition_dim: int or None. Length of a vector that the second input takes, behind the label if there is one. Defaults to
+            None.
 
     Returns:
-        A built `keras.Model` of images in [-1, 1], or of `(images, labels)`, to float32 `(batch, height, width, outputs)`.
+        A built `keras.Model` of images in [-1, 1], or of `(images, condition)`, to float32 `(batch, height, width, outputs)`.
 
     Example:
 
@@ -132,7 +148,7 @@ def pixelcnn_pp(image_shape, outputs, width=32, blocks=1, halvings=2, dropout=0.
     """
     outputs, width, blocks = whole(outputs=outputs, width=width, blocks=blocks)
     halvings = whole(0, halvings=halvings)
-    inputs, told = _inputs(image_shape, num_classes)
+    inputs, told = _inputs(image_shape, num_classes, condition_dim)
     height, columns, _ = image_size(image_shape)
     sizes = [(-(-height // 2**level), -(-columns // 2**level)) for level in range(halvings + 1)]
     normal = lambda: keras.initializers.RandomNormal(stddev=0.05)  # noqa: E731 (one draws the same every time)

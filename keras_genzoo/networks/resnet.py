@@ -7,9 +7,10 @@ import functools
 import keras
 from keras import initializers, layers
 
-from keras_genzoo.core.checks import image_size, whole, whole_or_none
+from keras_genzoo.core.checks import image_size, whole
 from keras_genzoo.layers import BatchNormalization, SynchronizedBatchNormalization
 from keras_genzoo.networks.common import coarse_grid, convolution, crop, dense, projection
+from keras_genzoo.networks.conditions import condition_input
 from keras_genzoo.networks.residual import residual_block
 
 
@@ -56,6 +57,7 @@ def resnet_generator(
     spectral=False,
     deviation=None,
     name="generator",
+    condition_dim=None,
 ):
     """Noise to images in [-1, 1]: a dense layer to the coarsest grid, and a residual block for each doubling of its sides, by
     repeated pixels.
@@ -73,6 +75,8 @@ def resnet_generator(
         deviation: float or None. Of the initial kernels, which are normal then; None is Glorot's uniform, with twice the variance
             in the blocks. Defaults to None.
         name: str. Defaults to "generator".
+        condition_dim: int or None. Length of a vector behind the label, if there is one, of which scales and offsets are linear
+            functions too. Defaults to None.
 
     Returns:
         A built `keras.Model`, to float32 `(batch, height, width, channels)`.
@@ -83,14 +87,12 @@ def resnet_generator(
     (None, 32, 32, 3)
     """
     latent_dim, width, depth = whole(latent_dim=latent_dim, width=width, depth=depth)
-    num_classes = whole_or_none(num_classes=num_classes)
+    labels = condition_input(num_classes, condition_dim)
     height, columns, channels = image_shape = image_size(image_shape)
     if normalization not in ("batch", "synchronized_batch"):
         raise ValueError(f"normalization is {normalization!r}, expected 'batch' or 'synchronized_batch'.")
-    inputs = [keras.Input((latent_dim,), name="noise")]
-    if num_classes is not None:
-        inputs.append(keras.Input((num_classes,), name="labels"))
-    labels, conv = (inputs[1] if num_classes else None), _convolutions(spectral, deviation)
+    inputs = [keras.Input((latent_dim,), name="noise"), *([] if labels is None else [labels])]
+    conv = _convolutions(spectral, deviation)
     x = coarse_grid(inputs[0], image_shape, depth, width, spectral, kernel_initializer=_kernel(deviation))
     activate = lambda x, name, labels=labels: _normalized(x, labels, normalization, deviation, name)  # noqa: E731
     for level in range(depth, 0, -1):
@@ -114,6 +116,7 @@ def resnet_critic(
     head_bias=False,
     deviation=None,
     name="critic",
+    condition_dim=None,
 ):
     """Images in [-1, 1] to a score: residual blocks that halve the sides by means of 2x2 pixels after their convolutions, and
     blocks that do not; the sum or the mean of what is left over the pixels; and a linear function of it.
@@ -131,6 +134,7 @@ def resnet_critic(
         head_bias: bool. Whether the score has a bias. Defaults to False.
         deviation: float or None. As of `resnet_generator`. Defaults to None.
         name: str. Defaults to "critic".
+        condition_dim: int or None. Length of a vector behind the label, if there is one. Defaults to None.
 
     Returns:
         A built `keras.Model`, to float32 `(batch, units)`.
@@ -141,7 +145,7 @@ def resnet_critic(
     (None, 1)
     """
     units, width, depth, blocks = whole(units=units, width=width, depth=depth, blocks=blocks)
-    num_classes = whole_or_none(num_classes=num_classes)
+    labels = condition_input(num_classes, condition_dim)
     if pooling not in ("sum", "mean"):
         raise ValueError(f"pooling is {pooling!r}, expected 'sum' or 'mean'.")
     inputs, conv = [keras.Input(image_size(image_shape), name="image")], _convolutions(spectral, deviation)
@@ -158,9 +162,8 @@ def resnet_critic(
     x = layers.GlobalAveragePooling2D(dtype="float32", name="mean")(x)
     if pooling == "sum":
         x = layers.Rescaling(float(pixels), dtype="float32", name="sum")(x)
-    if num_classes is None:
+    if labels is None:
         head = dense(spectral)(units, use_bias=head_bias, kernel_initializer=_kernel(deviation), dtype="float32", name="score")
         return keras.Model(inputs, head(x), name=name)
-    inputs.append(keras.Input((num_classes,), name="labels"))
     kernel = functools.partial(_kernel, deviation)
-    return keras.Model(inputs, projection(x, inputs[1], units, spectral, head_bias, kernel), name=name)
+    return keras.Model([*inputs, labels], projection(x, labels, units, spectral, head_bias, kernel), name=name)

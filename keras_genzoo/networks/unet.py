@@ -12,6 +12,7 @@ from keras_genzoo.core.checks import image_size, whole, whole_or_none
 from keras_genzoo.layers import DepthToSpace, GroupNormalization, SelfAttention, SpaceToDepth, TimeEmbedding
 from keras_genzoo.networks.common import again, check_attention, crop, pad
 from keras_genzoo.networks.conditioning import ScaleShift
+from keras_genzoo.networks.conditions import told_vector
 from keras_genzoo.networks.residual import residual_block
 
 KINDS = "ddpm", "ddpm++", "adm"
@@ -87,7 +88,7 @@ def _halving(x, centred, name):
     return layers.Conv2D(x.shape[-1], 3, strides=2, padding="valid" if centred else "same", name=name)(x)
 
 
-def _embedding(width, time_embedding, num_classes, augmented, spans):
+def _embedding(width, time_embedding, num_classes, condition_dim, augmented, spans):
     """The inputs beside the image, and what blocks are told of them."""
     inputs = [keras.Input((), name="time"), *([keras.Input((), name="span")] if spans else [])]
     told = TimeEmbedding(width, **(time_embedding or {}), name="time_embedding")(inputs[0])
@@ -100,7 +101,11 @@ def _embedding(width, time_embedding, num_classes, augmented, spans):
         of_span = TimeEmbedding(width, **(time_embedding or {}), name="span_embedding")(inputs[1])
         of_span = layers.Dense(4 * width, name="span_2")(layers.Dense(4 * width, "silu", name="span_1")(of_span))
         embedded = layers.Add(name="time_and_span")([embedded, of_span])
-    if num_classes is not None:
+    if condition_dim is not None:
+        condition, of_condition = told_vector(num_classes, condition_dim, 4 * width)
+        inputs.append(condition)
+        embedded = layers.Add(name="time_and_told")([embedded, of_condition])
+    elif num_classes is not None:
         inputs.append(keras.Input((num_classes,), name="labels"))
         of_class = layers.Dense(4 * width, use_bias=False, name="class")(inputs[-1])
         embedded = layers.Add(name="time_and_class")([embedded, of_class])
@@ -132,6 +137,7 @@ def unet(
     augmented=False,
     spans=False,
     name="unet",
+    condition_dim=None,
 ):
     """Noisy images and times to outputs of the images' shape, such as the noise or the velocity.
 
@@ -173,9 +179,11 @@ def unet(
         remat: bool. Whether what blocks and attention hold inside is computed again for the gradient and not kept: less memory, a
             third more time. Defaults to False.
         name: str. Defaults to "unet".
+        condition_dim: int or None. Length of a vector that the third input takes, behind the label if there is one; the input
+            ends in a 1, and zeros stand for no condition (`condition_input(spared=True)`). Defaults to None.
 
     Returns:
-        A built `keras.Model` of `(images, times)`, or `(images, times, labels)`, with times `(batch,)` of about 0 to 1, to
+        A built `keras.Model` of `(images, times)`, or `(images, times, condition)`, with times `(batch,)` of about 0 to 1, to
         float32 `(batch, height, width, channels)`, or twice the channels. A fresh one puts out zeros.
 
     Raises:
@@ -186,7 +194,9 @@ def unet(
     >>> unet((33, 21, 5), width=16, multipliers=(1, 2), attention=(1,))
     """
     width, blocks, heads, groups, patch = whole(width=width, blocks=blocks, heads=heads, groups=groups, patch=patch)
-    num_classes, head_width = whole_or_none(num_classes=num_classes, head_width=head_width)
+    num_classes, head_width, condition_dim = whole_or_none(
+        num_classes=num_classes, head_width=head_width, condition_dim=condition_dim
+    )
     height, columns, channels = image_size(image_shape)
     levels = len(multipliers)
     if kind not in KINDS:
@@ -199,7 +209,7 @@ def unet(
     if any(attended):
         level = attended.index(True)
         check_attention([side // 2**level for side in finest], style.heads_of(round(width * multipliers[level])))
-    told, embedded = _embedding(width, time_embedding, num_classes, augmented, spans)
+    told, embedded = _embedding(width, time_embedding, num_classes, condition_dim, augmented, spans)
     inputs = [keras.Input((height, columns, channels), name="image"), *told]
 
     def block(x, filters, name, resize=None):

@@ -9,6 +9,7 @@ from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import (
     ACTIVATION,
     COMPONENTS,
+    CONDITIONS,
     DENSE_WIDTH,
     DEPTH,
     GENERAL,
@@ -16,6 +17,7 @@ from keras_genzoo.recipes.common import (
     NORMALIZATION,
     fitted_prior,
     optimizer,
+    told_pair,
 )
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
@@ -55,15 +57,22 @@ def autoencoder(
     ),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
+    told=CONDITIONS,
     objective=OBJECTIVE,
     adam_settings=optimizer(),
     general=GENERAL,
 ):
     """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
-    encoder = networks.conv_encoder(image_shape, latent_dim, **size)
-    decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **decoding, **size)
-    prior = fitted_prior(latent_dim, components)
-    return Autoencoder(encoder, decoder, prior=prior, **objective, **general), {"optimizer": adam(total_steps, **adam_settings)}
+    pair = told_pair(
+        lambda seen: networks.conv_encoder(seen, latent_dim, **size),
+        lambda seen: networks.conv_decoder(seen, image_shape, output_activation="sigmoid", **decoding, **size),
+        image_shape,
+        latent_dim,
+        told,
+    )
+    prior = fitted_prior(latent_dim, components, **told)
+    model = Autoencoder(*pair, prior=prior, **objective, **told, **general)
+    return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
 @recipe("autoencoder", jit_compile=True, steps_per_execution=10)
@@ -76,17 +85,25 @@ def dense_autoencoder(
     output_activation=Hyperparameter("sigmoid", meaning="Activation of the image: a name, a callable or None."),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
+    told=CONDITIONS,
     objective=OBJECTIVE,
     neighbours=Hyperparameter(0, meaning="Nearest training images that the code of an image tells too; 0 is none."),
     adam_settings=optimizer(),
     general=GENERAL,
 ):
     """Fully connected autoencoder; samples from a mixture of Gaussians fitted to its codes."""
-    encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **size)
-    decoder = networks.mlp(latent_dim, image_shape, output_activation=output_activation, name="decoder", **decoding, **size)
-    prior = fitted_prior(latent_dim, components)
+    ends = {"encoder": code_activation, "decoder": output_activation}
+    mlp = lambda name, *sizes, **more: networks.mlp(*sizes, output_activation=ends[name], name=name, **more, **size)  # noqa: E731
+    pair = told_pair(
+        lambda seen: mlp("encoder", seen, latent_dim),
+        lambda seen: mlp("decoder", seen, image_shape, **decoding),
+        image_shape,
+        latent_dim,
+        told,
+    )
+    prior = fitted_prior(latent_dim, components, **told)
     family, more = (SmoothAutoencoder, {"neighbours": neighbours}) if neighbours else (Autoencoder, {})
-    model = family(encoder, decoder, prior=prior, **objective, **more, **general)
+    model = family(*pair, prior=prior, **objective, **more, **told, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 

@@ -4,7 +4,7 @@ from keras_genzoo import likelihoods, networks
 from keras_genzoo.models import AutoregressiveModel
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
@@ -21,7 +21,6 @@ def pixelcnn(
         networks.gated_pixelcnn,
         "kernel",
         "first_kernel",
-        "num_classes",
         width=WIDTH,
         depth=Hyperparameter(6, Int(3, 12, "linear")),
     ),
@@ -32,6 +31,7 @@ def pixelcnn(
         "channel is seen by the network.",
     ),
     components=Hyperparameter(10, meaning='Components of the likelihood "logistic_mixture".'),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     averages=EMA,
 ):
@@ -41,7 +41,8 @@ def pixelcnn(
     ordered = likelihood == "categorical"
     density = likelihoods.Categorical() if ordered else likelihoods.DiscretizedLogisticMixture(components)
     outputs = density.parameter_count(image_shape[-1])
-    model = AutoregressiveModel(networks.gated_pixelcnn(image_shape, outputs, ordered=ordered, **network), density, **averages)
+    network = networks.gated_pixelcnn(image_shape, outputs, ordered=ordered, **told, **network)
+    model = AutoregressiveModel(network, density, **told, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -51,20 +52,21 @@ def pixelcnn_pp(
     total_steps,
     network=arguments(
         networks.pixelcnn_pp,
-        "num_classes",
         width=WIDTH,
         blocks=Hyperparameter(1, Int(1, 3, "linear")),
         halvings=Hyperparameter(2, sized=sizes.halvings),
         dropout=Hyperparameter(0.0, Choice((0.0, 0.1, 0.5))),
     ),
     mixture=arguments(likelihoods.DiscretizedLogisticMixture, components=Hyperparameter(10, Choice((5, 10, 20)))),
+    told=CONDITIONS,
     adam_settings=optimizer(beta_1=0.9, beta_2=0.999),
     averages=EMA,
 ):
     """PixelCNN++: gated residual blocks at several sizes, and a mixture of logistic distributions, channel after channel."""
     density = likelihoods.DiscretizedLogisticMixture(**mixture)
     outputs = density.parameter_count(image_shape[-1])
-    model = AutoregressiveModel(networks.pixelcnn_pp(image_shape, outputs, **network), density, **averages)
+    network = networks.pixelcnn_pp(image_shape, outputs, **told, **network)
+    model = AutoregressiveModel(network, density, **told, **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 

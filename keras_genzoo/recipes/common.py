@@ -1,8 +1,8 @@
 """Hyperparameters and networks that recipes of several families share."""
 
-from keras_genzoo import networks
+from keras_genzoo import networks, priors
+from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.model import GenerativeModel
-from keras_genzoo.priors import GaussianMixture
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
@@ -27,9 +27,23 @@ FITTED_COMPONENTS = Hyperparameter(
 )
 
 
-def fitted_prior(latent_dim, components):
-    """The mixture that is fitted to the codes after training, or None."""
-    return GaussianMixture(latent_dim, components) if components else None
+CONDITIONS = arguments(Conditional, "num_classes", "condition_dim")
+
+
+def units_of(told):
+    """How many numbers networks are told, of a dict of `num_classes` and `condition_dim`; None where they are told nothing."""
+    return sum(number or 0 for number in told.values()) or None
+
+
+def of_a_class(components, num_classes=None):
+    """Components of a mixture for each class, of those of all together."""
+    return -(-components // (num_classes or 1))
+
+
+def fitted_prior(latent_dim, components, num_classes=None, condition_dim=None):
+    """The mixture that is fitted to the codes after training, of a conditional model by the condition; or None."""
+    components = of_a_class(components, num_classes)
+    return priors.mixture_for(latent_dim, components, num_classes, condition_dim) if components else None
 
 
 def general(ema=None, range=None):
@@ -53,6 +67,7 @@ def encoder_decoder(
     depth=2,
     normalization="layer",
     activation="relu",
+    told=(),
 ):
     """The pair of networks that VAEs, WAEs and latent diffusion have in common.
 
@@ -67,22 +82,30 @@ def encoder_decoder(
         depth: int. Number of hidden layers, or of halvings of the sides.
         normalization: None, "batch", "synchronized_batch", "layer" or "channel".
         activation: name or callable, of the hidden layers.
+        told: dict of `num_classes` and `condition_dim`, what both are told. Defaults to nothing.
     """
     if network not in ("dense", "convolutional"):
         raise ValueError(f"network is {network!r}, expected 'dense' or 'convolutional'.")
     shared = dict(width=width, depth=depth, normalization=normalization, activation=activation)
-    if network == "dense":
-        encoder = networks.mlp(image_shape, latent_dim, heads=heads, name="encoder", **shared)
-        decoder = networks.mlp(latent_dim, output_shape, output_activation=output_activation, name="decoder", **shared)
-    else:
-        encoder = networks.conv_encoder(image_shape, latent_dim, heads=heads, **shared)
-        decoder = networks.conv_decoder(latent_dim, output_shape, output_activation=output_activation, **shared)
-    return encoder, decoder
+    encode, decode = (networks.mlp,) * 2 if network == "dense" else (networks.conv_encoder, networks.conv_decoder)
+    return told_pair(
+        lambda size: encode(size, latent_dim, heads=heads, name="encoder", **shared),
+        lambda size: decode(size, output_shape, output_activation=output_activation, name="decoder", **shared),
+        image_shape,
+        latent_dim,
+        told,
+    )
+
+
+def told_pair(encode, decode, image_shape, code_shape, told=()):
+    """An encoder and a decoder that are told the same (`networks.told`), of callables of the shapes that they see."""
+    told = dict(told)
+    encoder = networks.told(encode, image_shape, **told, name="encoder")
+    return encoder, networks.told(decode, code_shape, **told, name="decoder")
 
 
 PAIR = arguments(
     encoder_decoder,
-    "*",
     network=Hyperparameter("dense", sized=sizes.network),
     latent_dim=Hyperparameter(16, Int(4, 64), sized=sizes.dimensions),
     width=Hyperparameter(512, Choice((128, 256, 512, 1024)), sized=sizes.width_of_network),

@@ -47,7 +47,7 @@ def describe(name, image_shape=None, batch_size=None, **overrides):
     Example:
 
     >>> [each["name"] for each in gz.recipes.describe("planar_flow")["hyperparameters"]][:3]
-    ['layers', 'alpha', 'learning_rate']
+    ['layers', 'alpha', 'num_classes']
     >>> gz.recipes.describe("linear_autoencoder", (28, 28, 1))["networks"][0]["parameters"]
     12560
     """
@@ -97,4 +97,5 @@ def _batches(model, size):
     """Batches as the model takes them, of black images."""
     images = np.zeros((size * (1 + model.data_needs.get("further", 0)), *model.image_shape), "uint8")
     arrays = images if model.num_classes is None else (images, np.zeros(len(images), "int64"))
-    return data.load(arrays, batch_size=size, **model.data_needs)
+    vectors = {} if model.condition_dim is None else {"conditions": np.zeros((len(images), model.condition_dim), "float32")}
+    return data.load(arrays, batch_size=size, **model.data_needs | vectors)

@@ -35,6 +35,11 @@ del UNET["augmented"], UNET["spans"]  # which follow from the model
 SLOW_SINES = dataclasses.replace(UNET["time_embedding"], default={"scale": 1.0})
 
 
+def _told(network):
+    """What a model is told, of the arguments of its network."""
+    return {name: network[name] for name in ("num_classes", "condition_dim")}
+
+
 @recipe("diffusion", jit_compile=False)
 def flow_matching(
     image_shape,
@@ -54,7 +59,7 @@ def flow_matching(
         if averages["ema"] is not None:
             raise ValueError(f"ema is {averages['ema']} and half_life {half_life}, expected one of both; set the other to None.")
         averages = {**averages, "ema": HalfLife(half_life, share=0.05)}
-    model = Diffusion(unet, **diffusion, **averages)
+    model = Diffusion(unet, **diffusion, **_told(network), **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -164,7 +169,7 @@ def dit(
     averages=EMA,
 ):
     """DiT: a transformer of patches in the place of the U-Net, with classes; predicts DDPM's noise and the variances of steps."""
-    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **averages)
+    model = Diffusion(networks.dit(image_shape, **network), **diffusion, **_told(network), **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -199,7 +204,7 @@ def mean_flow(
     averages=EMA,
 ):
     """Mean flow: the average velocity between two times, so that one network call makes an image."""
-    model = MeanFlow(networks.unet(image_shape, **network, spans=True), **flow, **averages)
+    model = MeanFlow(networks.unet(image_shape, **network, spans=True), **flow, **_told(network), **averages)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -244,7 +249,7 @@ def latent_diffusion(
     encoder, decoder = encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **settings, **pair)
     denoiser = networks.dense_denoiser((1, 1, latent_dim), **network)
     inner = Autoencoder(encoder, decoder, seed=0, **reconstruction)
-    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion), **averages)
+    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion, **_told(network)), **averages)
     return model, {
         "optimizer": adam(total_steps, **adam_settings),
         "autoencoder_optimizer": adam(total_steps, **autoencoder_optimizer),

@@ -1,6 +1,7 @@
 """Recipes of normalizing flows."""
 
 import dataclasses
+import functools
 import math
 
 from keras_genzoo import bijectors, flows, networks
@@ -8,7 +9,7 @@ from keras_genzoo.core.checks import whole
 from keras_genzoo.models import Flow
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import DENSE_WIDTH, DEPTH, general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, DENSE_WIDTH, DEPTH, general, optimizer, units_of
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -30,7 +31,7 @@ def _alpha(**when):
     return Hyperparameter(0.05, Float(1e-4, 0.1, **when), ALPHA)
 
 
-def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels", remat=False):
+def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="channels", remat=False, context=None):
     """A coupling of images with a small convolutional network, or one of residual blocks."""
     channels = shape[-1]
     if mask == "checkerboard":
@@ -41,9 +42,9 @@ def _coupling(shape, elementwise, width, kernels, blocks, flip=False, mask="chan
     make = bijectors.get_elementwise(elementwise)
     shape, outputs = (*shape[:2], stays), changes * make.parameters
     if blocks:
-        network = networks.residual_coupling(shape, outputs, width, blocks)
+        network = networks.residual_coupling(shape, outputs, width, blocks, context=context)
     else:
-        network = networks.conv_coupling(shape, outputs, width, kernels)
+        network = networks.conv_coupling(shape, outputs, width, kernels, context=context)
     return bijectors.Coupling(network, make, mask, flip, remat)
 
 
@@ -85,21 +86,22 @@ def _start(image_shape, marginals, alpha):
     return [bijectors.Scale(1.0, -0.5) if alpha is None else bijectors.Logit(alpha)]
 
 
-def _prior_of_split(shape):
-    """What is done with by its mean and deviation given what stays, which a convolution puts out: so it has a learned prior
-    (Kingma and Dhariwal 2018, arXiv:1807.03039, as their published code has it)."""
+def _prior_of_split(shape, context=None):
+    """What is done with by its mean and deviation given what stays, and a context if there is one, which a convolution puts out:
+    so it has a learned prior (Kingma and Dhariwal 2018, arXiv:1807.03039, as their published code has it)."""
     half = shape[-1] // 2
-    network = networks.conv_coupling((*shape[:2], half), 2 * (shape[-1] - half), kernels=(3,), name="prior")
+    outputs = 2 * (shape[-1] - half)
+    network = networks.conv_coupling((*shape[:2], half), outputs, kernels=(3,), context=context, name="prior")
     return [bijectors.Coupling(network)]
 
 
-def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation=0):
+def _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told, dequantisation=0):
     """The model of a recipe, and what it is compiled with."""
     noise = None
     if dequantisation:
         network = networks.conv_coupling(image_shape, 2 * image_shape[-1], dequantisation, name="dequantisation")
         noise = bijectors.VariationalDequantisation(network)
-    model = Flow(chain, image_shape, dequantisation=noise, **general)
+    model = Flow(chain, image_shape, dequantisation=noise, **told, **general)
     return model, {"optimizer": adam(total_steps, global_clipnorm=clipnorm, **adam_settings)}
 
 
@@ -145,6 +147,7 @@ def glow(
         False,
         meaning="Whether couplings compute what they hold inside again for the gradient: less memory, a third more time.",
     ),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3, warmup_images=None),
     clipnorm=CLIPNORM,
     general=GENERAL | arguments(Flow, "bits"),
@@ -171,7 +174,7 @@ def glow(
 
     def coupling(shape, scale, index, mask):
         flip = index % 2 == 1 and (mask == "checkerboard" or mixing == "flip")
-        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask, remat)
+        return _coupling(shape, elementwise, width * growth**scale, kernels, blocks, flip, mask, remat, units_of(told))
 
     def make_first(shape, scale):
         count = checkerboards[scale] if scale < len(checkerboards) else 0
@@ -189,13 +192,13 @@ def glow(
 
     def make_last(shape):
         left = math.prod(shape)
-        couplings = flows.couplings(left, dense, dense_width, 2)
+        couplings = flows.couplings(left, dense, dense_width, 2, context=units_of(told))
         top = [bijectors.ActNorm(shape[-1], from_data=False)] if learned_priors else []
         return bijectors.Chain([*top, bijectors.Flatten(shape), *([bijectors.ActNorm(left)] if couplings else []), *couplings])
 
-    split = {"make_split": _prior_of_split} if learned_priors else {}
+    split = {"make_split": functools.partial(_prior_of_split, context=units_of(told))} if learned_priors else {}
     chain = [*_start(image_shape, marginals, alpha), _levels(image_shape, levels, make_first, make_steps, make_last, **split)]
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, dequantisation)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told, dequantisation)
 
 
 variant(
@@ -244,6 +247,7 @@ def nice(
     couplings=Hyperparameter(4, Int(2, 8, "linear"), "Number of couplings."),
     network=arguments(networks.dense_coupling, width=Hyperparameter(512, DENSE_WIDTH), depth=Hyperparameter(3, DEPTH)),
     alpha=_alpha(),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -252,9 +256,9 @@ def nice(
     couplings = whole(couplings=couplings)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += flows.couplings(dimensions, couplings, elementwise="additive", **network)
+    chain += flows.couplings(dimensions, couplings, elementwise="additive", context=units_of(told), **network)
     chain.append(bijectors.ActNorm(dimensions))
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -266,6 +270,7 @@ def maf(
     elementwise=ELEMENTWISE,
     marginals=MARGINALS,
     alpha=_alpha(when=WITHOUT),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=dataclasses.replace(CLIPNORM, default=100.0),
     averages=general(0.999, Choice((None, 0.99, 0.999))),
@@ -274,8 +279,8 @@ def maf(
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [*_start(image_shape, marginals, alpha), bijectors.Flatten(image_shape)]
-    chain += flows.autoregressions(dimensions, layers, elementwise, **network)
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages)
+    chain += flows.autoregressions(dimensions, layers, elementwise, context=units_of(told), **network)
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, averages, told)
 
 
 @recipe("flow", jit_compile=True, steps_per_execution=10)
@@ -284,6 +289,7 @@ def planar_flow(
     total_steps,
     layers=Hyperparameter(16, Int(4, 64), "Number of planar layers."),
     alpha=_alpha(),
+    told=CONDITIONS,
     adam_settings=optimizer(1e-3),
     clipnorm=CLIPNORM,
     general=GENERAL,
@@ -292,5 +298,5 @@ def planar_flow(
     layers = whole(layers=layers)
     dimensions = math.prod(image_shape)
     chain = [bijectors.Logit(alpha), bijectors.Flatten(image_shape), bijectors.ActNorm(dimensions)]
-    chain += [bijectors.Planar(dimensions) for _ in range(layers)]
-    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general)
+    chain += [bijectors.Planar(dimensions, context=units_of(told)) for _ in range(layers)]
+    return _flow(chain, image_shape, total_steps, adam_settings, clipnorm, general, told)

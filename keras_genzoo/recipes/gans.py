@@ -8,7 +8,7 @@ from keras_genzoo import adversarial, networks
 from keras_genzoo.models import GAN
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import HALVINGS, general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, HALVINGS, general, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -32,7 +32,8 @@ def gan(
     total_steps,
     latent_dim=Hyperparameter(64, Int(16, 256), "Dimensions of the noise.", sizes.dimensions),
     size=arguments(networks.conv_encoder, width=Hyperparameter(16, Choice((16, 32, 64))), depth=HALVINGS),
-    kinds=arguments(networks.generator, "kind", "num_classes", kind="skip"),
+    kinds=arguments(networks.generator, "kind", kind="skip"),
+    told=CONDITIONS,
     hidden=arguments(
         networks.conv_encoder, hidden=Hyperparameter(256, Choice((0, 256), when={"kind": ("convolutional", "skip")}))
     ),
@@ -70,25 +71,23 @@ def gan(
     With `critic_steps=0`, for objectives of features without penalties or classes, the features are the pixels, and what is of
     the critic's network and optimizer has no effect.
     """
-    objective, penalties, critic_steps, num_classes = (
-        *(game[name] for name in ("objective", "penalties", "critic_steps")),
-        kinds["num_classes"],
-    )
+    objective, penalties, critic_steps = (game[name] for name in ("objective", "penalties", "critic_steps"))
     if clip is not None and objective != "wasserstein":
         raise ValueError(f"clip is {clip}, which the objective 'wasserstein' takes, and objective is {objective!r}.")
-    if num_classes and not critic_steps:
-        raise ValueError(f"num_classes is {num_classes} and critic_steps is 0: a critic in closed form knows of no classes.")
+    if not critic_steps and (given := [name for name, number in told.items() if number]):
+        name = given[0]
+        raise ValueError(f"{name} is {told[name]} and critic_steps is 0: a critic in closed form is told nothing; leave it out.")
     objective = adversarial.get_objective(objective) if clip is None else adversarial.Wasserstein(clip)
     penalties = (penalties,) if isinstance(penalties, (str, adversarial.Penalty)) else penalties or ()
     penalties = [_penalty(each, penalty_weight) for each in penalties]
-    shared = {**size, **kinds, **(hidden if kinds["kind"] in ("convolutional", "skip") else {})}
+    shared = {**size, **kinds, **told, **(hidden if kinds["kind"] in ("convolutional", "skip") else {})}
     generator = networks.generator(latent_dim, image_shape, **generator_settings, **shared)
     units = 64 if objective.features else 1
     if critic_steps:
         critic = networks.critic(image_shape, units, **critic_settings, **kernels, **shared)
     else:
         critic = keras.Sequential([keras.Input(image_shape, name="image"), keras.layers.Flatten(dtype="float32")], name="critic")
-    model = GAN(generator, critic, **{**game, "objective": objective, "penalties": penalties}, **averages)
+    model = GAN(generator, critic, **{**game, "objective": objective, "penalties": penalties}, **told, **averages)
     # The critic's optimizer counts its own steps.
     critic_total = None if total_steps is None else total_steps * critic_steps
     optimizers = {"optimizer": adam(total_steps, **adam_settings, **betas)}

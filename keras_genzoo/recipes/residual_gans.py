@@ -5,7 +5,7 @@ from keras_genzoo.core.ramps import HalfLife, Ramp, RampedAdam
 from keras_genzoo.models import GAN
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import RATE, general, optimizer
+from keras_genzoo.recipes.common import CONDITIONS, RATE, general, optimizer
 from keras_genzoo.recipes.gans import AUGMENTS
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
@@ -21,7 +21,8 @@ def sngan(
     image_shape,
     total_steps,
     latent_dim=LATENT,
-    classes=arguments(networks.resnet_generator, "num_classes", "deviation"),
+    told=CONDITIONS,
+    deviation=arguments(networks.resnet_generator, "deviation"),
     generator_settings=arguments(
         networks.resnet_generator,
         "normalization",
@@ -59,9 +60,10 @@ def sngan(
     step of the critic.
     """
     objective, critic_steps = adversarial.get_objective(game["objective"]), game["critic_steps"]
-    generator = networks.resnet_generator(latent_dim, image_shape, **generator_settings, **classes)
-    critic = networks.resnet_critic(image_shape, 64 if objective.features else 1, **critic_settings, **classes)
-    model = GAN(generator, critic, **{**game, "objective": objective}, **averages)
+    shared = {**told, **deviation}
+    generator = networks.resnet_generator(latent_dim, image_shape, **generator_settings, **shared)
+    critic = networks.resnet_critic(image_shape, 64 if objective.features else 1, **critic_settings, **shared)
+    model = GAN(generator, critic, **{**game, "objective": objective}, **told, **averages)
     critic_total = None if total_steps is None else total_steps * critic_steps
     return model, {
         "optimizer": adam(total_steps, **adam_settings, **shared_settings),

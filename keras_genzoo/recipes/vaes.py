@@ -3,6 +3,7 @@
 import warnings
 
 from keras_genzoo import bijectors, likelihoods, networks, priors
+from keras_genzoo.core.checks import whole
 from keras_genzoo.models import (
     VAE,
     VQVAE,
@@ -15,7 +16,17 @@ from keras_genzoo.models import (
     TwoStageVAE,
 )
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
+from keras_genzoo.recipes.common import (
+    CONDITIONS,
+    FITTED_COMPONENTS,
+    GENERAL,
+    PAIR,
+    encoder_decoder,
+    fitted_prior,
+    of_a_class,
+    optimizer,
+    told_pair,
+)
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -37,6 +48,13 @@ def _flow(kind, latent_dim, layers, width):
             chain.append(bijectors.Permutation(range(latent_dim)[::-1]))
         chain.append(bijectors.Autoregressive(made))
     return chain
+
+
+def _second(latent_dim, told, **sizes):
+    """The encoder and the decoder of a second stage."""
+    make = lambda name, heads: lambda size: networks.mlp(size, latent_dim, heads=heads, name=name, **sizes)  # noqa: E731
+    encoder = networks.told(make("second_encoder", ("mu", "log_variance")), latent_dim, **told, name="second_encoder")
+    return encoder, networks.told(make("second_decoder", ("code",)), latent_dim, **told, name="second_decoder")
 
 
 def _prior(prior, image_shape, latent_dim, components):
@@ -89,6 +107,7 @@ def vae(
         1000.0, Float(10.0, 1e5, when={"form": ("info",)}), 'Weight of the divergence of the form "info"; the paper\'s lambda.'
     ),
     fitted_components=FITTED_COMPONENTS,
+    told=CONDITIONS,
     second=arguments(networks.mlp, "width", prefix="second_", width=256),
     adam_settings=optimizer(),
     general=GENERAL,
@@ -105,14 +124,15 @@ def vae(
     heads = ("mu", "log_variance") if flow is None else ("mu", "log_variance", "context")
     # A location in [0, 1]; a logit or the pair of the logistic is unbounded.
     head = "sigmoid" if isinstance(density, (likelihoods.Gaussian, likelihoods.Laplace)) else None
-    networks_ = encoder_decoder(image_shape, output_shape, heads, head, **pair)
+    networks_ = encoder_decoder(image_shape, output_shape, heads, head, told=told, **pair)
     settings = dict(
         prior=_prior(prior, image_shape, latent_dim, components),
         likelihood=density,
         beta_warmup=int(warmup * (total_steps or 0)),
         posterior_flow=None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width)),
-        fitted_prior=fitted_prior(latent_dim, fitted_components),
+        fitted_prior=fitted_prior(latent_dim, fitted_components, **told),
         **objective,
+        **told,
         **general,
     )
     optimizers = {"optimizer": adam(total_steps, **adam_settings)}
@@ -126,9 +146,7 @@ def vae(
         model = InfoVAE(*networks_, weight=divergence_weight, **info, **settings)
     else:
         inner = dict(depth=2, normalization=pair["normalization"], activation=pair["activation"], **second)
-        second_encoder = networks.mlp(latent_dim, latent_dim, heads=("mu", "log_variance"), name="second_encoder", **inner)
-        second_decoder = networks.mlp(latent_dim, latent_dim, name="second_decoder", **inner)
-        model = TwoStageVAE(*networks_, second_encoder, second_decoder, **settings)
+        model = TwoStageVAE(*networks_, *_second(latent_dim, told, **inner), **settings)
         optimizers["second_optimizer"] = adam(total_steps, **adam_settings)
     return model, optimizers
 
@@ -156,6 +174,15 @@ variant("mmd_vae", "vae", "MMD-VAE: the MMD of all codes from the prior instead 
 variant("vamp_vae", "vae", "VAE with the VampPrior: a mixture of the posteriors of fifty trained pseudo-images.", prior="vamp")
 variant("mixture_vae", "vae", "VAE with a trained mixture of fifty Gaussians as prior.", prior="mixture")
 variant("two_stage_vae", "vae", "Two-stage VAE: a second VAE learns where the codes of the first lie.", form="two_stage")
+
+
+def _grid_prior(positions, codes, dim, components, num_classes=None, condition_dim=None):
+    """A mixture over grids: over the numbers of vectors, of each class; given conditions over the vectors themselves."""
+    components = of_a_class(components, num_classes)
+    if condition_dim is not None:
+        return priors.mixture_for(positions * dim, components, num_classes, condition_dim)
+    mixtures = [priors.CategoricalMixture(positions, codes, components) for _ in range(num_classes or 1)]
+    return priors.ByClass(mixtures) if num_classes else mixtures[0]
 
 
 @recipe("vae", jit_compile=False)
@@ -191,6 +218,7 @@ def vqvae(
     prior_network=arguments(
         networks.gated_pixelcnn, prefix="prior_", width=Hyperparameter(64, Choice((32, 64, 128), when=LEARNED)), depth=6
     ),
+    told=CONDITIONS,
     adam_settings=optimizer(),
     prior_optimizer=optimizer(1e-3, Float(1e-4, 1e-2, when=LEARNED), prefix="prior_"),
     general=GENERAL,
@@ -201,18 +229,23 @@ def vqvae(
             raise ValueError(f"{name} is {value!r}, expected {known[0]!r} or {known[1]!r}.")
     book = ScalarCodebook(levels) if quantizer == "scalar" else None
     dim, codes = (dim, codes) if book is None else (book.dim, book.size)
-    encoder = networks.grid_encoder(image_shape, dim, **size)
-    decoder = networks.grid_decoder(image_shape, dim, output_activation="sigmoid", **size)
-    rows, columns, _ = encoder.output_shape[1:]
+    rows, columns = (-(-side // 2 ** whole(depth=size["depth"])) for side in image_shape[:2])
+    pair = told_pair(
+        lambda seen: networks.grid_encoder(seen, dim, **size),
+        lambda seen: networks.grid_decoder(image_shape, seen[-1], output_activation="sigmoid", **size),
+        image_shape,
+        (rows, columns, dim),
+        told,
+    )
     optimizers = {"optimizer": adam(total_steps, **adam_settings)}
     if prior == "autoregressive":
-        network = networks.gated_pixelcnn((rows, columns, 1), codes, embedded=codes, name="prior", **prior_network)
-        density = AutoregressiveModel(network, likelihoods.Categorical(codes), seed=0)
+        network = networks.gated_pixelcnn((rows, columns, 1), codes, embedded=codes, name="prior", **told, **prior_network)
+        density = AutoregressiveModel(network, likelihoods.Categorical(codes), seed=0, **told)
         optimizers["prior_optimizer"] = adam(total_steps, **prior_optimizer)
     else:
-        density = priors.CategoricalMixture(rows * columns, codes, components) if components else None
+        density = _grid_prior(rows * columns, codes, dim, components, **told) if components else None
     book = Codebook(codes, dim, **codebook) if book is None else book
-    return VQVAE(encoder, decoder, book, prior=density, **objective, **general), optimizers
+    return VQVAE(*pair, book, prior=density, **objective, **told, **general), optimizers
 
 
 variant(

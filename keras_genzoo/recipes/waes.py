@@ -3,7 +3,16 @@
 from keras_genzoo import adversarial, networks
 from keras_genzoo.models import WAE, Autoencoder
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
+from keras_genzoo.recipes.common import (
+    CONDITIONS,
+    FITTED_COMPONENTS,
+    GENERAL,
+    PAIR,
+    encoder_decoder,
+    fitted_prior,
+    optimizer,
+    units_of,
+)
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float
@@ -28,21 +37,23 @@ def wae_mmd(
     ),
     critic_optimizer=optimizer(1e-3, Float(1e-4, 1e-2, when=ADVERSARIAL), prefix="critic_"),
     fitted_components=FITTED_COMPONENTS,
+    told=CONDITIONS,
     adam_settings=optimizer(),
     beta_1=Hyperparameter(0.9, meaning="Adam's decay of the mean gradient, of both optimizers."),
     general=GENERAL,
 ):
     """WAE-MMD: the codes of all images are drawn to the prior by the MMD with the inverse multiquadratic kernel."""
     heads = ("mu", "log_variance") if gaussian else ("code",)
-    encoder, decoder = encoder_decoder(image_shape, image_shape, heads, "sigmoid", **pair)
+    encoder, decoder = encoder_decoder(image_shape, image_shape, heads, "sigmoid", told=told, **pair)
     optimizers = {"optimizer": adam(total_steps, beta_1=beta_1, **adam_settings)}
     if divergence == "adversarial":
         # A bias of the score cancels in some objectives, and would never be trained.
         settings = dict(heads=("score",), head_bias=False, activation="leaky_relu", name="critic")
-        divergence = adversarial.LatentGame(networks.mlp(pair["latent_dim"], 1, **settings, **critic_sizes), **game)
+        seen = pair["latent_dim"] + (units_of(told) or 0)
+        divergence = adversarial.LatentGame(networks.mlp(seen, 1, **settings, **critic_sizes), **game)
         optimizers["critic_optimizer"] = adam(total_steps, beta_1=beta_1, **critic_optimizer)
-    density = fitted_prior(pair["latent_dim"], fitted_components)
-    return WAE(encoder, decoder, divergence, fitted_prior=density, **objective, **general), optimizers
+    density = fitted_prior(pair["latent_dim"], fitted_components, **told)
+    return WAE(encoder, decoder, divergence, fitted_prior=density, **objective, **told, **general), optimizers
 
 
 variant("gaussian_wae_mmd", "wae_mmd", "WAE-MMD with a Gaussian encoder.", gaussian=True)
