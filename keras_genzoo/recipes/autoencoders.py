@@ -9,6 +9,7 @@ from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import (
     ACTIVATION,
     COMPONENTS,
+    FITTED,
     DENSE_WIDTH,
     DEPTH,
     GENERAL,
@@ -55,6 +56,7 @@ def autoencoder(
     ),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
+    fitted=FITTED,
     objective=OBJECTIVE,
     adam_settings=optimizer(),
     general=GENERAL,
@@ -62,7 +64,7 @@ def autoencoder(
     """Convolutional autoencoder; samples from a mixture of Gaussians fitted to its codes."""
     encoder = networks.conv_encoder(image_shape, latent_dim, **size)
     decoder = networks.conv_decoder(latent_dim, image_shape, output_activation="sigmoid", **decoding, **size)
-    prior = fitted_prior(latent_dim, components)
+    prior = fitted_prior(latent_dim, components, fitted)
     return Autoencoder(encoder, decoder, prior=prior, **objective, **general), {"optimizer": adam(total_steps, **adam_settings)}
 
 
@@ -76,6 +78,7 @@ def dense_autoencoder(
     output_activation=Hyperparameter("sigmoid", meaning="Activation of the image: a name, a callable or None."),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
+    fitted=FITTED,
     objective=OBJECTIVE,
     neighbours=Hyperparameter(0, meaning="Nearest training images that the code of an image tells too; 0 is none."),
     adam_settings=optimizer(),
@@ -84,7 +87,7 @@ def dense_autoencoder(
     """Fully connected autoencoder; samples from a mixture of Gaussians fitted to its codes."""
     encoder = networks.mlp(image_shape, latent_dim, output_activation=code_activation, name="encoder", **size)
     decoder = networks.mlp(latent_dim, image_shape, output_activation=output_activation, name="decoder", **decoding, **size)
-    prior = fitted_prior(latent_dim, components)
+    prior = fitted_prior(latent_dim, components, fitted)
     family, more = (SmoothAutoencoder, {"neighbours": neighbours}) if neighbours else (Autoencoder, {})
     model = family(encoder, decoder, prior=prior, **objective, **more, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}

@@ -1,8 +1,8 @@
 """Hyperparameters and networks that recipes of several families share."""
 
-from keras_genzoo import networks
+from keras_genzoo import bijectors, flows, networks
 from keras_genzoo.core.model import GenerativeModel
-from keras_genzoo.priors import GaussianMixture
+from keras_genzoo.priors import FlowPrior, GaussianMixture, TwoStagePrior
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
@@ -27,9 +27,29 @@ FITTED_COMPONENTS = Hyperparameter(
 )
 
 
-def fitted_prior(latent_dim, components):
-    """The mixture that is fitted to the codes after training, or None."""
-    return GaussianMixture(latent_dim, components) if components else None
+FITTED = Hyperparameter(
+    "mixture",
+    meaning='The density that `fit_prior` fits to the codes: "mixture", of Gaussians, "flow" (`priors.FlowPrior`) or "two_stage", a '
+    "VAE of codes (`priors.TwoStagePrior`).",
+)
+FLOW = {"count": 4, "width": 128, "depth": 2, "elementwise": "spline"}
+SECOND = {"width": 256, "depth": 2}
+
+
+def fitted_prior(latent_dim, components, density="mixture"):
+    """The density that is fitted to the codes after training, or None where there are no components."""
+    if density not in ("mixture", "flow", "two_stage"):
+        raise ValueError(f"fitted is {density!r}, expected 'mixture', 'flow' or 'two_stage'.")
+    if not components:
+        return None
+    if density == "flow":
+        if latent_dim < 2:
+            raise ValueError("latent_dim is 1, and couplings of a flow need two numbers at least; take fitted='mixture'.")
+        return FlowPrior(bijectors.Chain(flows.couplings(latent_dim, **FLOW)), latent_dim)
+    if density == "two_stage":
+        encoder = networks.mlp(latent_dim, latent_dim, heads=("mu", "log_variance"), name="prior_encoder", **SECOND)
+        return TwoStagePrior(encoder, networks.mlp(latent_dim, latent_dim, name="prior_decoder", **SECOND), latent_dim)
+    return GaussianMixture(latent_dim, components)
 
 
 def general(ema=None, range=None):

@@ -15,7 +15,7 @@ from keras_genzoo.models import (
     TwoStageVAE,
 )
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
+from keras_genzoo.recipes.common import FITTED, FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float, Int
@@ -89,6 +89,7 @@ def vae(
         1000.0, Float(10.0, 1e5, when={"form": ("info",)}), 'Weight of the divergence of the form "info"; the paper\'s lambda.'
     ),
     fitted_components=FITTED_COMPONENTS,
+    fitted=FITTED,
     second=arguments(networks.mlp, "width", prefix="second_", width=256),
     adam_settings=optimizer(),
     general=GENERAL,
@@ -111,7 +112,7 @@ def vae(
         likelihood=density,
         beta_warmup=int(warmup * (total_steps or 0)),
         posterior_flow=None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width)),
-        fitted_prior=fitted_prior(latent_dim, fitted_components),
+        fitted_prior=fitted_prior(latent_dim, fitted_components, fitted),
         **objective,
         **general,
     )

@@ -3,7 +3,7 @@
 from keras_genzoo import adversarial, networks
 from keras_genzoo.models import WAE, Autoencoder
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
+from keras_genzoo.recipes.common import FITTED, FITTED_COMPONENTS, GENERAL, PAIR, encoder_decoder, fitted_prior, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Float
@@ -28,6 +28,7 @@ def wae_mmd(
     ),
     critic_optimizer=optimizer(1e-3, Float(1e-4, 1e-2, when=ADVERSARIAL), prefix="critic_"),
     fitted_components=FITTED_COMPONENTS,
+    fitted=FITTED,
     adam_settings=optimizer(),
     beta_1=Hyperparameter(0.9, meaning="Adam's decay of the mean gradient, of both optimizers."),
     general=GENERAL,
@@ -41,7 +42,7 @@ def wae_mmd(
         settings = dict(heads=("score",), head_bias=False, activation="leaky_relu", name="critic")
         divergence = adversarial.LatentGame(networks.mlp(pair["latent_dim"], 1, **settings, **critic_sizes), **game)
         optimizers["critic_optimizer"] = adam(total_steps, beta_1=beta_1, **critic_optimizer)
-    density = fitted_prior(pair["latent_dim"], fitted_components)
+    density = fitted_prior(pair["latent_dim"], fitted_components, fitted)
     return WAE(encoder, decoder, divergence, fitted_prior=density, **objective, **general), optimizers
 
 
