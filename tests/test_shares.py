@@ -75,8 +75,8 @@ def test_two_devices_train_as_one(name, images, replicas):
 TOLD = {
     "learned variances": ("ddpm", lambda: {"learned_variance": True}),
     "augmentation told to the network": ("edm", lambda: {"augment": "told"}),
-    "a continuous time of classes": ("mean_flow", lambda: {"num_classes": 3}),
-    "steps of a critic": ("r3gan", lambda: {"num_classes": 3}),
+    "classes of a mean flow": ("mean_flow", lambda: {"num_classes": 3}),
+    "classes of R3GAN": ("r3gan", lambda: {"num_classes": 3}),
     "an adaptive chance": ("relativistic_gan", lambda: {"augment": ("blit", "color_affine"), "augment_chance": quick_chance()}),
 }
 

@@ -200,7 +200,7 @@ def first(found):
     Args:
         found: dict of scores.
     """
-    known = next((key for key in found if split(key)[0] in ("bits_per_dim", "mse")), None)
+    known = next((key for key in found if split(key)[0] in ("IS", "bits_per_dim", "mse") and found[key] is not None), None)
     return f"{known} {found[known]:.3g}" if known else "no score"
 
 
