@@ -1,4 +1,4 @@
 """The benchmark: runs recipes at equal budgets, scores them beside controls, and writes the report.
 
-`python -m benchmarks run | report | list`, from a checkout of the repository.
+`python -m benchmarks run | reproduce | report | list`, from a checkout of the repository.
 """

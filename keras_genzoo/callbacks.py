@@ -253,13 +253,14 @@ def animate(path, sheets, seconds=10.0):
         frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=[stay] * (len(frames) - 1) + [2000], loop=0)
 
 
-def pairs(model, images, columns=8):
+def pairs(model, images, columns=8, reconstructions=None):
     """Rows of images with the rows of their reconstructions under them, and the number of columns, for `images.tile`.
 
     Args:
-        model: a model with `reconstruct`.
+        model: a model with `reconstruct`, or with reconstructions from elsewhere any.
         images: `(n, height, width, channels)`; for a conditional model a batch, as `(images, labels)`.
         columns: int. Images a row. Defaults to 8.
+        reconstructions: `(n, height, width, channels)` in [0, 1]; None are those of the model. Defaults to None.
 
     Returns:
         float32 array `(2n, height, width, channels)` and the number of columns; the last row is filled up with white.
@@ -268,7 +269,8 @@ def pairs(model, images, columns=8):
     told = taken_by(getattr(model, "encode", model.reconstruct), told)
     images = unpack(images)[0]
     columns = min(columns, len(images))
-    both = [np.asarray(model.images_of(images)), np.asarray(model.reconstruct(images, **told))]
+    made = model.reconstruct(images, **told) if reconstructions is None else reconstructions
+    both = [np.asarray(model.images_of(images)), np.asarray(made)]
     blank = np.ones((-len(images) % columns, *model.image_shape), "float32")
     rows = [np.concatenate([each, blank]).reshape(-1, 1, columns, *model.image_shape) for each in both]
     return np.concatenate(rows, axis=1).reshape(-1, *model.image_shape), columns

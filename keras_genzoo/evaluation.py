@@ -122,19 +122,7 @@ def evaluate(model, data, features=None, n=None, seed=0, train=None, batch_size=
             scores |= {score_name("path_length", features): length, "n_paths": paths}
     likely = hasattr(model, "log_prob") and (model.support != "binary" or _is_binary(images))
     if likely and _knows(model, model.log_prob, given):
-        by_label = taken_by(model.log_prob, given)
-        some, classes, *of_some = _drawn(likelihood_images, images, by_label.get("labels"), *by_label.values())
-        label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", dict(zip(by_label, of_some, strict=True))
-        if hasattr(model, "log_partition"):  # once for all images
-            settings["log_partition"], error = model.log_partition(seed=seed)
-            scores[f"log_prob_error{label}"] = float(error)
-        log_prob = np.asarray(model.log_prob(some, batch_size=batch_size, **settings))
-        scores |= {f"log_prob{label}": float(log_prob.mean()), "n_likelihood": len(some)}
-        if hasattr(model, "bits_per_dim"):
-            bits = np.asarray(model.to_bits_per_dim(log_prob))
-            scores[f"bits_per_dim{label}"] = float(bits.mean())
-            if classes is not None:
-                scores[f"class_bits_per_dim{label}"] = _by_class(bits, classes)
+        scores |= likelihood_scores(model, images, given, likelihood_images, seed, batch_size)
     if hasattr(model, "energy"):
         scores |= model.chain_report(seed=seed)
         if not vectors:
@@ -269,6 +257,34 @@ def _energy_scores(model, images, name, seed, batch_size):
         energies = np.concatenate([own, model.energy(others, batch_size=batch_size)])
         known = np.isfinite(energies).all()
         scores[f"auroc[{kind}]"] = float(roc_auc_score(np.arange(len(energies)) >= len(own), energies)) if known else math.nan
+    return scores
+
+
+def likelihood_scores(model, images, given, n, seed=0, batch_size=256):
+    """The scores of `evaluate` that are of likelihoods.
+
+    Args:
+        model: `GenerativeModel` with `log_prob`.
+        images: test images.
+        given: dict. `labels` and `conditions` of the images, of those that the model takes, see `told_for`.
+        n: int. Number of images at most, drawn from all.
+        seed: int. Of estimates. Defaults to 0.
+        batch_size: int. Defaults to 256.
+    """
+    by_label = taken_by(model.log_prob, given)
+    some, classes, *of_some = _drawn(n, images, by_label.get("labels"), *by_label.values())
+    label, settings = f"[{model.log_prob_label}]" if model.log_prob_label else "", dict(zip(by_label, of_some, strict=True))
+    scores = {}
+    if hasattr(model, "log_partition"):  # once for all images
+        settings["log_partition"], error = model.log_partition(seed=seed)
+        scores[f"log_prob_error{label}"] = float(error)
+    log_prob = np.asarray(model.log_prob(some, batch_size=batch_size, **settings))
+    scores |= {f"log_prob{label}": float(log_prob.mean()), "n_likelihood": len(some)}
+    if hasattr(model, "bits_per_dim"):
+        bits = np.asarray(model.to_bits_per_dim(log_prob))
+        scores[f"bits_per_dim{label}"] = float(bits.mean())
+        if classes is not None:
+            scores[f"class_bits_per_dim{label}"] = _by_class(bits, classes)
     return scores
 
 

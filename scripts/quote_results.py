@@ -10,7 +10,13 @@ So it does with a table of `python -m benchmarks.speed`, whose rows stand in spe
     <!-- speed: training -->
     <!-- end of speed -->
 
-or, with `lines`, with its medians in a few lines. A test holds that the tables are those of the folders.
+or, with `lines`, with its medians in a few lines. Published scores beside those of `python -m benchmarks reproduce cifar10 --out
+benchmarks/results/cifar10` stand between
+
+    <!-- published: cifar10 -->
+    <!-- end of published -->
+
+A test holds that the tables are those of the folders.
 """
 
 import json
@@ -24,10 +30,12 @@ from keras_genzoo.benchmark.results import Folder
 from keras_genzoo.benchmark.tables import Column
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks are not of the package
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]  # benchmarks and papers are not of the package
+from recipes import papers  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 SPEED = RESULTS / "speed.json"
-BLOCK = re.compile(r"(<!-- (results|speed): (\S+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (results|speed|published): (\S+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 COLUMNS = {
     "percent": "in % of pixel Gaussian",
     "coverage": "coverage",
@@ -48,7 +56,7 @@ def pages():
 
 def quoted(text):
     """The text of a page with its tables as the folders have them."""
-    tables = {"results": lambda name: table(Folder(RESULTS / name)), "speed": speed}
+    tables = {"results": lambda name: table(Folder(RESULTS / name)), "speed": speed, "published": published}
     return BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]](found[3])}\n{found[4]}", text)
 
 
@@ -61,6 +69,19 @@ def speed(name):
         lines = {table: told(table, stored) for table in ("training", "sampling", "scores")}
         return "\n".join(f"- {table.capitalize()}: {line}." for table, line in lines.items() if line)
     return machines(stored) if name == "machine" else table_of(name, stored)
+
+
+def published(data):
+    """Published scores beside our own, in Markdown."""
+    from keras_genzoo.benchmark.published import lines
+
+    heads = ["recipe", "paper", "there", "score", "published", "reproduced", "command"]
+    rows = []
+    for line in lines(data, RESULTS / data):
+        paper = papers(line["recipe"], short=True).partition("; ")[0]
+        own = [f"`{line['recipe']}`", paper, line["where"], line["score"].replace("bits_per_dim", "bits/dim")]
+        rows.append([*own, line["published"], line["reproduced"], f"`{line['command']}`"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
 
 
 def table(folder):

@@ -235,6 +235,18 @@ def test_the_chance_of_a_model_is_saved(images, tmp_path):
     assert "augment_chance" not in build("gan").diagnostics
 
 
+@pytest.mark.parametrize("settings", [{"steps_per_execution": 2}, {"jit_compile": True}])
+def test_the_chance_of_a_model_is_the_same_however_its_steps_are_compiled(settings, images):
+    chances = []
+    for each in ({}, settings):
+        chance = AdaptiveChance(target=-0.5, speed=64, every=2)
+        model = build("gan", augment=("blit", ("color_affine", 0.5)), augment_chance=chance, **each)
+        log = model.fit(batches("gan", images), epochs=2, verbose=0).history
+        assert np.isfinite(log["loss"]).all()
+        chances.append(float(model.augment_chance.chance))
+    assert chances[0] == pytest.approx(chances[1]) and chances[0] > 0
+
+
 def test_adaptive_is_a_name(images):
     model = build("gan", augment="mirror", augment_chance="adaptive")
     assert isinstance(model.augment_chance, AdaptiveChance) and model.augment_chance.target == 0.6

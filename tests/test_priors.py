@@ -55,6 +55,125 @@ def test_few_codes_have_none_held_out():
     assert found["components"] == 1 and np.isnan(found["held_out_log_prob"]) and np.isfinite(found["log_prob"])
 
 
+# Densities that learn
+
+
+def small_flow(dim=2, **settings):
+    layers = gz.flows.couplings(dim, 4, width=32, depth=2, elementwise="spline")
+    return priors.FlowPrior(gz.bijectors.Chain(layers), dim, **settings)
+
+
+def small_vae(dim=2, **settings):
+    encoder = gz.networks.mlp(dim, dim, width=64, heads=("mu", "log_variance"), name="encoder")
+    return priors.TwoStagePrior(encoder, gz.networks.mlp(dim, dim, width=64, name="decoder"), dim, **settings)
+
+
+def banana(random, n):
+    """Codes whose entropy is that of a Gaussian: the second one is bent by the first."""
+    u = random.normal(size=(n, 2))
+    return np.stack([3 * u[:, 0], 1 + u[:, 1] + u[:, 0] ** 2], axis=1), np.log(3) + np.log(2 * np.pi * np.e)
+
+
+def test_a_flow_of_bent_codes_is_as_likely_as_they_can_be(random):
+    codes, entropy = banana(random, 4000)
+    prior = small_flow(steps=800, learning_rate=5e-3)
+    found = prior.fit(codes)
+    assert found["kind"] == "flow" and prior.fitted
+    fresh, _ = banana(random, 4000)
+    log_prob = prior.log_prob(fresh.astype("float32")).numpy()
+    assert log_prob.mean() == pytest.approx(-entropy, abs=0.12)
+    assert found["held_out_log_prob"] == pytest.approx(-entropy, abs=0.2)
+    gaussian = priors.GaussianMixture(2, 1)
+    gaussian.fit(codes, components=1)
+    assert log_prob.mean() > float(tf.reduce_mean(gaussian.log_prob(fresh.astype("float32")))) + 0.3
+    drawn = prior.sample(4000, randomness.RowStream(0, 0)).numpy()
+    assert np.mean(drawn[:, 1] - (drawn[:, 0] / 3) ** 2) == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_density_of_a_flow_integrates_to_one(random):
+    codes, _ = banana(random, 500)
+    prior = small_flow(steps=50)
+    prior.fit(codes)
+    x, y = np.meshgrid(np.linspace(-15, 15, 301), np.linspace(-12, 25, 371))
+    values = np.exp(prior.log_prob(np.stack([x.ravel(), y.ravel()], axis=1).astype("float32")))
+    assert values.sum() * 0.1 * 0.1 == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_vae_of_codes_on_a_circle_draws_codes_on_it(random):
+    angle, radius = random.uniform(0, 2 * np.pi, 3000), 2 + 0.05 * random.normal(size=3000)
+    codes = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    prior = small_vae(steps=2000, learning_rate=3e-3)
+    found = prior.fit(codes)
+    assert found["kind"] == "two_stage" and np.isfinite(found["held_out_log_prob"])
+    lengths = np.linalg.norm(prior.sample(2000, randomness.RowStream(0, 0)), axis=1)
+    assert np.mean(np.abs(lengths - 2) < 0.5) > 0.8  # of a Gaussian with these moments a third
+    truth = np.log(2 * np.pi * 2) + 0.5 * np.log(2 * np.pi * np.e * 0.05**2)
+    assert found["held_out_log_prob"] < -truth + 0.2  # a lower bound, but for the draw
+
+
+@pytest.mark.parametrize("make", [small_flow, small_vae])
+def test_a_density_that_learns_repeats_itself_and_takes_moments_alone_where_asked(make, random):
+    codes = np.array([5.0, -2.0]) + np.array([3.0, 0.1]) * random.normal(size=(400, 2))
+    first, second = make(steps=20), make(steps=20)
+    second.set_weights(first.get_weights())
+    begun = [value.numpy() for value in first._values()]
+    quick = first.fit(codes, components=1)
+    for value, before in zip(first._values(), begun, strict=True):
+        np.testing.assert_array_equal(value, before)
+    np.testing.assert_allclose(first.mean, [5.0, -2.0], atol=0.6)
+    assert quick["components"] == 1 and first.fitted
+    reports = [each.fit(codes, seed=3) for each in (first, second)]
+    assert reports[0] == reports[1] and not first.trainable_variables
+    np.testing.assert_array_equal(first.sample(5, randomness.RowStream(1, 0)), second.sample(5, randomness.RowStream(1, 0)))
+    with pytest.raises(ValueError, match=r"expected finite numbers of shape \(n, 2\)"):
+        first.fit(np.zeros((10, 3)))
+
+
+@pytest.mark.parametrize("fitted", ["flow", "two_stage"])
+@pytest.mark.parametrize("recipe", ["dense_autoencoder", "vae", "wae_mmd", "two_stage_vae"])
+def test_models_with_codes_sample_from_a_density_that_learned(recipe, fitted, images, tmp_path, monkeypatch):
+    from keras_genzoo.recipes import common
+
+    monkeypatch.setitem(common.FLOW, "width", 8)
+    monkeypatch.setitem(common.SECOND, "width", 8)
+    model = gz.build(recipe, SHAPE, fitted=fitted, **SMALL)
+    plain = gz.build(recipe, SHAPE, **SMALL)
+    assert len(model.trainable_variables) == len(plain.trainable_variables)
+    model.fit(images, epochs=1, verbose=0)
+    model.density().steps = 20
+    assert model.fit_prior(images)["kind"] == fitted
+    drawn = model.sample(9, seed=0)
+    np.testing.assert_allclose(model.sample(9, seed=0, batch_size=4), drawn, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    again = gz.load(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.sample(9, seed=0), drawn)
+    assert len(again.trainable_variables) == len(plain.trainable_variables)
+    model.fit(images, epochs=1, verbose=0)
+    assert not model.density().fitted
+
+
+def test_a_density_learns_on_two_replicas_as_on_one(images, replicas):
+    drawn = []
+    for strategy in (tf.distribute.get_strategy(), replicas):
+        with strategy.scope():
+            model = gz.build("dense_autoencoder", SHAPE, fitted="flow", **SMALL)
+        model.density().steps = 20
+        model.fit_prior(images)
+        drawn.append(model.sample(6, seed=0))
+    np.testing.assert_allclose(*drawn, atol=1e-4)
+
+
+def test_what_a_density_that_learns_cannot_be_is_one_sentence():
+    with pytest.raises(ValueError, match="fitted is 'spline', expected 'mixture', 'flow' or 'two_stage'"):
+        gz.build("vae", SHAPE, fitted="spline", **SMALL)
+    with pytest.raises(ValueError, match="latent_dim is 1, and couplings of a flow need two numbers"):
+        gz.build("vae", SHAPE, fitted="flow", **{**SMALL, "latent_dim": 1})
+    with pytest.raises(ValueError, match="ActNorm takes its values from data"):
+        priors.FlowPrior(gz.bijectors.Chain([gz.bijectors.ActNorm(2)]), 2)
+    with pytest.raises(ValueError, match="steps is 0"):
+        small_flow(steps=0)
+
+
 # Which images
 
 

@@ -4,11 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
+from PIL import Image
 from test_case import SHAPE, batches, build
 
 import keras_genzoo as gz
 from keras_genzoo.adversarial import nearest_latents
 from keras_genzoo.adversarial.projecting import ramp
+from keras_genzoo.cli import main
 from keras_genzoo.models.projecting import DRAWS
 
 STREAM = gz.randomness.RowStream
@@ -21,6 +24,17 @@ def linear_gan():
     kernel = 0.2 * np.random.default_rng(0).normal(size=(3, 64))
     generator.set_weights([kernel, np.zeros(64)])
     return gz.models.GAN(generator, critic, seed=0), kernel.T / 2
+
+
+def linear_style_gan():
+    """A StyleGAN whose styles are its noise, and whose images are 1/2 + A s of the styles s of both layers, with A, `(64, 6)`."""
+    mapping = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")])
+    dense = keras.layers.Dense(64)
+    generator = keras.Sequential([keras.Input((2, 3)), keras.layers.Flatten(), dense, keras.layers.Reshape(SHAPE)])
+    critic = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(1)])
+    kernel = 0.2 * np.random.default_rng(0).normal(size=(6, 64))
+    dense.set_weights([kernel, np.zeros(64)])
+    return gz.models.StyleGAN(mapping, generator, critic, seed=0), kernel.T / 2
 
 
 # Latents in `sample`
@@ -112,6 +126,28 @@ def test_the_latents_of_a_linear_generator_are_those_of_ridge_regression(weight)
     assert found.dtype == tf.float32
 
 
+@pytest.mark.parametrize("space", ["w", "w+", "z"])
+def test_styles_of_a_linear_generator_are_those_of_least_squares(space):
+    model, a = linear_style_gan()
+    x = np.random.default_rng(1).uniform(0.3, 0.7, (5, *SHAPE)).astype("float32")
+    found = np.asarray(model.project(x, weight=0.0, space=space))
+    own = a if space == "w+" else a[:, :3] + a[:, 3:]
+    expected = np.linalg.lstsq(own, (x.reshape(5, 64) - 0.5).T, rcond=None)[0].T
+    expected = {"z": expected, "w": np.repeat(expected[:, None], 2, axis=1), "w+": expected.reshape(5, -1, 3)}[space]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_the_weight_of_styles_of_all_layers_is_that_of_one():
+    """Where one style for both layers is best, as for an image of the mean style."""
+    model, _ = linear_style_gan()
+    points_of, latents_of, copies = model.space("w+")
+    z = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    one, _, _ = model.space("w")
+    assert copies == 2
+    np.testing.assert_allclose(np.square(points_of(z)).sum(axis=1) / copies, np.square(one(z)).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(latents_of(points_of(z)), np.repeat(z[:, None], 2, axis=1), atol=1e-5)
+
+
 def test_the_learning_rate_rises_and_falls_as_published():
     times, expected = [0.025, 0.05, 0.5, 0.75, 0.875, 1.0], [0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
     np.testing.assert_allclose(ramp(tf.constant(times)), expected, atol=1e-6)
@@ -174,6 +210,7 @@ def test_what_cannot_be_projected_gets_one_sentence():
         ({"starts": 0}, "starts is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, expected a finite number above 0"),
         ({"weight": -1}, "weight is -1, expected a finite number of at least 0"),
+        ({"space": "w"}, "space is 'w', expected 'z' of a GAN"),
         ({"labels": [0, 1]}, "has no classes"),
     ):
         with pytest.raises(ValueError, match=sentence):
@@ -225,3 +262,44 @@ def test_ways_between_styles_are_straight():
         np.testing.assert_allclose(line[:, 1], model.sample(latents=(a + b) / 2, truncation=0.8), atol=1e-5)
     middle = model.between(z[:2], z[2:], 0.5)
     np.testing.assert_allclose(model.interpolate(z[:2], z[2:], steps=3)[:, 1], model.sample(latents=middle), atol=1e-5)
+
+
+# The command
+
+
+def test_the_command_writes_a_sheet_and_latents_that_give_it(images, tmp_path):
+    model = build("conditional_gan")
+    model.save(tmp_path / "model.keras")
+    labels = np.arange(5) % 3
+    np.savez(tmp_path / "mine.npz", images=model.sample(5, seed=0, labels=labels), labels=labels)
+    asked = ["project", tmp_path / "model.keras", "--images", tmp_path / "mine.npz", "--out", tmp_path / "found.png"]
+    asked += ["--steps", 30, "--device", "cpu"]
+    printed = CliRunner().invoke(main, [str(each) for each in asked])
+    assert printed.exit_code == 0 and "5 images are in" in printed.output, printed.output
+    with np.load(tmp_path / "found.npz") as found:
+        made = model.sample(latents=found["latents"], labels=found["labels"])
+        np.testing.assert_array_equal(found["labels"], labels)
+        np.testing.assert_array_equal(found["reconstructions"], gz.images.to_levels(made))
+        assert found["images"].shape == (5, *SHAPE) and np.abs(found["images"] / 255 - made).mean() < 0.1
+    assert Image.open(tmp_path / "found.png").size[1] > 0
+    for more, sentence in (
+        (["--space", "w"], "space is 'w', expected 'z'"),
+        (["--out", "found.jpg"], "expected .png"),
+        (["--labels", "0,7"], "classes 0 to"),
+    ):
+        refused = CliRunner().invoke(main, [str(each) for each in asked + more])
+        assert refused.exit_code == 2, refused.output
+        assert sentence in " ".join(refused.output.split()) or sentence == "classes 0 to"
+    build("vae").save(tmp_path / "vae.keras")
+    refused = CliRunner().invoke(main, ["project", str(tmp_path / "vae.keras"), *map(str, asked[2:])])
+    assert refused.exit_code == 2 and "holds a VAE, which has no project" in " ".join(refused.output.split())
+
+
+def test_the_report_of_a_gan_shows_ways_between_latents(tmp_path):
+    from keras_genzoo.benchmark import shown
+
+    shown.write_latents(build("conditional_gan"), 0, tmp_path)
+    assert Image.open(tmp_path / "latents.png").size == (
+        142,
+        142,
+    )  # eight images of 8 pixels and lines between, each pixel twice as large

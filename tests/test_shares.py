@@ -23,10 +23,11 @@ TINY_MIXED = sorted(MIXED & set(case.TINY))
 ONE = tf.distribute.get_strategy()
 
 
-def trained(name, images, strategy, **settings):
-    """A model after three batches, of 4, 4 and 1 images, and their validation; and the logs."""
+def trained(name, images, strategy, overrides=dict, **settings):
+    """A model after three batches, of 4, 4 and 1 images, and their validation; and the logs. `overrides` is a function, called where
+    the model is built."""
     with strategy.scope():
-        model = case.build(name, ema=0.9)
+        model = case.build(name, ema=0.9, **overrides())
         if settings:
             optimizers = {argument: keras.optimizers.SGD(**settings) for argument in model.optimizers}
             model.compile(**optimizers, jit_compile=False)
@@ -68,6 +69,36 @@ ROUNDED = {"planar_flow": {"learning_rate": 0.001}, "r3gan": {"learning_rate": 0
 )
 def test_two_devices_train_as_one(name, images, replicas):
     check_alike(name, images, replicas, **ROUNDED.get(name, {}))
+
+
+# What no recipe does unless it is told to.
+TOLD = {
+    "learned variances": ("ddpm", lambda: {"learned_variance": True}),
+    "augmentation told to the network": ("edm", lambda: {"augment": "told"}),
+    "classes of a mean flow": ("mean_flow", lambda: {"num_classes": 3}),
+    "classes of R3GAN": ("r3gan", lambda: {"num_classes": 3}),
+    "an adaptive chance": ("relativistic_gan", lambda: {"augment": ("blit", "color_affine"), "augment_chance": quick_chance()}),
+}
+
+
+def quick_chance():
+    return gz.augmentation.AdaptiveChance(target=-0.5, speed=16, every=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", TOLD)
+def test_two_devices_do_what_they_are_told_as_one(what, images, replicas, synchronized):
+    name, overrides = TOLD[what]
+    check_alike(name, images, replicas, overrides=overrides, learning_rate=0.001)
+
+
+def test_two_devices_follow_the_critic_as_one(images, replicas):
+    """Of eight images and one: the chance is that of all their signs."""
+    chances = []
+    for strategy in (ONE, replicas):
+        model, log = trained("gan", images, strategy, lambda: {"augment": "mirror", "augment_chance": quick_chance()})
+        chances.append((float(tf.convert_to_tensor(model.augment_chance.chance)), log["augment_chance"][0]))
+    assert chances[0] == pytest.approx(chances[1]) and chances[0][0] > 0
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "gan" else pytest.mark.slow) for name in TINY_MIXED])

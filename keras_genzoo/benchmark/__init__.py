@@ -14,10 +14,10 @@ from keras_genzoo.core import devices, plugins, runs
 from keras_genzoo.core.checks import whole, whole_or_none
 from keras_genzoo.data.loading import absolute
 
-__all__ = ["PROTOCOL", "ArgumentError", "Folder", "FolderError", "choose_recipes", "list_runs", "run"]
+__all__ = ["PROTOCOL", "ArgumentError", "Folder", "FolderError", "choose_recipes", "list_runs", "reproduce", "run"]
 
 LEAST = 6  # images that can be compared
-SPLITS = ("test", "validation")
+SPLITS = ("test", "validation", "train")
 
 
 class ArgumentError(ValueError):
@@ -83,8 +83,9 @@ def run(
         image_size: `(height, width)` or None. Crop and resize images.
         channels: 1, 3 or None. Convert images to gray or to colour.
         splits: bool. Whether subfolders train, validation and test of a folder are its splits. Defaults to True.
-        split: "test" or "validation". The images that are compared. Choose recipes by validation images and other seeds, and
-            report them by test images. Defaults to "test".
+        split: "test", "validation" or "train". The images that are compared. Choose recipes by validation images and other seeds, and
+            report them by test images. "train" is what papers do, see `reproduce`: training takes all images but those of test,
+            samples are compared with them, and there are no controls. Defaults to "test".
         flip: bool. Mirror training images left to right at random. Defaults to False.
         data_dir: str, Path or None. Where TFDS keeps its data sets.
         device: "auto", "cpu", "gpu" or "gpu:NUMBER". Defaults to "auto".
@@ -151,7 +152,7 @@ def run(
         "jit": jit,
         "steps_per_execution": steps_per_execution,
     }
-    wanted = _rows(chosen, range(first_seed, first_seed + seeds), overrides, imports)
+    wanted = _rows(chosen, range(first_seed, first_seed + seeds), overrides, imports, yardsticks=split != "train")
     jobs = _one(_jobs(wanted), only)
     if ray is not None and only is not None:
         raise ArgumentError("only", f"only is {only} and ray {ray!r}, and each shares out the runs; give one of them.")
@@ -258,11 +259,14 @@ def _checked_features(features, data, data_dir, channels, splits):
     return features
 
 
-def _rows(chosen, seeds, overrides, imports):
+def _rows(chosen, seeds, overrides, imports, yardsticks=True):
     """What a finished folder holds: a control or a recipe with a seed each, of controls as many draws as models have seeds."""
     control = {"kind": "control", "family": "control", "overrides": {}}
-    rows = [{**control, "recipe": name, "seed": seed} for seed in range(len(seeds)) for name in controls.CONTROLS]
+    rows = [{**control, "recipe": name, "seed": seed} for seed in range(len(seeds)) for name in controls.CONTROLS if yardsticks]
     for name in chosen:
         row = {"kind": "recipe", "recipe": name, "family": recipes.get(name).family, "overrides": overrides.get(name, {})}
         rows += [{**row, "seed": seed, "imports": imports} for seed in seeds]
     return rows
+
+
+from keras_genzoo.benchmark.reproducing import reproduce  # noqa: E402, which calls `run`

@@ -14,7 +14,7 @@ import time
 
 from tqdm import tqdm
 
-from keras_genzoo.benchmark import planning
+from keras_genzoo.benchmark import planning, scores
 from keras_genzoo.benchmark.results import label
 from keras_genzoo.core import runs
 
@@ -207,7 +207,9 @@ def job_name(job):
 
 
 def summary(row):
-    parts = [f"{label(row)}, seed {row['seed']}:", f"{row['distance_name']} {row['scores'][row['distance_name']]:.3g}"]
+    name = row["distance_name"]
+    told = f"{name} {row['scores'][name]:.3g}" if name else scores.first(row["scores"])
+    parts = [f"{label(row)}, seed {row['seed']}:", told]
     if row["kind"] == "recipe":
         parts.append(f"after {row['steps']} steps in {row['train_s'] or 0:.1f} s of training")
         parts.append(f"(compilation {row['compile_s']:.1f} s) on {row['environment']['device']}")

@@ -212,6 +212,16 @@ def title(key):
     return f"{found}, {_kind(name, bracket)}" if name in ("bits_per_dim", "log_prob") else found
 
 
+def first(found):
+    """What a line says of scores without a Frechet distance of samples, as "mse 0.0123"; "no score" where there is none.
+
+    Args:
+        found: dict of scores.
+    """
+    known = next((key for key in found if split(key)[0] in ("IS", "bits_per_dim", "mse") and found[key] is not None), None)
+    return f"{known} {found[known]:.3g}" if known else "no score"
+
+
 def _kind(name, bracket):
     """What a likelihood is, in words."""
     bits = name == "bits_per_dim"

@@ -14,6 +14,7 @@ KINDS = {
     "classes": "A row of samples for each class",
     "reconstructions": "Rows of images that it was not trained on, under each its reconstructions",
     "interpolations": "Rows from one such image to another, along the line between their codes",
+    "latents": "Rows from one sample to another, along the way between their latents",
     "walks": "Rows along the eight axes of the code that vary most, 2.5 standard deviations both ways from the mean code",
 }
 REAL = "real train images"  # the control whose samples are real

@@ -9,6 +9,7 @@ from keras_genzoo.core.batches import rows_of, with_told
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import to_levels, to_unit, write_png
 from keras_genzoo.evaluation import taken_by, told_for
+from keras_genzoo.core.randomness import RowStream
 
 GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks
@@ -19,7 +20,7 @@ OF_A_CLASS = 8  # samples of each class of conditional models
 
 def write(model, data, features, seed, folder):
     """Write what a trained model has to show: `samples.png`, `nearest.png`, `classes.png`, `reconstructions.png`,
-    `interpolations.png` and `walks.png`, as far as it can, and `images.npz`.
+    `interpolations.png`, `latents.png` and `walks.png`, as far as it can, and `images.npz`.
 
     Args:
         model: `GenerativeModel`.
@@ -35,6 +36,8 @@ def write(model, data, features, seed, folder):
         write_nearest(shown["samples"], data.train, features, folder)
         if model.num_classes is not None:
             write_classes(model, seed, folder)
+        if hasattr(model, "project"):
+            write_latents(model, seed, folder)
     if hasattr(model, "reconstruct"):
         shown["reconstructions"], columns = pairs(model, with_told(data.test[:PAIRS], rows_of(data.test_told, slice(PAIRS))))
         write_png(folder / "reconstructions.png", shown["reconstructions"], columns)
@@ -73,6 +76,13 @@ def write_classes(model, seed, folder):
     """Write `classes.png`: a row of samples for each of the first ten classes."""
     n = OF_A_CLASS * min(sheets.ROWS, model.num_classes)
     write_png(folder / "classes.png", *sheets.samples(model, n, seed))
+
+
+def write_latents(model, seed, folder):
+    """Write `latents.png`: rows from one drawn latent to another, of a model without an encoder."""
+    z = model.draw_latents(2 * LINES, RowStream(seed, 0))
+    lines = model.interpolate(z[:LINES], z[LINES:], steps=STEPS, seed=seed)
+    write_png(folder / "latents.png", lines.reshape(-1, *model.image_shape), STEPS)
 
 
 def latent_walks(model, images, told=None):

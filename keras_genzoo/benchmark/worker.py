@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_genzoo as gz
-from keras_genzoo.benchmark import controls, planning, shown
+from keras_genzoo.benchmark import controls, planning, published, shown
 from keras_genzoo.benchmark.results import PROTOCOL
 from keras_genzoo.benchmark.running import COMPARING
 from keras_genzoo.callbacks import pairs
@@ -44,9 +44,11 @@ VALIDATION = 500  # images that a learning curve's validation loss is taken of
 CURVE_POINTS, CURVE_N, CURVE_CODES = 4, 500, 1000  # distances while training, images of each, codes for the prior
 MOST = 10_000  # images compared, unless --n says otherwise
 FLOOR = "real train images"  # the control whose images have labels
+SPLITS = ("train", "validation", "test")
 CHOSEN = ("image_size", "channels", "data_dir", "splits")  # of `data.load`
 STATE = "state"  # of a training that is not done
 APART = 30.0  # seconds of training between two states, about, where its seconds are planned
+LATE = 600.0  # and at most, where steps or epochs are asked for
 # What must be the same for a training to go on: times of two machines, or scores of two versions, would be of neither.
 SAME = ("recipe", "hyperparameters", "data", "dtype", "batch_size", "flip", "budget", "epochs", "steps", "environment")
 
@@ -89,27 +91,33 @@ class Data:
     """
 
     def __init__(self, settings, known=None):
-        self.settings = settings
+        self.settings, self.source = settings, settings["data"]
         source = [settings[key] for key in ("data", "data_dir", "splits")]
         asked = {"labels": gz.data.labelled(*source), "conditions": gz.data.conditioned(*source)}
-        splits = {split: self._load(split, shuffle=False, **asked) for split in ("train", "validation", "test")}
+        if settings["split"] == "train":
+            asked["conditions"] = False  # no paper has vectors beside these data
+            self.source = self._whole(asked)
+        splits = {split: self._load(split, shuffle=False, **asked) for split in SPLITS}
         found = (gz.data.as_batch(split) for split in splits.values())
         pairs = [each if isinstance(each, tuple) else (each, {}) for each in found]
         (self.train, self.train_told), (self.validation, self.validation_told), tested = pairs
-        test, told = tested if settings["split"] == "test" else pairs[1]
+        test, told = pairs[1] if settings["split"] == "validation" else tested
         chosen = {key: settings[key] for key in CHOSEN}
         self.record = runs.data_record(settings["data"], splits, **chosen)
         others = runs.differing({"data": known}, {"data": self.record}, ("data",)) if known else []
         if others:
             raise ValueError(f"{', '.join(others)} than those of the results that are there; choose a new folder for them.")
-        most = min(len(test), len(self.train))
-        self.n = settings["n"] or min(most, MOST)
-        if self.n > most:
-            raise ValueError(
-                f"--n is {self.n}, but there are {len(test)} {settings['split']} and {len(self.train)} training images."
-            )
-        self.test = controls.real_images(test, self.n, seed=0)[0]
-        self.test_told = {name: controls.real_images(rows, self.n, seed=0)[0] for name, rows in told.items()}
+        if settings["split"] == "train":
+            self.n, self.test, self.test_told = settings["n"] or published.SAMPLES, test, told
+        else:
+            most = min(len(test), len(self.train))
+            self.n = settings["n"] or min(most, MOST)
+            if self.n > most:
+                raise ValueError(
+                    f"--n is {self.n}, but there are {len(test)} {settings['split']} and {len(self.train)} training images."
+                )
+            self.test = controls.real_images(test, self.n, seed=0)[0]
+            self.test_told = {name: controls.real_images(rows, self.n, seed=0)[0] for name, rows in told.items()}
         self.test_labels, self.train_labels = self.test_told.get("labels"), self.train_told.get("labels")
 
     def record_of(self, run, command):
@@ -123,7 +131,15 @@ class Data:
 
     def _load(self, split, **kwargs):
         chosen = {key: self.settings[key] for key in (*CHOSEN, "batch_size")}
-        return gz.data.load(self.settings["data"], split, **chosen, **kwargs)
+        return gz.data.load(self.source, split, **chosen, **kwargs)
+
+    def _whole(self, labels):
+        """The data as papers split them, which train on all images but those of test: these stand for validation, too."""
+        parts = [gz.data.as_array(self._load(split, shuffle=False, **labels)) for split in SPLITS]
+        joined = (
+            [np.concatenate(each) for each in zip(*parts[:2], strict=True)] if labels["labels"] else np.concatenate(parts[:2])
+        )
+        return {"train": tuple(joined) if labels["labels"] else joined, "validation": parts[2], "test": parts[2]}
 
     def training_images(self, count=None):
         """The first training images, all of them without a count, with what is told beside them."""
@@ -181,8 +197,7 @@ def run_recipe(run, settings, data, folder, record, say):
     say(stage="scoring")
     row |= sampling_speed(model)
     say(stage=COMPARING)
-    test = with_told(data.test, data.test_told)
-    scores = gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
+    scores = scores_of(model, run, data, settings)
     row |= {"scores": scores, "distance_name": distance_name(scores)}
 
     say(row=record | row)
@@ -196,6 +211,8 @@ def trained(build, plan, run, settings, data, folder, record, say):
     steps = plan["steps"]
     model = build(total_steps=steps)
     train = data.training_batches(run["seed"], model.data_needs)
+    if settings["split"] == "train":
+        published.check_memory(model, train, run["recipe"])
     each = model.steps_per_execution
     length = segment_length(steps // each)
     segments = steps // each // length
@@ -204,7 +221,8 @@ def trained(build, plan, run, settings, data, folder, record, say):
     record |= {"total_steps": steps, "jit_compile": bool(model.jit_compile), "steps_per_execution": each}
 
     rare = math.ceil(APART / (length * each * plan.get("seconds_per_step", APART)))
-    keeper = gz.callbacks.Checkpoint(folder / STATE, every_epochs=rare, keep=1, fresh=not goes_on)
+    late = None if settings["budget"] else LATE
+    keeper = gz.callbacks.Checkpoint(folder / STATE, every_epochs=rare, every_seconds=late, keep=1, fresh=not goes_on)
     curve = Curve(model, data, settings["features"], segments)
 
     def look(segment, done, seconds, logs):
@@ -244,6 +262,14 @@ def trained(build, plan, run, settings, data, folder, record, say):
         row["fit_prior_s"] = planning.prior_seconds(model, data)
     row |= planning.kept(plan, settings["budget"], row["train_s"], row.get("fit_prior_s", 0.0))
     return model, row
+
+
+def scores_of(model, run, data, settings):
+    """The scores of a trained model: those of papers where samples are compared with the training images."""
+    if settings["split"] == "train":
+        return published.scores_of(model, run["recipe"], data, settings["features"], data.n, run["seed"])
+    test = with_told(data.test, data.test_told)
+    return gz.evaluate(model, test, features=settings["features"], seed=run["seed"], train=data.train)
 
 
 def run_control(run, settings, data, folder, record, say):

@@ -7,6 +7,7 @@ from keras_genzoo.cli.doctor import doctor
 from keras_genzoo.cli.models import evaluate, push, sample
 from keras_genzoo.cli.options import OneSentence
 from keras_genzoo.cli.prepare import prepare
+from keras_genzoo.cli.project import project
 from keras_genzoo.cli.recipes import list_recipes, show
 from keras_genzoo.cli.score import score
 from keras_genzoo.cli.train import train
@@ -27,6 +28,6 @@ def main(traceback):
     """
 
 
-for command in (list_recipes, show, prepare, train, sample, evaluate, score, tune, push, doctor):
+for command in (list_recipes, show, prepare, train, sample, project, evaluate, score, tune, push, doctor):
     main.add_command(command)
 main.add_command(benchmark, "benchmark")

@@ -1,11 +1,11 @@
-"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | add | report | compare | list."""
-
-import re
+"""`genzoo benchmark`, which is `python -m benchmarks` in a checkout: run | sweep | confirm | reproduce | add | report | compare |
+list."""
 
 import click
 
 from keras_genzoo.cli import options
 from keras_genzoo.cli.benchmark_add import add
+from keras_genzoo.cli.benchmark_reproduce import reproduce
 from keras_genzoo.cli.options import COUNT, FOLDER, POSITIVE, OneSentence
 from keras_genzoo.cli.recipes import list_recipes
 
@@ -28,19 +28,6 @@ def main():
     """
 
 
-class Override(click.ParamType):
-    """`RECIPE.NAME=VALUE`, the value as in Python, or else a text."""
-
-    name = "recipe.name=value"
-
-    def convert(self, value, param, ctx):
-        given = re.fullmatch(r"([\w/]+)\.(\w+)=(.+)", value)
-        if not given:
-            self.fail(f"{value!r} is no setting, expected one as vae.latent_dim=32.", param, ctx)
-        recipe, argument, text = given.groups()
-        return recipe, argument, options.literal(text)
-
-
 anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds though other processes use the cores.")
 
 
@@ -61,7 +48,7 @@ anyway = click.option("--anyway", is_flag=True, help="Plan a budget of seconds t
 @click.option("--split", type=click.Choice(["test", "validation"]), default="test", help="Compare with these images.")
 @click.option("--n", type=click.IntRange(min=6), help="Images compared.  [default: all of the split, 10,000 at most]")
 @click.option("--features", help="Features in which images are compared, as inception for FID.  [default: by the data]")
-@click.option("--set", "overrides", type=Override(), multiple=True, help="Hyperparameter of a recipe; makes a row of its own.")
+@options.of_recipes
 @options.device
 @options.mixed_precision
 @options.jit
@@ -89,33 +76,17 @@ def run(ctx, out, overrides, channels, list_runs, **settings):
       genzoo benchmark run --budget 600 --seeds 3 --ray auto --out /shared/runs/first
     """
     from keras_genzoo import benchmark
-    from keras_genzoo.benchmark.planning import Busy
-    from keras_genzoo.benchmark.running import Refused
 
     if sum(settings[name] is not None for name in ("budget", "epochs", "steps")) > 1:
         raise click.UsageError("--budget, --epochs and --steps exclude each other; give one.")
-    changes = {}
-    for recipe, argument, value in overrides:
-        changes.setdefault(recipe, {})[argument] = value
-    try:
+    changes = options.by_recipe(overrides)
+    with options.benchmark_errors(ctx, out):
         if list_runs:
             asked = {name: settings[name] for name in ("recipes", "seeds", "first_seed")}
             for number, name in enumerate(benchmark.list_runs(overrides=changes, **asked), start=1):
                 click.echo(f"{number} {name}")
             return
         folder = benchmark.run(out=out, overrides=changes, channels=channels and int(channels), **settings)
-    except benchmark.ArgumentError as error:
-        hint = {"overrides": "--set"}.get(error.argument, f"--{error.argument}")
-        raise click.BadParameter(str(error), ctx, param_hint=hint) from None
-    except benchmark.FolderError as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--out") from None
-    except Refused as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--data") from None
-    except Busy as error:
-        raise click.UsageError(str(error), ctx) from None
-    except KeyboardInterrupt:
-        click.echo(f"\nStopped. What is finished is in {out}; the same command goes on from there.", err=True)
-        raise SystemExit(130) from None
     if folder.failed:
         click.echo(f"{len(folder.failed)} of {len(folder.tried)} rows failed; the same command tries them again.", err=True)
     click.echo(f"Results are in {out}; `{ctx.parent.command_path} report {out}` writes the page.")
@@ -265,4 +236,5 @@ def compare(ctx, before, after, score, page):
 
 
 main.add_command(add)
+main.add_command(reproduce)
 main.add_command(list_recipes, "list")

@@ -29,7 +29,7 @@ CONTROLLED = (
 )
 
 
-def _load(file, device, imports):
+def load(file, device, imports):
     """The file of a model, or of a run in a folder, and the model on a device, with what it was made with imported again."""
     import keras_genzoo as gz
 
@@ -95,7 +95,7 @@ def sample(file, out, n, seed, batch_size, labels, source, strength, device, imp
 
     if out.suffix not in ("", ".png", ".npz"):
         raise click.BadParameter(f"{out} ends in {out.suffix}, expected .png, .npz or a folder.", param_hint="--out")
-    file, model = _load(file, device, imports)
+    file, model = load(file, device, imports)
     if not hasattr(model, "sample"):
         raise click.UsageError(f"{file} holds a {type(model).__name__} that cannot sample; fit its prior with fit_prior first.")
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -119,7 +119,7 @@ def sample(file, out, n, seed, batch_size, labels, source, strength, device, imp
         rows = read_vectors(settings["conditions"])
         settings["conditions"] = np.resize(rows, (n, rows.shape[1]))
     if source is not None:
-        photos = _like(model, source, n)
+        photos, _ = images_like(model, source, n)
         n = len(photos)
         settings |= {name: settings[name][:n] for name in TOLD if name in settings}
         batches = [model.img2img(photos, strength or 0.5, seed, batch_size=batch_size, **settings)]
@@ -148,14 +148,14 @@ def sample(file, out, n, seed, batch_size, labels, source, strength, device, imp
     click.echo(f"{n} images are in {out}")
 
 
-def _like(model, source, n):
-    """The first n images of a source, of the shape that a model takes; all where there are fewer."""
+def images_like(model, source, n, labels=False):
+    """The first n images of a source, of the shape that a model takes, all where there are fewer; and their labels, or None."""
     import keras_genzoo as gz
 
     height, width, channels = model.image_shape
     size = {"image_size": (height, width), "channels": channels if channels in (1, 3) else None}
-    images = gz.data.load(source, "all", shuffle=False, **size)
-    return gz.data.as_array(images, n=n)
+    found = gz.data.as_array(gz.data.load(source, "all", shuffle=False, labels=labels, **size), n=n)
+    return found if labels else (found, None)
 
 
 @click.command(short_help="Score a model on images it has not seen.")
@@ -189,7 +189,7 @@ def evaluate(file, data, data_dir, splits, split, features, n, seed, controls, o
     """
     import keras_genzoo as gz
 
-    file, model = _load(file, device, imports)
+    file, model = load(file, device, imports)
     source, images, train = _images_for(file, model, data, data_dir, splits, split)
     click.echo(f"scoring on the {split} images of {source}: a minute or more", err=True)
     compared = {split: images} | ({} if train is None else {"train": train})
@@ -280,7 +280,7 @@ def push(run, repo, license, private, imports):
     """
     import tempfile
 
-    file, model = _load(run, "auto", imports)
+    file, model = load(run, "auto", imports)
     click.echo(f"uploading {file} to {repo}", err=True)
     with tempfile.TemporaryDirectory() as folder:
         click.echo(hub.push(model, repo, Path(folder), runs.read(file.parent), license, private))

@@ -162,6 +162,55 @@ overrides = click.option(
 )
 
 
+class Override(click.ParamType):
+    """`RECIPE.NAME=VALUE`, the value as in Python, or else a text."""
+
+    name = "recipe.name=value"
+
+    def convert(self, value, param, ctx):
+        given = re.fullmatch(r"([\w/]+)\.(\w+)=(.+)", value)
+        if not given:
+            self.fail(f"{value!r} is no setting, expected one as vae.latent_dim=32.", param, ctx)
+        recipe, argument, text = given.groups()
+        return recipe, argument, literal(text)
+
+
+of_recipes = click.option(
+    "--set", "overrides", type=Override(), multiple=True, help="Hyperparameter of a recipe; makes a row of its own."
+)
+
+
+def by_recipe(overrides):
+    """`Override`s as a dict of recipes to dicts of hyperparameters."""
+    changes = {}
+    for recipe, argument, value in overrides:
+        changes.setdefault(recipe, {})[argument] = value
+    return changes
+
+
+@contextlib.contextmanager
+def benchmark_errors(ctx, out):
+    """Inside the block, what a benchmark in the folder `out` refuses names the option that it came by."""
+    from keras_genzoo import benchmark
+    from keras_genzoo.benchmark.planning import Busy
+    from keras_genzoo.benchmark.running import Refused
+
+    try:
+        yield
+    except benchmark.ArgumentError as error:
+        hint = {"overrides": "--set"}.get(error.argument, f"--{error.argument}")
+        raise click.BadParameter(str(error), ctx, param_hint=hint) from None
+    except benchmark.FolderError as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--out") from None
+    except Refused as error:
+        raise click.BadParameter(str(error), ctx, param_hint="--data") from None
+    except Busy as error:
+        raise click.UsageError(str(error), ctx) from None
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. What is finished is in {out}; the same command goes on from there.", err=True)
+        raise SystemExit(130) from None
+
+
 class Shape(click.ParamType):
     """`HEIGHTxWIDTHxCHANNELS`."""
 

@@ -31,16 +31,23 @@ class Clock(keras.callbacks.Callback):
         self.firsts = []  # seconds of the first execution in each process, in which Keras compiles
         self.laps, self.executions, self.points = [], 0, []
         self._begun, self._compiling = 0, True  # executions in this process, and whether the first one runs
+        self._carried, self._open = 0.0, False  # seconds of the segment at hand in other processes, and whether there is one
 
     def get_state(self):
-        return {"firsts": self.firsts, "laps": self.laps, "executions": self.executions, "points": self.points}
+        known = {"firsts": self.firsts, "laps": self.laps, "executions": self.executions, "points": self.points}
+        return known | {"elapsed": self._elapsed() if self._open else 0.0}
 
     def set_state(self, state):
         self.firsts, self.laps = list(state["firsts"]), list(state["laps"])
         self.executions, self.points = state["executions"], list(state["points"])
+        self._carried = state.get("elapsed", 0.0)
+
+    def _elapsed(self):
+        """Seconds of the segment at hand, without a first execution."""
+        return self._carried + (0.0 if self._compiling else time.perf_counter() - self.began)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.began = time.perf_counter()
+        self.began, self._open = time.perf_counter(), True
 
     # Not on_train_batch_end: a callback there makes Keras read the logs of every batch.
     def on_train_batch_begin(self, batch, logs=None):
@@ -60,7 +67,8 @@ class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self._compiling:
             self._end_first()
-        self.laps.append(time.perf_counter() - self.began)
+        self.laps.append(self._elapsed())
+        self._carried, self._open = 0.0, False
         if getattr(self.model, "stop_training", False):
             return  # by a callback that says why
         loss = logs["loss"]

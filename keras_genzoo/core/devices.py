@@ -9,6 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_genzoo.core import memory
+
 CUDA = "CUDA_VISIBLE_DEVICES"
 
 
@@ -97,11 +99,24 @@ def missing_reason():
 
 def driver_sees_gpu():
     """Whether `nvidia-smi` is there and lists a GPU."""
+    return "GPU 0" in _driver("--list-gpus")
+
+
+def memory_left():
+    """Bytes of memory that the device of this process may still take, of several GPUs the freest; None where it is not known."""
+    if not tf.config.get_visible_devices("GPU"):
+        return memory.free()
+    found = [int(line) for line in _driver("--query-gpu=memory.free", "--format=csv,noheader,nounits").split() if line.isdigit()]
+    return max(found) * 2**20 if found else None
+
+
+def _driver(*arguments):
+    """What `nvidia-smi` prints; "" where it is not there or fails."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return False
+        return ""
     try:
-        listed = subprocess.run([command, "--list-gpus"], capture_output=True, text=True, timeout=30)
+        found = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return listed.returncode == 0 and "GPU 0" in listed.stdout
+        return ""
+    return found.stdout if found.returncode == 0 else ""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_genzoo.metrics.extractors import get
-from keras_genzoo.metrics.features import extract, score_name
+from keras_genzoo.metrics.features import check_features, extract, score_name
 
 
 class StreamingDistance:
@@ -42,6 +42,10 @@ class StreamingDistance:
         """Take in generated images, as `update_real`."""
         for features in extract(self.features, images, "generated images"):
             self._generated.update(features)
+
+    def update_features(self, features):
+        """Take in features of generated images, `(n, dim)`, that are known already."""
+        self._generated.update(check_features(features, "features of generated images"))
 
     def reset_generated(self):
         """Forget the generated images; the real ones stay."""

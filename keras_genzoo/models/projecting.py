@@ -20,13 +20,15 @@ class Projecting:
     with the condition.
     """
 
-    def space(self):
-        """Where `project` looks for latents: a function from noise `(n, latent_dim)` to points about standard normal, and one
-        from points to latents."""
-        return lambda z: z, lambda points: points
+    spaces = ("z",)  # where `project` can look, the first unless it is told otherwise
+
+    def space(self, name):
+        """Where `project` looks for latents: a function from noise `(n, latent_dim)` to points about standard normal, one from
+        points to latents, and in how many copies a draw stands in a point."""
+        return lambda z: z, lambda points: points, 1
 
     @batched(compiled=True, size=32)
-    def project(self, x, labels=None, steps=500, learning_rate=0.1, weight=0.001, starts=8, seed=0, conditions=None):
+    def project(self, x, labels=None, steps=500, learning_rate=0.1, weight=0.001, starts=8, seed=0, space=None, conditions=None):
         """The latents whose generated images are nearest to images (Zhu et al. 2016, arXiv:1609.03552).
 
         A descent of z by Adam, from several starts at once, each the nearest of 16 draws of noise, to the least
@@ -45,13 +47,16 @@ class Projecting:
                 alike the images. Defaults to 0.001.
             starts: int. Starts for each image, which are computed together. Defaults to 8.
             seed: int. Of the draws. Defaults to 0.
+            space: str or None. Where to look: "z", the noise; of a `StyleGAN` also "w", one style for all layers (Karras et al.
+                2020, arXiv:1912.04958, appendix D), or "w+", one for each, which finds images that the generator does not know as
+                well (Abdal et al. 2019, arXiv:1904.03189). None is "w" of a `StyleGAN`, and else "z". Defaults to None.
             conditions: float `(batch, condition_dim)`, of models that are told vectors alone, which need them.
 
         Returns:
-            float32 `(batch, latent_dim)`, as `sample(latents=)` takes it.
+            float32 `(batch, latent_dim)`, or styles `(batch, layers, style_dim)`, as `sample(latents=)` takes them.
 
         Raises:
-            ValueError: images that `fit` refuses; no labels, of a conditional model.
+            ValueError: images that `fit` refuses; no labels, of a conditional model; a space that the model does not have.
 
         Example:
 
@@ -64,7 +69,12 @@ class Projecting:
         learning_rate, weight = real(above=0, learning_rate=learning_rate), real(at_least=0, weight=weight)
         if labels is None and self.conditional:
             raise ValueError(f"project got no labels, but {type(self).__name__} {self.name!r} has classes; give it labels=.")
-        x, (points_of, latents_of) = self.images_of(x), self.space()
+        space = self.spaces[0] if space is None else space
+        if space not in self.spaces:
+            expected = " or ".join(map(repr, self.spaces))
+            raise ValueError(f"space is {space!r}, expected {expected} of a {type(self).__name__}.")
+        x, (points_of, latents_of, copies) = self.images_of(x), self.space(space)
+        weight = weight / copies
         n, wanted = tf.shape(x)[0], tf.repeat(x, starts, axis=0)
         told = self.told(labels, conditions)
         told = None if told is None else tf.repeat(told, starts, axis=0)

@@ -25,7 +25,8 @@ class StyleGAN(GAN):
     - Truncation: `sample(n, truncation=psi)` draws with the styles m + psi (w - m), m the moving average of styles. With a psi
       below 1 images are more alike and have fewer faults; 0 gives the mean image alone.
     - `sample(latents=)` takes noise, `(n, latent_dim)`, or styles of all layers, `(n, layers, style_dim)`. `project` looks for
-      one style (as in appendix D of the paper) and repeats it for all layers. Ways between styles are straight.
+      one style (as in appendix D of the paper) and repeats it for all layers, or by `space="w+"` for one for each layer. Ways
+      between styles are straight.
 
     The optimizer of the generator trains the mapping too.
 
@@ -47,6 +48,7 @@ class StyleGAN(GAN):
     """
 
     averaged = ("generator", "mapping")
+    spaces = ("w", "w+", "z")
 
     def __init__(self, mapping, generator, critic, path_length=None, mixing=0.9, style_decay=0.995, **kwargs):
         super().__init__(generator, critic, **kwargs)
@@ -128,13 +130,20 @@ class StyleGAN(GAN):
         """
         return super().sample(n, seed, batch_size, labels, averaged, latents, truncation=real(truncation=truncation))
 
-    def space(self):
-        """As of a `GAN`; points are styles, less their mean and divided by their deviation, a scalar, by 10,000 draws."""
+    def space(self, name):
+        """As of a `GAN`; points of "w" are styles, less their mean and divided by their deviation, a scalar, by 10,000 draws, and
+        points of "w+" such of all layers, side by side."""
+        if name == "z":
+            return super().space(name)
         draws = self.mapping(randomness.normal(randomness.make_key(0), (STYLES, self.latent_dim)), training=False)
         mean = ops.mean(draws, axis=0)
         deviation = ops.sqrt(ops.mean(ops.square(draws - mean)))
         points_of = lambda z: (self.mapping(z, training=False) - mean) / deviation  # noqa: E731
-        return points_of, lambda points: self.of_layers(mean + deviation * points)
+        if name == "w":
+            return points_of, lambda points: self.of_layers(mean + deviation * points), 1
+        split = lambda points: ops.reshape(points, (-1, self.layer_count, mean.shape[0]))  # noqa: E731
+        spread = lambda z: ops.tile(points_of(z), (1, self.layer_count))  # noqa: E731
+        return spread, lambda points: mean + deviation * split(points), self.layer_count
 
     def between(self, z0, z1, position):
         if len(z0.shape) == len(z1.shape) == 2:

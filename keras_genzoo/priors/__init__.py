@@ -6,14 +6,17 @@ Densities that `fit_prior` fits have `fit(codes, components=None, seed=0)`, `fit
 
 from keras_genzoo.priors.conditional import ByClass, ConditionalMixture, mixture_for
 from keras_genzoo.priors.densities import CategoricalMixture, GaussianMixture, StandardNormal, TrainedMixture, VampPrior
+from keras_genzoo.priors.learned import FlowPrior, TwoStagePrior
 
 __all__ = [
     "ByClass",
     "CategoricalMixture",
     "ConditionalMixture",
+    "FlowPrior",
     "GaussianMixture",
     "StandardNormal",
     "TrainedMixture",
+    "TwoStagePrior",
     "VampPrior",
     "mixture_for",
 ]

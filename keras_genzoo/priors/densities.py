@@ -1,4 +1,4 @@
-"""Priors p(z) over codes: `sample(n, random)`, `log_prob(z)`; and what can be fitted to the codes of a trained encoder."""
+"""Priors p(z) over codes in closed form, mixtures fitted to codes, and mixtures trained with a model."""
 
 import math
 
@@ -36,7 +36,7 @@ class StandardNormal(Part):
         return -0.5 * ops.sum(ops.square(z) + math.log(2 * math.pi), axis=-1)
 
 
-class _Fitted(Part):
+class Fitted(Part):
     """Base: a density that is fitted to codes after training."""
 
     def _add_flag(self):
@@ -65,7 +65,7 @@ class _Fitted(Part):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class GaussianMixture(_Fitted):
+class GaussianMixture(Fitted):
     """A mixture of Gaussians, sum_k w_k N(mu_k, L_k L_k^T), fitted to codes after training.
 
     This is the ex-post density of Ghosh et al. 2020 (arXiv:1903.12436, section 4). Until it is fitted it is N(0, I), and
@@ -147,7 +147,7 @@ class GaussianMixture(_Fitted):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class CategoricalMixture(_Fitted):
+class CategoricalMixture(Fitted):
     """A mixture of products of categorical distributions over a grid of codes, fitted to grids after training.
 
         p(c) = sum_k w_k prod_j p_k(c_j)

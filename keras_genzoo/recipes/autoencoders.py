@@ -10,6 +10,7 @@ from keras_genzoo.recipes.common import (
     ACTIVATION,
     COMPONENTS,
     CONDITIONS,
+    FITTED,
     DENSE_WIDTH,
     DEPTH,
     GENERAL,
@@ -57,6 +58,7 @@ def autoencoder(
     ),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
+    fitted=FITTED,
     told=CONDITIONS,
     objective=OBJECTIVE,
     adam_settings=optimizer(),
@@ -70,7 +72,7 @@ def autoencoder(
         latent_dim,
         told,
     )
-    prior = fitted_prior(latent_dim, components, **told)
+    prior = fitted_prior(latent_dim, components, fitted, **told)
     model = Autoencoder(*pair, prior=prior, **objective, **told, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}
 
@@ -85,6 +87,7 @@ def dense_autoencoder(
     output_activation=Hyperparameter("sigmoid", meaning="Activation of the image: a name, a callable or None."),
     decoding=arguments(networks.conv_decoder, "spectral"),
     components=COMPONENTS,
+    fitted=FITTED,
     told=CONDITIONS,
     objective=OBJECTIVE,
     neighbours=Hyperparameter(0, meaning="Nearest training images that the code of an image tells too; 0 is none."),
@@ -101,7 +104,7 @@ def dense_autoencoder(
         latent_dim,
         told,
     )
-    prior = fitted_prior(latent_dim, components, **told)
+    prior = fitted_prior(latent_dim, components, fitted, **told)
     family, more = (SmoothAutoencoder, {"neighbours": neighbours}) if neighbours else (Autoencoder, {})
     model = family(*pair, prior=prior, **objective, **more, **told, **general)
     return model, {"optimizer": adam(total_steps, **adam_settings)}

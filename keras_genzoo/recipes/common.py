@@ -1,6 +1,6 @@
 """Hyperparameters and networks that recipes of several families share."""
 
-from keras_genzoo import networks, priors
+from keras_genzoo import bijectors, flows, networks, priors
 from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.model import GenerativeModel
 from keras_genzoo.recipes import sizes
@@ -28,6 +28,13 @@ FITTED_COMPONENTS = Hyperparameter(
 
 
 CONDITIONS = arguments(Conditional, "num_classes", "condition_dim")
+FITTED = Hyperparameter(
+    "mixture",
+    meaning='The density that `fit_prior` fits to the codes: "mixture", of Gaussians, "flow" (`priors.FlowPrior`) or "two_stage", a '
+    "VAE of codes (`priors.TwoStagePrior`).",
+)
+FLOW = {"count": 4, "width": 128, "depth": 2, "elementwise": "spline"}
+SECOND = {"width": 256, "depth": 2}
 
 
 def units_of(told):
@@ -40,10 +47,23 @@ def of_a_class(components, num_classes=None):
     return -(-components // (num_classes or 1))
 
 
-def fitted_prior(latent_dim, components, num_classes=None, condition_dim=None):
-    """The mixture that is fitted to the codes after training, of a conditional model by the condition; or None."""
-    components = of_a_class(components, num_classes)
-    return priors.mixture_for(latent_dim, components, num_classes, condition_dim) if components else None
+def fitted_prior(latent_dim, components, density="mixture", num_classes=None, condition_dim=None):
+    """The density that is fitted to the codes after training, a mixture of a conditional model by the condition; or None where
+    there are no components."""
+    if density not in ("mixture", "flow", "two_stage"):
+        raise ValueError(f"fitted is {density!r}, expected 'mixture', 'flow' or 'two_stage'.")
+    if not components:
+        return None
+    if density == "mixture":
+        return priors.mixture_for(latent_dim, of_a_class(components, num_classes), num_classes, condition_dim)
+    if num_classes or condition_dim:
+        raise ValueError(f"fitted is {density!r}, a density that knows no conditions; take fitted='mixture' beside them.")
+    if density == "flow":
+        if latent_dim < 2:
+            raise ValueError("latent_dim is 1, and couplings of a flow need two numbers at least; take fitted='mixture'.")
+        return priors.FlowPrior(bijectors.Chain(flows.couplings(latent_dim, **FLOW)), latent_dim)
+    encoder = networks.mlp(latent_dim, latent_dim, heads=("mu", "log_variance"), name="prior_encoder", **SECOND)
+    return priors.TwoStagePrior(encoder, networks.mlp(latent_dim, latent_dim, name="prior_decoder", **SECOND), latent_dim)
 
 
 def general(ema=None, range=None):

@@ -18,6 +18,7 @@ from keras_genzoo.models import (
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import (
     CONDITIONS,
+    FITTED,
     FITTED_COMPONENTS,
     GENERAL,
     PAIR,
@@ -107,6 +108,7 @@ def vae(
         1000.0, Float(10.0, 1e5, when={"form": ("info",)}), 'Weight of the divergence of the form "info"; the paper\'s lambda.'
     ),
     fitted_components=FITTED_COMPONENTS,
+    fitted=FITTED,
     told=CONDITIONS,
     second=arguments(networks.mlp, "width", prefix="second_", width=256),
     adam_settings=optimizer(),
@@ -130,7 +132,7 @@ def vae(
         likelihood=density,
         beta_warmup=int(warmup * (total_steps or 0)),
         posterior_flow=None if flow is None else bijectors.Chain(_flow(flow, latent_dim, flow_layers, flow_width)),
-        fitted_prior=fitted_prior(latent_dim, fitted_components, **told),
+        fitted_prior=fitted_prior(latent_dim, fitted_components, fitted, **told),
         **objective,
         **told,
         **general,

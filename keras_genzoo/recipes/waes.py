@@ -5,6 +5,7 @@ from keras_genzoo.models import WAE, Autoencoder
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import (
     CONDITIONS,
+    FITTED,
     FITTED_COMPONENTS,
     GENERAL,
     PAIR,
@@ -37,6 +38,7 @@ def wae_mmd(
     ),
     critic_optimizer=optimizer(1e-3, Float(1e-4, 1e-2, when=ADVERSARIAL), prefix="critic_"),
     fitted_components=FITTED_COMPONENTS,
+    fitted=FITTED,
     told=CONDITIONS,
     adam_settings=optimizer(),
     beta_1=Hyperparameter(0.9, meaning="Adam's decay of the mean gradient, of both optimizers."),
@@ -52,7 +54,7 @@ def wae_mmd(
         seen = pair["latent_dim"] + (units_of(told) or 0)
         divergence = adversarial.LatentGame(networks.mlp(seen, 1, **settings, **critic_sizes), **game)
         optimizers["critic_optimizer"] = adam(total_steps, beta_1=beta_1, **critic_optimizer)
-    density = fitted_prior(pair["latent_dim"], fitted_components, **told)
+    density = fitted_prior(pair["latent_dim"], fitted_components, fitted, **told)
     return WAE(encoder, decoder, divergence, fitted_prior=density, **objective, **told, **general), optimizers
 
 
