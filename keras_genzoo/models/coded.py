@@ -1,9 +1,12 @@
-"""What models with codes share: a density of the codes that is fitted after training, from which `sample` then draws."""
+"""What models with codes share: random codes of an encoder, and a density that is fitted after training, from which `sample` then
+draws."""
 
 import numpy as np
+from keras import ops
 
+from keras_genzoo.core.checks import check_output, check_posterior, output_shapes
 from keras_genzoo.core.draws import draw_images
-from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.randomness import KeyStream
 
 CODES = 4  # of `noise_key`: what the noise is for
@@ -61,7 +64,8 @@ class Coded:
             compiled = start > 0 and not self.run_eagerly
             codes.append(np.asarray(self._run(type(self)._codes, batch, start, {"seed": seed}, compiled=compiled)))
             start += len(batch)
-        return self.density().fit(np.concatenate(codes), components=1 if kind == "gaussian" else None, seed=seed)
+        codes = np.concatenate(codes)
+        return self.density().fit(codes.reshape(len(codes), -1), components=1 if kind == "gaussian" else None, seed=seed)
 
     @inference
     def _codes(self, x, seed):
@@ -85,3 +89,28 @@ class Coded:
         """Codes move as the encoder learns: what was fitted to them is out of date."""
         if hasattr(self.density(), "forget"):
             self.density().forget()
+
+
+class GaussianCodes:
+    """Mixin of an `Autoencoder` whose encoder is deterministic, or Gaussian where it puts out the pair `(mu, log_variance)` of
+    q(z|x) = N(mu, sigma^2)."""
+
+    def check_encoder(self, code):
+        self.gaussian = len(output_shapes(self.encoder, "encoder")) > 1  # whether it puts out a mean and a log-variance
+        if self.gaussian:
+            check_posterior(self.encoder, "encoder", code)
+        else:
+            check_output(self.encoder, "encoder", code)
+
+    @batched
+    def encode(self, x):
+        """Images to codes, of a Gaussian encoder to their means, `(batch, ...)` as the decoder takes them."""
+        outputs = self.encoder(self.images_of(x), training=False)
+        return outputs[0] if self.gaussian else outputs
+
+    def encoding(self, x, random, training):
+        outputs = self.encoder(x, training=training)
+        if not self.gaussian:
+            return {"codes": outputs}
+        mu, log_variance = outputs
+        return {"codes": mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu)), "outputs": outputs}

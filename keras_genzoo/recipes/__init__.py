@@ -6,6 +6,7 @@ from keras_genzoo.recipes import (  # noqa: F401
     autoregressive,
     diffusions,
     energies,
+    first_stages,
     flows,
     gans,
     residual_gans,
