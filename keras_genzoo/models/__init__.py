@@ -1,6 +1,6 @@
 """The families of generative models, one file each."""
 
-from keras_genzoo.models.autoencoder import Autoencoder, SmoothAutoencoder
+from keras_genzoo.models.autoencoder import Autoencoder, KLAutoencoder, SmoothAutoencoder
 from keras_genzoo.models.autoregressive import AutoregressiveModel
 from keras_genzoo.models.diffusion import Diffusion
 from keras_genzoo.models.energy import EnergyModel
@@ -29,6 +29,7 @@ __all__ = [
     "EnergyModel",
     "Flow",
     "InfoVAE",
+    "KLAutoencoder",
     "LatentDiffusion",
     "MeanFlow",
     "ScalarCodebook",

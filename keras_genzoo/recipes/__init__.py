@@ -6,7 +6,6 @@ from keras_genzoo.recipes import (  # noqa: F401
     autoregressive,
     diffusions,
     energies,
-    first_stages,
     flows,
     gans,
     residual_gans,
@@ -14,6 +13,7 @@ from keras_genzoo.recipes import (  # noqa: F401
     space,
     style_gans,
     vaes,
+    vaes_with_space,
     waes,
 )
 from keras_genzoo.recipes.building import adam, build

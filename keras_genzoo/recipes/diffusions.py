@@ -6,9 +6,9 @@ import functools
 from keras_genzoo import networks
 from keras_genzoo.core.ramps import HalfLife
 from keras_genzoo.models import Autoencoder, Diffusion, KLAutoencoder, LatentDiffusion, MeanFlow
-from keras_genzoo.recipes import first_stages, sizes
+from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import encoder_decoder, general, optimizer
+from keras_genzoo.recipes.common import KL_HEADS, encoder_decoder, general, grid_pair, optimizer, trained
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
@@ -228,7 +228,7 @@ def _first_stage(image_shape, latent_dim, pair, downsampling, latent_channels, g
     if downsampling is None:
         vectors = {"latent_dim": latent_dim, "normalization": None, "activation": "silu", **pair}
         return Autoencoder(*encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **vectors), seed=0, **settings)
-    sides = first_stages.grid_pair(image_shape, downsampling, latent_channels, first_stages.KL_HEADS, **grids)
+    sides = grid_pair(image_shape, downsampling, latent_channels, KL_HEADS, **grids)
     return KLAutoencoder(*sides, seed=0, **settings)
 
 
@@ -279,7 +279,7 @@ def latent_diffusion(
     if first_stage is None:
         inner = _first_stage(image_shape, latent_dim, pair, downsampling, latent_channels, grids, reconstruction)
     else:
-        inner = first_stages.trained(first_stage, image_shape)
+        inner = trained(first_stage, image_shape)
     code = inner.decoder.input_shape[1:]
     shape = code if len(code) == 3 else (1, 1, *code)
     inside = Diffusion(_denoiser(denoiser, shape, network, unet), seed=0, **diffusion)

@@ -3,18 +3,15 @@
 import math
 
 from keras_genzoo import adversarial, networks, priors
-from keras_genzoo.core import averages
-from keras_genzoo.core.checks import real, whole
-from keras_genzoo.core.saving import load, take_weights
+from keras_genzoo.core.checks import real
 from keras_genzoo.models import VQVAE, Autoencoder, Codebook, KLAutoencoder
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import ACTIVATION, GENERAL, fitted_prior, optimizer
+from keras_genzoo.recipes.common import ACTIVATION, GENERAL, KL_HEADS, fitted_prior, grid_pair, optimizer
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe
 from keras_genzoo.recipes.space import Choice, Float, Int
 
-KL_HEADS = "mu", "log_variance"
 DOWNSAMPLING = Hyperparameter(
     4,
     Choice((2, 4, 8)),
@@ -22,39 +19,6 @@ DOWNSAMPLING = Hyperparameter(
     sizes.downsampling,
 )
 CHANNELS = Hyperparameter(4, Int(2, 16), "Channels of a code.")
-
-
-def grid_pair(image_shape, downsampling, channels, heads=("grid",), **settings):
-    """An encoder and a decoder of codes with space, whose sides are so many times smaller than the image's.
-
-    Args:
-        image_shape: `(height, width, channels)`.
-        downsampling: int. A power of 2.
-        channels: int. Of a code.
-        heads: names of the encoder's outputs. Defaults to one.
-        **settings: of `networks.grid_encoder`: `width`, `blocks`, `normalization`, `activation`.
-    """
-    depth = whole(2, downsampling=downsampling).bit_length() - 1
-    if downsampling != 2**depth:
-        raise ValueError(f"downsampling is {downsampling}, expected a power of 2, as 4.")
-    encoder = networks.grid_encoder(image_shape, channels, depth=depth, heads=heads, **settings)
-    return encoder, networks.grid_decoder(image_shape, channels, depth=depth, output_activation="sigmoid", **settings)
-
-
-def trained(path, image_shape):
-    """The autoencoder of a file, or of the folder of a run, without averages, optimizers and the critic of a game.
-
-    Raises:
-        ValueError: it takes images of another shape.
-    """
-    found = load(path)
-    if found.image_shape != tuple(image_shape):
-        raise ValueError(f"the model of {path} takes images of shape {found.image_shape}, expected {tuple(image_shape)}.")
-    averages.settle(found)
-    config = {**found.get_config(), "ema": None}
-    model = type(found).from_config({**config, **({"game": None} if "game" in config else {})})
-    take_weights(model, found)
-    return model
 
 
 def patch_game(image_shape, total_steps, weight=0.5, start=0.5, width=32, depth=1, normalization="channel"):
