@@ -268,7 +268,8 @@ def latent_diffusion(
         ),
         depth=Hyperparameter(2, sized=functools.partial(sizes.halvings_of_network, kind="autoencoder_network")),
     ),
-    grids=arguments(networks.grid_encoder, "blocks", prefix="grid_", width=32, normalization="channel", activation="silu"),
+    grids=arguments(networks.conv_encoder, prefix="grid_", width=32, normalization="channel", activation="silu")
+    | arguments(networks.grid_encoder, "blocks"),
     reconstruction=arguments(Autoencoder, distance=Hyperparameter("l1", Choice(("l1", "l2")))),
     diffusion=arguments(Diffusion, "time_sampling", "sampler", "steps", "spacing", time_sampling=TIMES),
     adam_settings=optimizer(1e-3),

@@ -57,12 +57,11 @@ def _optimizers(played, total_steps, settings, critic_settings):
 
 
 SIZE = arguments(
-    networks.grid_encoder,
+    networks.conv_encoder,
     width=Hyperparameter(32, Choice((16, 32, 64))),
-    blocks=Hyperparameter(1, Int(0, 2, "linear")),
     normalization="channel",
     activation=Hyperparameter("silu", ACTIVATION),
-)
+) | arguments(networks.grid_encoder, blocks=Hyperparameter(1, Int(0, 2, "linear")))
 CRITIC_OPTIMIZER = optimizer(1e-3, Float(1e-4, 1e-2), prefix="critic_", beta_1=0.5)
 
 
