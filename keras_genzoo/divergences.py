@@ -17,9 +17,10 @@ def gaussian_kl(mu, log_variance):
     """KL(N(mu, sigma^2) || N(0, I)) in nats, `(batch,)` (Kingma and Welling 2013, appendix B).
 
     Args:
-        mu, log_variance: `(batch, dimensions)`.
+        mu, log_variance: `(batch, ...)`.
     """
-    return 0.5 * ops.sum(ops.square(mu) + ops.exp(log_variance) - 1.0 - log_variance, axis=-1)
+    axes = tuple(range(1, len(mu.shape)))
+    return 0.5 * ops.sum(ops.square(mu) + ops.exp(log_variance) - 1.0 - log_variance, axis=axes)
 
 
 def gaussian_log_prob(z, mu, log_variance):

@@ -34,6 +34,8 @@ TINY = {
     "vqvae": {"width": 4, "depth": 2, "codes": 8},
     "vqvae_pixelcnn": {"width": 4, "depth": 2, "codes": 8, "prior_width": 8, "prior_depth": 2},
     "fsq_vae": {"width": 4, "depth": 2, "levels": (3, 3), "prior_width": 8, "prior_depth": 2},
+    "kl_autoencoder": {"width": 4, "critic_width": 4},
+    "vq_autoencoder": {"width": 4, "codes": 8, "critic_width": 4},
     **dict.fromkeys(("wae_mmd", "gaussian_wae_mmd", "rbf_wae_mmd", "swae", "cwae", "wae_gan", "aae"), GAME),
     **dict.fromkeys(("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan_hinge", "relativistic_gan"), CONVOLUTIONAL),
     "conditional_gan": CONVOLUTIONAL,
@@ -56,6 +58,7 @@ TINY = {
     "ebm": {"width": 4, "depth": 2, "steps": 3, "sample_steps": 5, "buffer_size": 32},
     "score_ebm": {"width": 4, "depth": 2, "sample_steps": 5},
     "latent_diffusion": {**DENSE, "autoencoder_width": 16, "steps": 3},
+    "spatial_latent_diffusion": {"grid_width": 4, "unet_width": 8, "unet_multipliers": (1,), "steps": 2},
 }
 # A WAE with a game steps as an autoencoder with a second optimizer, which the toy family tries in every mode.
 FULL = ("toy", "autoencoder", "vae", "gan", "flow_matching", "glow", "pixelcnn_pp", "ebm")
@@ -89,7 +92,7 @@ SLOW = {"edm", "ncsn", "consistency", "ddpm", "conditional_diffusion", "realnvp"
 SLOW |= {"lsgan", "wgan", "wgan_gp", "dcgan", "relativistic_gan", "sngan_hinge", "biggan"}
 # Variants of autoencoders, VAEs and WAEs differ by a term of the loss, which tests of its own see act.
 SLOW |= {name for family in ("autoencoder", "vae", "wae") for name in gz.recipes.names()[family]} - {
-    *("autoencoder", "dense_autoencoder", "vae", "iaf_vae", "vqvae", "wae_gan"),
+    *("autoencoder", "dense_autoencoder", "vae", "iaf_vae", "vqvae", "kl_autoencoder", "wae_gan"),
 }
 LEAN = {"toy", *TINY} - SLOW
 

@@ -321,7 +321,8 @@ def test_list_names_every_recipe_and_shipped_data_set():
     output = genzoo("list")
     for name in [*(name for names in gz.recipes.names().values() for name in names), *gz.data.names()]:
         assert name in output
-    autoencoders = [line for line in output.splitlines() if "_autoencoder " in line and line.startswith("  ")]
+    family = output.partition("autoencoder:\n")[2].partition(":\n")[0].splitlines()
+    autoencoders = [line for line in family if "_autoencoder " in line and line.startswith("  ")]
     assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in autoencoders}) == 1  # summaries begin below each other
 
 

@@ -281,6 +281,7 @@ WIRED = {
     "planar_vae": {},
     "two_stage_vae": {},
     "vqvae": {},
+    "kl_autoencoder": {},
     "wae_mmd": {},
     "wae_gan": {},
     "wgan_gp": {"critic_steps": 2},
@@ -324,7 +325,9 @@ def test_validation_draws_from_its_own_stream_and_computes_as_in_inference(name,
     assert trained == parts & {id(network) for network, _ in modes} or name in WITHOUT
     modes.clear()
     # What is trained is averaged, but for critics, which sampling does not ask.
-    assert {part for parts in model.optimizers.values() for part in parts} - {"critic", "divergence"} <= set(model.averaged)
+    assert {part for parts in model.optimizers.values() for part in parts} - {"critic", "divergence", "game"} <= set(
+        model.averaged
+    )
     counters = [variable for variable in model.weights if variable.name == "random"]
     before = [int(variable) for variable in counters]
     with monkeypatch.context() as patch:

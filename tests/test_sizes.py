@@ -18,6 +18,8 @@ MAKES = {
     "dense_autoencoder": {"width": 4, "components": 2},
     "vae": {"width": 2},
     "vqvae": {"width": 2, "components": 2},
+    "kl_autoencoder": {"width": 2, "critic_width": 2},
+    "vq_autoencoder": {"width": 2, "codes": 8, "critic_width": 2},
     "wae_mmd": {"width": 2},
     "gan": {"width": 2, "hidden": 4},
     "dcgan": {"width": 2},

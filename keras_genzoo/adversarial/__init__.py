@@ -1,4 +1,5 @@
-"""What a generator and a critic play for: objectives, and penalties on the critic; and the way back from images to latents."""
+"""What a generator and a critic play for: objectives, penalties on the critic, and games of codes and of patches; and the way
+back from images to latents."""
 
 from keras_genzoo.adversarial.game import LatentGame
 from keras_genzoo.adversarial.objectives import (
@@ -17,6 +18,7 @@ from keras_genzoo.adversarial.objectives import (
     Wasserstein,
     get_objective,
 )
+from keras_genzoo.adversarial.patches import PatchGame
 from keras_genzoo.adversarial.paths import PathLength
 from keras_genzoo.adversarial.penalties import (
     PENALTIES,
@@ -45,6 +47,7 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "Objective",
+    "PatchGame",
     "PathLength",
     "Penalty",
     "Relativistic",

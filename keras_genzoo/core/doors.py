@@ -74,6 +74,15 @@ class Doors:
             dataset: what `fit` was given, a pair where labels stood beside an array.
         """
 
+    def supplement(self, dataset):
+        """Hook, called at the start of each `fit`, after `prepare`: the data set that training reads, which may have more beside
+        the images, as what takes long to compute of them and stays as it is (`core.order.with_extra`).
+
+        Args:
+            dataset: what `fit` was given; of arrays a `tf.data.Dataset` of their batches.
+        """
+        return dataset
+
     def check_surveyed(self):
         """Hook of `train_on_batch`, `test_on_batch` and `evaluate`: raise one sentence if they miss what `survey` sets."""
 

@@ -92,6 +92,7 @@ class Fitting:
                 workers.agree(self)
             self.validation_data = None if isinstance(validation, types.GeneratorType) else validation  # for callbacks
             x, y = _ordered(self, x, y, kwargs)
+            x = self.supplement(x)
             kwargs["validation_data"] = watch.over(_held_once(self, kwargs), "validation images")
             try:
                 placed = progress.placed(self, x, callbacks, keeper, state, kwargs)

@@ -55,6 +55,7 @@ class GenerativeModel(Inference, Fitting, Doors, Stored, Pretrained, Exporting, 
         `prepare(first_batch, dataset)`: what depends on data and is done once, as an initialisation.
         `survey(first_batch, dataset)`: what depends on the whole data set and is done at each `fit`, as its size; with
             `check_surveyed()`, which raises one sentence where a step comes before it.
+        `supplement(dataset)`: the data set with what is computed of its images once, and stays as it is.
     Everything but the training step computes with the averages of the weights: mark such methods with `@gz.inference`; those of
     images or codes, as `encode`, `decode` and `log_prob`, with `@gz.batched`, which gives them `batch_size=` too; and those that
     exist only under a condition with `@gz.available_if`. `gz.testing.check_model` says which promise a family breaks, and

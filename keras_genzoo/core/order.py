@@ -187,10 +187,53 @@ def from_arrays(images, labels, batch_size, shuffled, seed):
         pair = (dict(zip(extras, others, strict=True)),) if extras else others
         return (images, *pair) if pair else images
 
-    dataset = taken(order.dataset(), columns, combine)
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    dataset.order, dataset.images_count = order, len(images)
+    dataset = taken(order.dataset(), columns, combine).prefetch(tf.data.AUTOTUNE)
+    dataset.order, dataset.images_count, dataset.made_of = order, len(images), (columns, combine, None)
     return dataset
+
+
+def by_number(dataset):
+    """How to find an image of a data set that was made of numbers of images.
+
+    Args:
+        dataset: what `fit` takes. One with columns of images has an attribute `made_of`, the arguments of `taken` behind the
+            first.
+
+    Returns:
+        A function of numbers `(n,)` to images `(n, height, width, channels)`, and how many numbers there are; None where images
+        have no numbers, or rows several. Where images are mirrored, those with higher numbers are the mirror images.
+    """
+    made_of = getattr(dataset, "made_of", None)
+    if made_of is None or dataset.order.row > 1:
+        return None
+    return made_of[0][0][0], dataset.order.count * (1 + dataset.order.flip)
+
+
+def with_extra(dataset, name, rows):
+    """The same batches in the same order, with a row of an array beside each image as a named extra.
+
+    Args:
+        dataset: one of which `by_number` knows the images.
+        name: str. Of the extra.
+        rows: array, one row for each of the numbers.
+
+    Returns:
+        `tf.data.Dataset` of pairs `(images, extras)`.
+    """
+    columns, combine, parallel = dataset.made_of
+
+    def combined(*batch):
+        *batch, own = batch
+        found = combine(*batch)
+        images, extras = found if isinstance(found, tuple) else (found, {})
+        return images, {**(extras if isinstance(extras, dict) else {"labels": extras}), name: own}
+
+    made = taken(dataset.order.dataset(), [*columns, column(rows)], combined, parallel)
+    made = made.with_options(dataset.options()).prefetch(tf.data.AUTOTUNE)
+    for attribute in ("order", "images_count", "data_name", "watch", "digest"):
+        if hasattr(dataset, attribute):
+            setattr(made, attribute, getattr(dataset, attribute))
+    return made
 
 
 def of(dataset):

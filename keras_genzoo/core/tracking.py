@@ -48,7 +48,7 @@ def point(model, callbacks):
         watched = getattr(callback, "monitor", None)
         if isinstance(watched, str) and getattr(callback, "mode", None) == "auto":
             name = watched.removeprefix("val_")
-            played = ("critic_loss", "divergence_loss") if "critic_loss" in model.terms else ()
+            played = ("critic_loss", "divergence_loss", "adversarial_loss") if "critic_loss" in model.terms else ()
             told = name in model.terms and name.endswith(("_loss", "bits_per_dim")) and name not in played
             if name == "fd" or (told and model.monitor is not None):
                 callback.mode = "min"

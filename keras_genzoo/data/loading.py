@@ -212,14 +212,15 @@ def _from_rows(count, images, classes, settings, found=None, parallel=None, vect
         return (images, extras["labels"]) if extras else images
 
     order = Order(count, **settings)
-    batches = taken(order.dataset(), order.columns(columns), combine, parallel)
+    columns = order.columns(columns)
+    batches = taken(order.dataset(), columns, combine, parallel)
     if parallel != tf.data.AUTOTUNE:
         # There is nothing to tune, and the end of an iterator can wait for seconds for the thread that tunes.
         options = tf.data.Options()
         options.autotune.enabled = False
         batches = batches.with_options(options)
     batches = batches.prefetch(tf.data.AUTOTUNE)
-    batches.images_count, batches.order = count, order
+    batches.images_count, batches.order, batches.made_of = count, order, (columns, combine, parallel)
     rows, _ = images
     batches.digest = lambda: digest(rows(np.arange(start, min(start + 512, count))) for start in range(0, count, 512))
     return batches

@@ -1,7 +1,7 @@
 """The families of generative models, one file each."""
 
 from keras_genzoo.models.aggregate_vaes import BetaTCVAE, InfoVAE
-from keras_genzoo.models.autoencoder import Autoencoder, SmoothAutoencoder
+from keras_genzoo.models.autoencoder import Autoencoder, KLAutoencoder, SmoothAutoencoder
 from keras_genzoo.models.autoregressive import AutoregressiveModel
 from keras_genzoo.models.diffusion import Diffusion
 from keras_genzoo.models.energy import EnergyModel
@@ -30,6 +30,7 @@ __all__ = [
     "EnergyModel",
     "Flow",
     "InfoVAE",
+    "KLAutoencoder",
     "LatentDiffusion",
     "MeanFlow",
     "ScalarCodebook",

@@ -1,11 +1,14 @@
-"""What models with codes share: a density of the codes that is fitted after training, from which `sample` then draws."""
+"""What models with codes share: random codes of an encoder, and a density that is fitted after training, from which `sample` then
+draws."""
 
 import numpy as np
+from keras import ops
 
 from keras_genzoo.core.batches import by_row, class_numbers
-from keras_genzoo.core.conditions import parted
+from keras_genzoo.core.checks import check_output, check_posterior, output_shapes
+from keras_genzoo.core.conditions import beside, parted
 from keras_genzoo.core.draws import draw_rows
-from keras_genzoo.core.inference import available_if, inference
+from keras_genzoo.core.inference import available_if, batched, inference
 from keras_genzoo.core.randomness import KeyStream
 
 CODES = 4  # of `noise_key`: what the noise is for
@@ -77,10 +80,11 @@ class Coded:
             codes.append(np.asarray(self._run(type(self)._codes, rows, start, {"seed": seed}, compiled=compiled)))
             told.append(None if condition is None else np.asarray(condition))
             start += len(batch)
+        codes = np.concatenate(codes)
         settings = {"components": 1 if kind == "gaussian" else None, "seed": seed}
         if getattr(self.density(), "knows_conditions", False):
             settings["condition"] = np.concatenate(told)
-        return self.density().fit(np.concatenate(codes), **settings)
+        return self.density().fit(codes.reshape(len(codes), -1), **settings)
 
     @inference
     def _codes(self, rows, seed):
@@ -105,3 +109,30 @@ class Coded:
         """Codes move as the encoder learns: what was fitted to them is out of date."""
         if hasattr(self.density(), "forget"):
             self.density().forget()
+
+
+class GaussianCodes:
+    """Mixin of an `Autoencoder` whose encoder is deterministic, or Gaussian where it puts out the pair `(mu, log_variance)` of
+    q(z|x) = N(mu, sigma^2)."""
+
+    def check_encoder(self, code):
+        self.gaussian = len(output_shapes(self.encoder, "encoder")) > 1  # whether it puts out a mean and a log-variance
+        if self.gaussian:
+            check_posterior(self.encoder, "encoder", code)
+        else:
+            check_output(self.encoder, "encoder", code)
+
+    @batched
+    def encode(self, x, labels=None, conditions=None):
+        """Images to codes, of a Gaussian encoder to their means, `(batch, ...)` as the decoder takes them; of a conditional model
+        by their labels and vectors."""
+        x = self.images_of(x)
+        outputs = self.encoder(beside(x, self.told(labels, conditions)), training=False)
+        return outputs[0] if self.gaussian else outputs
+
+    def encoding(self, x, random, training, condition=None):
+        outputs = self.encoder(beside(x, condition), training=training)
+        if not self.gaussian:
+            return {"codes": outputs}
+        mu, log_variance = outputs
+        return {"codes": mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu)), "outputs": outputs}

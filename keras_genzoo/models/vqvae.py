@@ -188,8 +188,8 @@ class VQVAE(Autoencoder):
             `priors.GaussianMixture` of `rows * columns * dim` numbers works too: `decode` snaps its draws to the codebook.
             Defaults to None.
         commitment: float, at least 0. Weight of the commitment loss, the paper's beta. Defaults to 0.25.
-        **kwargs: `num_classes`, `condition_dim`, what the networks are told; `seed`, `ema`, `name`, `dtype`, as in
-            `GenerativeModel`.
+        **kwargs: `num_classes`, `condition_dim`, what the networks are told, and `game`, as in `Autoencoder`; `seed`, `ema`,
+            `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
 
@@ -237,12 +237,12 @@ class VQVAE(Autoencoder):
     @property
     def terms(self):
         own = ["prior_loss"] if self._learns_prior else []
-        return ("reconstruction_loss", "commitment_loss", "perplexity", "codebook_usage", *own)
+        return (*super().terms, "commitment_loss", "perplexity", "codebook_usage", *own)
 
     @property
     def optimizers(self):
         own = {"prior_optimizer": ("prior",)} if self._learns_prior else {}
-        return {"optimizer": ("encoder", "decoder", "codebook"), **own}
+        return {"optimizer": ("encoder", "decoder", "codebook"), **own, **self._optimizer_of_the_game}
 
     @property
     def averaged(self):
@@ -277,6 +277,16 @@ class VQVAE(Autoencoder):
         return ops.reshape(self.codebook.vectors_of(index), (-1, math.prod(self._grid)))
 
     @batched
+    def encode_continuous(self, x, labels=None, conditions=None):
+        """Images to what the encoder puts out before vectors of the codebook take its place, `(batch, rows, columns, dim)`; of a
+        conditional model as `encode`.
+
+        It is what a diffusion model learns, and `decode` brings its samples to the codebook (Rombach et al. 2022,
+        arXiv:2112.10752, section 3.1 and appendix G).
+        """
+        return self._nearest(self.images_of(x), self.told(labels, conditions))[0]
+
+    @batched
     def encode_indices(self, x, labels=None, conditions=None):
         """Images to the numbers of their vectors, int32 `(batch, rows, columns)`; of a conditional model as `encode`."""
         return self._nearest(self.images_of(x), self.told(labels, conditions))[1]
@@ -290,7 +300,7 @@ class VQVAE(Autoencoder):
         return super().images_from(self.codebook.vectors_of(index), condition)
 
     def images_from(self, z, condition=None):
-        """Vectors as `encode` gives them, each brought to the nearest of the codebook, to images in [0, 1]."""
+        """Vectors as `encode` or `encode_continuous` gives them, each brought to the nearest of the codebook, to images."""
         return super().images_from(self.snapped(ops.reshape(z, (-1, *self._grid))), condition)
 
     @available_if(lambda self: getattr(self.prior, "fitted", self.prior is not None), lambda self: self.sample_needs)
@@ -321,13 +331,13 @@ class VQVAE(Autoencoder):
         x, condition = self.images_of(data), self.condition_of(data)
         z, index = self._nearest(x, condition, training)
         e = self.codebook.vectors_of(index)
-        reconstruction = self._dist(x, self.decoder(beside(z + ops.stop_gradient(e - z), condition), training=training))
+        terms = self.decoding(data, x, z + ops.stop_gradient(e - z), training, condition)
         commitment = ops.sum(ops.square(z - ops.stop_gradient(e)), axis=(1, 2, 3))
         met = ops.one_hot(divergences.gather(ops.reshape(index, (-1,))), self.codebook.size, dtype="float32")
         share = ops.mean(met, axis=0)
         return {
-            "loss": reconstruction + self.commitment * commitment,
-            "reconstruction_loss": reconstruction,
+            **terms,
+            "loss": terms["loss"] + self.commitment * commitment,
             "commitment_loss": commitment,
             "perplexity": ops.exp(-ops.sum(share * ops.log(share + 1e-10))),
             "codebook_usage": ops.mean(ops.cast(share > 0, "float32")),
@@ -350,11 +360,11 @@ class VQVAE(Autoencoder):
             prior = self.minimize(prior_of, ("prior",), self.prior_optimizer)
         # Of a key that replicas share, as they do the codebook.
         self.codebook.update(*terms["codes"], self.random.shared_key())
-        return self.track({**prior, **terms})
+        return self.track({**prior, **terms, **self.play(terms, training=True)})
 
     def test_step(self, data):
         terms_of = lambda: self.objective(data, self.random_test, training=False)  # noqa: E731
         terms, prior = self.measure(terms_of, self.optimizers["optimizer"]), {}
         if self._learns_prior:
             prior = self.measure(lambda: self.prior_terms(terms, training=False), ("prior",))
-        return self.track({**prior, **terms})
+        return self.track({**prior, **terms, **self.play(terms, training=False)})

@@ -4,15 +4,14 @@ import keras
 from keras import ops
 
 from keras_genzoo import adversarial, divergences
-from keras_genzoo.core.checks import check_output, check_posterior, input_shapes, output_shapes
-from keras_genzoo.core.conditions import beside
-from keras_genzoo.core.inference import batched
+from keras_genzoo.core.checks import input_shapes
 from keras_genzoo.models.autoencoder import Autoencoder
+from keras_genzoo.models.coded import GaussianCodes
 from keras_genzoo.priors import StandardNormal
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class WAE(Autoencoder):
+class WAE(GaussianCodes, Autoencoder):
     """An autoencoder whose codes, of all images together, are distributed as the prior.
 
     The optimal transport cost between data and samples is the least cost of reconstruction by encoders with q(z) = p(z) (theorem
@@ -57,6 +56,8 @@ class WAE(Autoencoder):
         if getattr(prior, "trainable_variables", ()) or getattr(prior, "needs_encoder", False):
             raise ValueError(f"the prior is a {type(prior).__name__}, which would have to be trained; a WAE's prior is fixed.")
         super().__init__(encoder, decoder, distance=distance, prior=prior, **kwargs)
+        if self.game is not None:
+            raise ValueError("a game of patches was given, expected None: the game of a WAE is one of codes.")
         self.fitted_prior = fitted_prior
         self.divergence = divergences.get(divergence)
         self.weight = weight
@@ -93,27 +94,6 @@ class WAE(Autoencoder):
     @property
     def least_rows(self):
         return super().least_rows if self.plays else divergences.LEAST_ROWS
-
-    def check_encoder(self, code):
-        self.gaussian = len(output_shapes(self.encoder, "encoder")) > 1  # whether it puts out a mean and a log-variance
-        if self.gaussian:
-            check_posterior(self.encoder, "encoder", code)
-        else:
-            check_output(self.encoder, "encoder", code)
-
-    @batched
-    def encode(self, x, labels=None, conditions=None):
-        """Images to codes, of a Gaussian encoder to their means, `(batch, latent_dim)`; of a conditional model by their labels
-        and vectors."""
-        x = self.images_of(x)
-        outputs = self.encoder(beside(x, self.told(labels, conditions)), training=False)
-        return outputs[0] if self.gaussian else outputs
-
-    def encoded(self, x, random, training, condition=None):
-        if not self.gaussian:
-            return self.encoder(beside(x, condition), training=training)
-        mu, log_variance = self.encoder(beside(x, condition), training=training)
-        return mu + ops.exp(0.5 * log_variance) * random.normal(ops.shape(mu))
 
     def objective(self, data, random, training):
         terms = super().objective(data, random, training)

@@ -1,6 +1,6 @@
 """Factories of networks: functions from sizes to a built, named, functional `keras.Model`."""
 
-from keras_genzoo.networks.adversarial import critic, generator
+from keras_genzoo.networks.adversarial import critic, generator, patch_critic
 from keras_genzoo.networks.conditions import condition_input, told
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, grid_decoder, grid_encoder, skip_decoder
 from keras_genzoo.networks.dit import dit
@@ -29,6 +29,7 @@ __all__ = [
     "grid_encoder",
     "made",
     "mlp",
+    "patch_critic",
     "pixelcnn_pp",
     "r3gan_critic",
     "r3gan_generator",

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from keras_genzoo.core.checks import whole
-from keras_genzoo.networks.common import projection
+from keras_genzoo.core.checks import image_size, whole
+from keras_genzoo.networks.common import channels_of, normalized, projection
 from keras_genzoo.networks.conditions import condition_input
 from keras_genzoo.networks.convolutional import conv_decoder, conv_encoder, skip_decoder
 from keras_genzoo.networks.mlp import mlp
@@ -92,3 +92,38 @@ def critic(
     inputs = keras.Input(body.input_shape[1:], name="image"), condition
     features = layers.Activation(settings["activation"], dtype="float32", name="phi")(body(inputs[0]))
     return keras.Model(inputs, projection(features, inputs[1], units, spectral), name=name)
+
+
+def patch_critic(image_shape, width=64, depth=3, normalization="batch", name="critic"):
+    """Images in [-1, 1] to a score of each patch of them (PatchGAN, Isola et al. 2017, arXiv:1611.07004, appendix 6.1.2).
+
+    `depth` convolutions halve the sides and double the channels, and two more do not. A score sees 16 x 16 pixels with a depth of
+    1, 34 x 34 with 2, and 70 x 70 with 3, the published size.
+
+    Args:
+        image_shape: `(height, width, channels)`, any sizes.
+        width: int. Channels of the first convolution. Defaults to 64.
+        depth: int. Number of halvings. Defaults to 3.
+        normalization: None, "batch", "synchronized_batch", "layer" or "channel", of all hidden layers but the first. Defaults to
+            "batch".
+        name: str. Defaults to "critic".
+
+    Returns:
+        A built `keras.Model`, to float32 `(batch, rows, columns, 1)`. The last convolution has no bias, which the hinge loss
+        would leave where it begins.
+
+    Example:
+
+    >>> gz.networks.patch_critic((32, 32, 3), width=8, depth=1).output_shape
+    (None, 16, 16, 1)
+    """
+    width, depth = whole(width=width, depth=depth)
+    inputs = x = keras.Input(image_size(image_shape), name="image")
+    settings = {"padding": "same", "kernel_initializer": keras.initializers.RandomNormal(stddev=0.02)}
+    for level in range(depth + 1):
+        kind = normalization if level else None
+        strides, label = (2, f"down{level + 1}") if level < depth else (1, "hidden")
+        x = layers.Conv2D(channels_of(width, level), 4, strides=strides, use_bias=kind is None, name=label, **settings)(x)
+        x = normalized(x, kind, "leaky_relu", label)
+    x = layers.Conv2D(1, 4, use_bias=False, dtype="float32", name="scores", **settings)(x)
+    return keras.Model(inputs, x, name=name)

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from keras_genzoo.core.checks import image_size, whole
+from keras_genzoo.layers import SoftBound
 from keras_genzoo.networks.common import (
     channels_of,
     coarse_grid,
@@ -14,6 +15,7 @@ from keras_genzoo.networks.common import (
     normalized,
     up_convolution,
 )
+from keras_genzoo.networks.residual import plain_block
 
 
 def _down(x, width, depth, activation, normalization, spectral=False):
@@ -176,26 +178,51 @@ def skip_decoder(
     return keras.Model(inputs, x, name=name)
 
 
-def grid_encoder(image_shape, channels, width=32, depth=2, activation="relu", normalization="batch", name="encoder"):
-    """Images to a grid of vectors: as `conv_encoder`, with a 1x1 convolution in the place of the dense heads.
+def grid_encoder(
+    image_shape,
+    channels,
+    width=32,
+    depth=2,
+    activation="relu",
+    normalization="batch",
+    blocks=0,
+    heads=("grid",),
+    name="encoder",
+):
+    """Images to a grid of vectors: as `conv_encoder`, with 1x1 convolutions in the place of the dense heads.
 
     Args:
         image_shape: `(height, width, channels)`, any sizes.
         channels: int. Dimensions of a vector.
         width, depth, activation, normalization: as in `conv_encoder`.
+        blocks: int. Residual blocks at the size of the grid. Defaults to 0.
+        heads: names of the outputs; "log_variance" is bounded to +-10. Defaults to `("grid",)`.
         name: str. Name of the network. Defaults to "encoder".
 
     Returns:
-        A built `keras.Model`, to float32 `(batch, height / 2^depth, width / 2^depth, channels)`, sides rounded up.
+        A built `keras.Model`, to float32 `(batch, height / 2^depth, width / 2^depth, channels)`, sides rounded up, or a tuple of
+        these for several heads.
     """
     channels, width, depth = whole(channels=channels, width=width, depth=depth)
     inputs = keras.Input(image_size(image_shape), name="image")
-    x = _down(inputs, width, depth, activation, normalization)
-    return keras.Model(inputs, layers.Conv2D(channels, 1, dtype="float32", name="grid")(x), name=name)
+    x = _blocks(_down(inputs, width, depth, activation, normalization), blocks, activation, normalization)
+    outputs = []
+    for head in heads:
+        z = layers.Conv2D(channels, 1, dtype="float32", name=head)(x)
+        outputs.append(SoftBound(10.0, dtype="float32", name=f"{head}_bound")(z) if head == "log_variance" else z)
+    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else tuple(outputs), name=name)
 
 
 def grid_decoder(
-    image_shape, channels, width=32, depth=2, activation="relu", normalization="batch", output_activation=None, name="decoder"
+    image_shape,
+    channels,
+    width=32,
+    depth=2,
+    activation="relu",
+    normalization="batch",
+    output_activation=None,
+    blocks=0,
+    name="decoder",
 ):
     """A grid of vectors to images: the mirror of `grid_encoder`; arguments as there and in `conv_decoder`.
 
@@ -207,5 +234,12 @@ def grid_decoder(
     grid = -(-height // 2**depth), -(-columns // 2**depth), channels
     inputs = keras.Input(grid, name="code")
     x = layers.Conv2D(channels_of(width, depth - 1), 3, padding="same", use_bias=normalization is None, name="grid")(inputs)
-    x = normalized(x, normalization, activation, "grid")
+    x = _blocks(normalized(x, normalization, activation, "grid"), blocks, activation, normalization)
     return keras.Model(inputs, _up(x, image_shape, width, depth, activation, normalization, output_activation), name=name)
+
+
+def _blocks(x, blocks, activation, normalization):
+    """So many residual blocks, and what makes of their sum what a layer behind an activation is."""
+    for index in range(1, whole(0, blocks=blocks) + 1):
+        x = plain_block(x, x.shape[-1], activation, normalization, f"block{index}")
+    return normalized(x, normalization, activation, "blocks") if blocks else x

@@ -13,6 +13,7 @@ from keras_genzoo.recipes import (  # noqa: F401
     space,
     style_gans,
     vaes,
+    vaes_with_space,
     waes,
 )
 from keras_genzoo.recipes.building import adam, build

@@ -1,8 +1,11 @@
 """Hyperparameters and networks that recipes of several families share."""
 
 from keras_genzoo import bijectors, flows, networks, priors
+from keras_genzoo.core import averages
+from keras_genzoo.core.checks import whole
 from keras_genzoo.core.conditions import Conditional
 from keras_genzoo.core.model import GenerativeModel
+from keras_genzoo.core.saving import load, take_weights
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
@@ -15,6 +18,7 @@ HALVINGS = Hyperparameter(2, sized=sizes.halvings)
 NORMALIZATION = Choice((None, "batch", "layer"))
 RATE = Float(1e-4, 1e-2)
 DENSE_WIDTH = Choice((128, 256, 512, 1024))
+KL_HEADS = "mu", "log_variance"  # of the encoder of a Gaussian posterior
 COMPONENTS = Hyperparameter(
     200,
     meaning="Gaussians, at most, of the mixture that `fit_prior` fits to the codes; with 0 there is no prior, and the model "
@@ -133,3 +137,36 @@ PAIR = arguments(
     normalization=Hyperparameter("layer", NORMALIZATION),
     activation=Hyperparameter("relu", ACTIVATION),
 )
+
+
+def grid_pair(image_shape, downsampling, channels, heads=("grid",), **settings):
+    """An encoder and a decoder of codes with space, whose sides are so many times smaller than the image's.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        downsampling: int. A power of 2.
+        channels: int. Of a code.
+        heads: names of the encoder's outputs. Defaults to one.
+        **settings: of `networks.grid_encoder`: `width`, `blocks`, `normalization`, `activation`.
+    """
+    depth = whole(2, downsampling=downsampling).bit_length() - 1
+    if downsampling != 2**depth:
+        raise ValueError(f"downsampling is {downsampling}, expected a power of 2, as 4.")
+    encoder = networks.grid_encoder(image_shape, channels, depth=depth, heads=heads, **settings)
+    return encoder, networks.grid_decoder(image_shape, channels, depth=depth, output_activation="sigmoid", **settings)
+
+
+def trained(path, image_shape):
+    """The autoencoder of a file, or of the folder of a run, without averages, optimizers and the critic of a game.
+
+    Raises:
+        ValueError: it takes images of another shape.
+    """
+    found = load(path)
+    if found.image_shape != tuple(image_shape):
+        raise ValueError(f"the model of {path} takes images of shape {found.image_shape}, expected {tuple(image_shape)}.")
+    averages.settle(found)
+    config = {**found.get_config(), "ema": None}
+    model = type(found).from_config({**config, **({"game": None} if "game" in config else {})})
+    take_weights(model, found)
+    return model

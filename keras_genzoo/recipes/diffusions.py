@@ -5,10 +5,10 @@ import functools
 
 from keras_genzoo import networks
 from keras_genzoo.core.ramps import HalfLife
-from keras_genzoo.models import Autoencoder, Diffusion, LatentDiffusion, MeanFlow
+from keras_genzoo.models import Autoencoder, Diffusion, KLAutoencoder, LatentDiffusion, MeanFlow
 from keras_genzoo.recipes import sizes
 from keras_genzoo.recipes.building import adam
-from keras_genzoo.recipes.common import encoder_decoder, general, optimizer
+from keras_genzoo.recipes.common import KL_HEADS, encoder_decoder, general, grid_pair, optimizer, trained
 from keras_genzoo.recipes.hyperparameters import Hyperparameter, arguments
 from keras_genzoo.recipes.registry import recipe, variant
 from keras_genzoo.recipes.space import Choice, Int
@@ -218,17 +218,52 @@ variant(
 )
 
 
+def _denoiser(kind, shape, dense, unet):
+    """The network that sees noise in codes of this shape; None is a U-Net where they have space."""
+    kind = ("dense" if shape[:2] == (1, 1) else "unet") if kind is None else kind
+    if kind not in ("dense", "unet"):
+        raise ValueError(f"denoiser is {kind!r}, expected 'dense', 'unet' or None.")
+    if kind == "dense":
+        return networks.dense_denoiser(shape, **dense)
+    return networks.unet(shape, **_told(dense), **unet)
+
+
+def _first_stage(image_shape, latent_dim, pair, downsampling, latent_channels, grids, settings):
+    """An autoencoder that learns along: of vectors, or with `downsampling` of codes with space."""
+    if downsampling is None:
+        vectors = {"latent_dim": latent_dim, "normalization": None, "activation": "silu", **pair}
+        return Autoencoder(*encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **vectors), seed=0, **settings)
+    sides = grid_pair(image_shape, downsampling, latent_channels, KL_HEADS, **grids)
+    return KLAutoencoder(*sides, seed=0, **settings)
+
+
 @recipe("diffusion", jit_compile=True, steps_per_execution=10)
 def latent_diffusion(
     image_shape,
     total_steps,
-    latent_dim=Hyperparameter(64, Int(16, 128), "Dimensions of the code.", sizes.dimensions),
+    latent_dim=Hyperparameter(64, Int(16, 128), "Dimensions of the code, where it is a vector.", sizes.dimensions),
+    downsampling=Hyperparameter(
+        None,
+        meaning="How many times smaller the sides of codes with space are than those of images, a power of 2; their autoencoder "
+        "is convolutional, with a small KL term. None codes an image as a vector.",
+        sized=sizes.downsampling,
+    ),
+    latent_channels=Hyperparameter(4, meaning="Channels of codes with space."),
+    first_stage=Hyperparameter(
+        None,
+        meaning="Path of a trained model with codes, or of its run, as of `kl_autoencoder`, which stays as it is. None lets an "
+        "autoencoder learn along.",
+    ),
+    denoiser=Hyperparameter(
+        None, meaning='Network that sees the noise: "dense", "unet", or None: "unet" where codes have space, else "dense".'
+    ),
     network=arguments(
         networks.dense_denoiser,
         "*",
         width=Hyperparameter(512, Choice((256, 512, 1024))),
         depth=Hyperparameter(3, Int(2, 5, "linear")),
     ),
+    unet=arguments(networks.unet, "blocks", "attention", "dropout", prefix="unet_", width=32, multipliers=(1, 2)),
     pair=arguments(
         encoder_decoder,
         prefix="autoencoder_",
@@ -238,6 +273,8 @@ def latent_diffusion(
         ),
         depth=Hyperparameter(2, sized=functools.partial(sizes.halvings_of_network, kind="autoencoder_network")),
     ),
+    grids=arguments(networks.conv_encoder, prefix="grid_", width=32, normalization="channel", activation="silu")
+    | arguments(networks.grid_encoder, "blocks"),
     reconstruction=arguments(Autoencoder, distance=Hyperparameter("l1", Choice(("l1", "l2")))),
     diffusion=arguments(Diffusion, "time_sampling", "sampler", "steps", "spacing", time_sampling=TIMES),
     adam_settings=optimizer(1e-3),
@@ -245,12 +282,30 @@ def latent_diffusion(
     averages=EMA,
 ):
     """Flow matching in the codes of an autoencoder that learns along."""
-    settings = {"latent_dim": latent_dim, "normalization": None, "activation": "silu"}
-    encoder, decoder = encoder_decoder(image_shape, image_shape, ("code",), "sigmoid", **settings, **pair)
-    denoiser = networks.dense_denoiser((1, 1, latent_dim), **network)
-    inner = Autoencoder(encoder, decoder, seed=0, **reconstruction)
-    model = LatentDiffusion(inner, Diffusion(denoiser, seed=0, **diffusion, **_told(network)), **averages)
+    if first_stage is None:
+        inner = _first_stage(image_shape, latent_dim, pair, downsampling, latent_channels, grids, reconstruction)
+    else:
+        inner = trained(first_stage, image_shape)
+    code = inner.decoder.input_shape[1:]
+    shape = code if len(code) == 3 else (1, 1, *code)
+    inside = Diffusion(_denoiser(denoiser, shape, network, unet), seed=0, **diffusion, **_told(network))
+    model = LatentDiffusion(inner, inside, train_autoencoder=first_stage is None, **averages)
     return model, {
         "optimizer": adam(total_steps, **adam_settings),
         "autoencoder_optimizer": adam(total_steps, **autoencoder_optimizer),
     }
+
+
+variant(
+    "spatial_latent_diffusion",
+    "latent_diffusion",
+    "Latent diffusion of codes with space: flow matching by a U-Net in a grid of vectors.",
+    execution={"jit_compile": False},
+    search={
+        **dict.fromkeys(("latent_dim", "width", "depth", "autoencoder_width")),
+        "latent_channels": Int(2, 16),
+        "grid_width": Choice((16, 32, 64)),
+        "unet_width": Choice((16, 32, 64)),
+    },
+    downsampling=4,
+)

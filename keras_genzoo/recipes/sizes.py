@@ -58,6 +58,11 @@ def network(value, image_shape, values):
     return "convolutional" if doublings(image_shape) else value
 
 
+def downsampling(value, image_shape, values):
+    """Twice the factor for images of more than 32 pixels: 8 in the place of 4, at every larger size; None stays."""
+    return 2 * value if value and doublings(image_shape) else value
+
+
 def halvings_of_network(value, image_shape, values, kind="network"):
     """Of a convolutional network, as the hyperparameter `kind` says; a fully connected one has as many layers at every size."""
     return halvings(value, image_shape, values) if values[kind] == "convolutional" else value
