@@ -8,8 +8,8 @@ from keras_genzoo.core import sheets
 from keras_genzoo.core.batches import rows_of, with_told
 from keras_genzoo.core.files import replacing
 from keras_genzoo.core.images import to_levels, to_unit, write_png
-from keras_genzoo.evaluation import taken_by, told_for
 from keras_genzoo.core.randomness import RowStream
+from keras_genzoo.evaluation import taken_by, told_for
 
 GRID, PAIRS = 64, 32  # images shown of every run
 LINES, STEPS = 8, 8  # of interpolations and walks

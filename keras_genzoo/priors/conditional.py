@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genzoo.core.checks import whole
-from keras_genzoo.priors.densities import GaussianMixture, _Fitted
+from keras_genzoo.priors.densities import Fitted, GaussianMixture
 
 FEWEST = 20  # codes of a class that gets a density of its own
 
@@ -36,7 +36,7 @@ def mixture_for(latent_dim, components=10, num_classes=None, condition_dim=None)
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class ByClass(_Fitted):
+class ByClass(Fitted):
     """A density of codes for each class. Classes of fewer than 20 codes get the one that fits all codes.
 
     Args:
@@ -105,7 +105,7 @@ class ByClass(_Fitted):
 
 
 @keras.saving.register_keras_serializable("keras_genzoo")
-class ConditionalMixture(_Fitted):
+class ConditionalMixture(Fitted):
     """A mixture of Gaussians of codes z by a vector c: that of both together, given c.
 
         p(c, z) = sum_k w_k N((c, z); mu_k, L_k L_k^T),    p(z | c) = sum_k w_k(c) N(z; m_k(c), S_k)
