@@ -131,7 +131,9 @@ class Data:
     def _whole(self, labels):
         """The data as papers split them, which train on all images but those of test: these stand for validation, too."""
         parts = [gz.data.as_array(self._load(split, shuffle=False, **labels)) for split in SPLITS]
-        joined = [np.concatenate(each) for each in zip(*parts[:2], strict=True)] if labels["labels"] else np.concatenate(parts[:2])
+        joined = (
+            [np.concatenate(each) for each in zip(*parts[:2], strict=True)] if labels["labels"] else np.concatenate(parts[:2])
+        )
         return {"train": tuple(joined) if labels["labels"] else joined, "validation": parts[2], "test": parts[2]}
 
     def training_batches(self, seed, needs):

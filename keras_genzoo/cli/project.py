@@ -10,7 +10,9 @@ from keras_genzoo.core.files import replacing
 @click.command(short_help="Find the latents of images, of a GAN.")
 @click.argument("file", type=options.FOLDER)
 @click.option("--images", "source", type=options.FOLDER, required=True, help="A folder or .npy/.npz file of images.")
-@click.option("--out", type=options.FOLDER, default="projected.png", help="A .png sheet; a .npz file of latents is put beside it.")
+@click.option(
+    "--out", type=options.FOLDER, default="projected.png", help="A .png sheet; a .npz file of latents is put beside it."
+)
 @click.option("-n", "n", type=click.IntRange(1), default=32, help="Number of images, at most.")
 @click.option(
     "--labels",
@@ -57,4 +59,6 @@ def project(file, source, out, n, labels, device, imports, **settings):
     with replacing(out.with_suffix(".npz")) as temporary:
         np.savez_compressed(temporary, **{name: np.asarray(values) for name, values in arrays.items()})
     gz.images.write_png(out, *pairs(model, images, reconstructions=made))
-    click.echo(f"{len(images)} images are in {out}, and their latents in {out.with_suffix('.npz')}; mean squared error {error:.4g}")
+    click.echo(
+        f"{len(images)} images are in {out}, and their latents in {out.with_suffix('.npz')}; mean squared error {error:.4g}"
+    )

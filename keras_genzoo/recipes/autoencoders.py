@@ -9,9 +9,9 @@ from keras_genzoo.recipes.building import adam
 from keras_genzoo.recipes.common import (
     ACTIVATION,
     COMPONENTS,
-    FITTED,
     DENSE_WIDTH,
     DEPTH,
+    FITTED,
     GENERAL,
     HALVINGS,
     NORMALIZATION,
