@@ -103,8 +103,8 @@ def in_make_test(names):
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in marks], scope="module")
 
 
-# How a step is compiled and shared out concerns all families alike: `make test` tries two of them in every mode, and of what steps in
-# a way of its own, a network of tokens and derivatives by time, one each.
+# How a step is compiled and shared out concerns all families alike: `make test` tries two of them in every mode, and two more of
+# what steps in a way of its own: a network of tokens, and derivatives by time.
 every, full, two = in_make_test(LEAN), in_make_test(FULL), in_make_test(("toy", "vae"))
 modes = in_make_test(("toy", "vae", "dit", "mean_flow"))
 

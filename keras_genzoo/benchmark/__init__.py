@@ -83,8 +83,8 @@ def run(
         image_size: `(height, width)` or None. Crop and resize images.
         channels: 1, 3 or None. Convert images to gray or to colour.
         splits: bool. Whether subfolders train, validation and test of a folder are its splits. Defaults to True.
-        split: "test", "validation" or "train". The images that are compared. Choose recipes by validation images and other seeds, and
-            report them by test images. "train" is what papers do, see `reproduce`: training takes all images but those of test,
+        split: "test", "validation" or "train". The images that are compared. Choose recipes by validation images and other seeds,
+            and report them by test images. "train" is what papers do, see `reproduce`: training takes all images but those of test,
             samples are compared with them, and there are no controls. Defaults to "test".
         flip: bool. Mirror training images left to right at random. Defaults to False.
         data_dir: str, Path or None. Where TFDS keeps its data sets.

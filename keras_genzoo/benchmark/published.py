@@ -49,7 +49,7 @@ def scores_of(model, recipe, data, features, n, seed, batch_size=256):
 
 
 def sample_scores(batches, real, features):
-    """FID, or the Frechet distance in other features, and the Inception score of batches of samples, whose images are not kept."""
+    """FID, or the Frechet distance in other features, and the Inception score of batches of samples, which are not kept."""
     distance = metrics.FrechetDistance(features)
     distance.set_real(real)
     store = FeatureStore(distance.features.dim)
@@ -70,8 +70,8 @@ def check_memory(model, batches, recipe):
     needed, left = memory.of_step(model, batches), devices.memory_left()
     if left is not None and needed > left:
         raise MemoryError(
-            f"a step of {recipe} needs at least {needed / 2**30:.1f} GiB, and {left / 2**30:.1f} are left of {devices.describe()}; "
-            f"take a larger device, or a smaller --batch-size, which is not as published."
+            f"a step of {recipe} needs at least {needed / 2**30:.1f} GiB, and {left / 2**30:.1f} are left of "
+            f"{devices.describe()}; take a larger device, or a smaller --batch-size, which is not as published."
         )
 
 

@@ -30,9 +30,9 @@ def reproduce(
 ):
     """Train recipes in a published size as their authors did, and score them as their papers do.
 
-    A recipe trains on all images but those of test, for the published steps with the published batches. Then 50,000 samples of the
-    averaged weights are compared with the training images (FID), and the likelihoods of the test images are taken, as far as the
-    paper tells either. The same call again goes on where a training was stopped, and does only what is missing.
+    A recipe trains on all images but those of test, for the published steps with the published batches. Then 50,000 samples of
+    the averaged weights are compared with the training images (FID), and the likelihoods of the test images are taken, as far as
+    the paper tells either. The same call again goes on where a training was stopped, and does only what is missing.
 
     Args:
         data: "cifar10".
@@ -116,8 +116,8 @@ def _check_machine(chosen, source, settings, n, short):
         why = "--device cpu chooses none." if device == "cpu" else devices.missing_reason()
         raise benchmark.ArgumentError(
             "device",
-            f"{chosen[0]} trains {known['steps']:,} steps of {known['batch_size']} images, too many without a GPU: {why} Give --steps "
-            f"or --budget for a try, or --anyway.",
+            f"{chosen[0]} trains {known['steps']:,} steps of {known['batch_size']} images, too many without a GPU: {why} Give "
+            f"--steps or --budget for a try, or --anyway.",
         )
     info = data_module.info(source, settings.get("data_dir"))
     counts, (height, width, channels) = info.counts.values(), info.image_shape or (32, 32, 3)

@@ -36,8 +36,8 @@ class Autoencoder(Coded, Conditional, GenerativeModel):
         decoder: keras.Model. Codes to images of the same shape.
         distance: "l1", "l2" (the squared one), a dict of weights such as `{"l1": 0.5, "l2": 0.5}`, or a registered callable
             `(x, y) -> (batch,)`. Defaults to "l2".
-        prior: what `fit_prior` fits to the codes, those with space flattened: `priors.GaussianMixture`, of a conditional model
-            what `priors.mixture_for` gives; or None. Defaults to None.
+        prior: what `fit_prior` fits to the codes, those with space flattened: `priors.GaussianMixture`, `FlowPrior` or
+            `TwoStagePrior`, of a conditional model what `priors.mixture_for` gives; or None. Defaults to None.
         regularizers: list of `regularizers.Regularizer`, each of another term, or a dict of weights by name, such as
             `{"code_norm": 0.1}`. Defaults to none.
         corruption: "gaussian", "masking", "salt_and_pepper", a `regularizers.Corruption` or None. Defaults to None.

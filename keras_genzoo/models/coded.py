@@ -38,7 +38,7 @@ class Coded:
 
     @available_if(lambda self: hasattr(self.density(), "fit"), "it was built without a density to fit to its codes")
     def fit_prior(self, dataset, kind="mixture", seed=0, images=20_000):
-        """Fit a density to the codes of a data set: a mixture, or what the model was built with. `sample` then draws codes from it.
+        """Fit a density to the codes of a data set: a mixture, or what the model was built with. `sample` then draws from it.
 
         The codes are those that the decoder has been trained on: of a random encoder one draw from q(z|x) an image. The density
         then follows the aggregate posterior q(z) = E_x[q(z|x)], of a conditional model that of each condition. `log_prob` stays
@@ -47,9 +47,9 @@ class Coded:
 
         Args:
             dataset: images, `(images, labels)`, or a data set of batches, as `fit` takes them.
-            kind: "mixture", of which held-out codes choose the number of components, or "gaussian", with one. Densities that learn
-                (`priors.FlowPrior`, `priors.TwoStagePrior`) do so with the former, and with "gaussian" take the codes' mean and
-                deviation alone. Defaults to "mixture".
+            kind: "mixture", of which held-out codes choose the number of components, or "gaussian", with one. Densities that
+                learn (`priors.FlowPrior`, `priors.TwoStagePrior`) do so with the former, and with "gaussian" take the codes' mean
+                and deviation alone. Defaults to "mixture".
             seed: int. Of the draw of images and codes, and of the fit. Defaults to 0.
             images: int. Number of images at most, drawn from all over the data set. Defaults to 20,000.
 

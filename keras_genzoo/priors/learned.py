@@ -224,7 +224,8 @@ class TwoStagePrior(Learned):
         check_output(decoder, "decoder", (self.latent_dim,))
         self.encoder, self.decoder = encoder, decoder
         encoder.trainable = decoder.trainable = False  # by the model's steps
-        self.log_scale = self.add_weight(shape=(), dtype="float32", initializer="zeros", trainable=False, name="log_scale")
+        small = keras.initializers.Constant(-2.0)  # with a large scale at first, codes of codes tell nothing and stay so
+        self.log_scale = self.add_weight(shape=(), dtype="float32", initializer=small, trainable=False, name="log_scale")
 
     @property
     def networks(self):
