@@ -54,8 +54,8 @@ class VAE(Coded, GenerativeModel):
             context. Defaults to None.
         importance_samples: int. Draws from q(z|x) for an image in the loss. Defaults to 1.
         fitted_prior: `priors.GaussianMixture`, `FlowPrior`, `TwoStagePrior` or None. The density that `fit_prior` fits to draws
-            from q(z|x) after training. `sample` then draws from it instead of p(z), which the codes of all images together need not follow. `log_prob` stays
-            the bound with p(z), so it is none for these samples. Defaults to None.
+            from q(z|x) after training. `sample` then draws from it instead of p(z), which the codes of all images together need
+            not follow. `log_prob` stays the bound with p(z), so it is none for these samples. Defaults to None.
         **kwargs: `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:

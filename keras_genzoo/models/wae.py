@@ -34,8 +34,8 @@ class WAE(Autoencoder):
         weight: float above 0. Weight of the divergence, the paper's lambda. Defaults to 100.
         distance: the cost c(x, y), as in `Autoencoder`. Defaults to "l2".
         prior: object with `sample(n, random)`, of fixed parameters; None is N(0, I). Defaults to None.
-        fitted_prior: `priors.GaussianMixture`, `FlowPrior`, `TwoStagePrior` or None. The density that `fit_prior` fits to the codes
-            after training; `sample` then draws from it, as q(z) only comes near the prior. Defaults to None.
+        fitted_prior: `priors.GaussianMixture`, `FlowPrior`, `TwoStagePrior` or None. The density that `fit_prior` fits to the
+            codes after training; `sample` then draws from it, as q(z) only comes near the prior. Defaults to None.
         **kwargs: `regularizers`, `corruption`, as in `Autoencoder`; `seed`, `ema`, `name`, `dtype`, as in `GenerativeModel`.
 
     Example:
