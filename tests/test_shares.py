@@ -24,8 +24,8 @@ ONE = tf.distribute.get_strategy()
 
 
 def trained(name, images, strategy, overrides=dict, **settings):
-    """A model after three batches, of 4, 4 and 1 images, and their validation; and the logs. `overrides` is called where the model
-    is built."""
+    """A model after three batches, of 4, 4 and 1 images, and their validation; and the logs. `overrides` is called where it is
+    built."""
     with strategy.scope():
         model = case.build(name, ema=0.9, **overrides())
         if settings:

@@ -84,8 +84,8 @@ def run(
         channels: 1, 3 or None. Convert images to gray or to colour.
         splits: bool. Whether subfolders train, validation and test of a folder are its splits. Defaults to True.
         split: "test", "validation" or "train". The images that are compared. Choose recipes by validation images and other seeds,
-            and report them by test images. "train" is what papers do, see `reproduce`: training takes all images but those of test,
-            samples are compared with them, and there are no controls. Defaults to "test".
+            and report them by test images. "train" is what papers do, see `reproduce`: training takes all images but those of
+            test, samples are compared with them, and there are no controls. Defaults to "test".
         flip: bool. Mirror training images left to right at random. Defaults to False.
         data_dir: str, Path or None. Where TFDS keeps its data sets.
         device: "auto", "cpu", "gpu" or "gpu:NUMBER". Defaults to "auto".

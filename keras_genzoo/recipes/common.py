@@ -34,8 +34,8 @@ FITTED_COMPONENTS = Hyperparameter(
 CONDITIONS = arguments(Conditional, "num_classes", "condition_dim")
 FITTED = Hyperparameter(
     "mixture",
-    meaning='The density that `fit_prior` fits to the codes: "mixture", of Gaussians, "flow" (`priors.FlowPrior`) or "two_stage", '
-    "a VAE of codes (`priors.TwoStagePrior`).",
+    meaning='The density that `fit_prior` fits to the codes: "mixture", of Gaussians, "flow" (`priors.FlowPrior`) or '
+    '"two_stage", a VAE of codes (`priors.TwoStagePrior`).',
 )
 FLOW = {"count": 4, "width": 128, "depth": 2, "elementwise": "spline"}
 SECOND = {"width": 256, "depth": 2}
