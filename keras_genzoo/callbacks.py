@@ -266,7 +266,7 @@ def pairs(model, images, columns=8, reconstructions=None):
         float32 array `(2n, height, width, channels)` and the number of columns; the last row is filled up with white.
     """
     told = model.settings_of(images) if isinstance(images, tuple) and hasattr(model, "settings_of") else {}
-    told = taken_by(getattr(model, "encode", model.reconstruct), told)
+    told = taken_by(getattr(model, "encode", None) or model.reconstruct, told) if reconstructions is None else {}
     images = unpack(images)[0]
     columns = min(columns, len(images))
     made = model.reconstruct(images, **told) if reconstructions is None else reconstructions

@@ -62,7 +62,7 @@ class Parts:
     """Stands for `worker.Data`."""
 
     def __init__(self, train, test):
-        self.train, self.test, self.test_labels = train, test, None
+        self.train, self.test, self.test_told = train, test, {}
 
 
 def test_samples_are_compared_with_the_training_images_in_features_that_name_the_score(images):

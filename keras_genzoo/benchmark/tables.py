@@ -128,7 +128,8 @@ class Entry:
     def values(self, key):
         """The same numbers without their seeds; of "seed_deviation" the one deviation over seeds."""
         if key == "seed_deviation":
-            logs = np.log([value for value in self.values(self.distance_name) if value > 0])
+            distances = self.values(self.distance_name) if self.distance_name else []
+            logs = np.log([value for value in distances if value > 0])
             return [float(logs.std(ddof=1))] if len(logs) > 1 and not self.control else []
         return [value for _, value in self.by_seed(key)]
 
