@@ -263,7 +263,7 @@ def latent_diffusion(
         width=Hyperparameter(512, Choice((256, 512, 1024))),
         depth=Hyperparameter(3, Int(2, 5, "linear")),
     ),
-    unet=arguments(networks.unet, "blocks", "attention", "dropout", prefix="unet_", width=32, multipliers=(1, 2)),
+    unet=arguments(networks.unet, "blocks", "attention", "dropout", prefix="unet_", width=16, multipliers=(1, 2)),
     pair=arguments(
         encoder_decoder,
         prefix="autoencoder_",

@@ -21,7 +21,7 @@ DOWNSAMPLING = Hyperparameter(
 CHANNELS = Hyperparameter(4, Int(2, 16), "Channels of a code.")
 
 
-def patch_game(image_shape, total_steps, weight=0.5, start=0.5, width=32, depth=1, normalization="channel"):
+def patch_game(image_shape, total_steps, weight=0.5, start=0.5, width=16, depth=1, normalization="channel"):
     """The game that makes reconstructions sharp, or None.
 
     Args:
