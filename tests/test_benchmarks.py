@@ -633,8 +633,8 @@ def test_recipes_are_chosen_by_validation_images(settings):
         images[split]["sha256"][:12] for split in ("validation", "test")
     )
     assert "test images" not in chosen
-    with pytest.raises(ValueError, match="split is 'tests', expected one of test, validation, train"):
-        gz.benchmark.run("vae", split="tests", steps=1)
+    with pytest.raises(ValueError, match="split is 'all', expected one of test, validation, train"):
+        gz.benchmark.run("vae", split="all", steps=1)
 
 
 @pytest.mark.filterwarnings("ignore:.* lacks .* classes:UserWarning")  # the splits of this file share no class

@@ -103,10 +103,8 @@ def in_make_test(names):
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in marks], scope="module")
 
 
-# How a step is compiled and shared out concerns all families alike: `make test` tries two of them in every mode, and two more of
-# what steps in a way of its own: a network of tokens, and derivatives by time.
+# How a step is compiled and shared out concerns all families alike: `make test` tries two of them in every mode.
 every, full, two = in_make_test(LEAN), in_make_test(FULL), in_make_test(("toy", "vae"))
-modes = in_make_test(("toy", "vae", "dit", "mean_flow"))
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +166,7 @@ def test_fit_works_in_graphs_and_without(name, mode, images, request):
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("graph", "eager")])
-@modes
+@two
 def test_fit_works_in_every_mode(name, mode, images, request):
     check_fit(name, mode, images, request)
 

@@ -34,10 +34,7 @@ def served(model, folder):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in LEAN & {*FULL, "vqvae", "rbm", "dit", "mean_flow"} else pytest.mark.slow)
-        for name in ["toy", *TINY]
-    ],
+    [pytest.param(name, marks=() if name in LEAN & {*FULL, "vqvae", "rbm"} else pytest.mark.slow) for name in ["toy", *TINY]],
 )
 def test_a_saved_model_computes_what_the_model_does_with_the_averages(name, tmp_path):
     model, images = trained(name)
