@@ -144,6 +144,17 @@ def test_both_ways_of_computing_the_kernel_distance_agree(random):
     assert few_large == pytest.approx(np.mean([metrics.polynomial_mmd(x[i], y[j]) for i, j in pairs]), rel=1e-9)
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_kernels_of_float32_features_are_those_of_float64(random, scale, normalise):
+    x, y = (scale * random.random((2000, 64)) ** power for power in (1.0, 1.1))
+    narrow = x.astype("float32"), y.astype("float32")
+    for size in (100, 1500):  # each subset for itself, and every pair once
+        settings = {"subsets": 5, "subset_size": size, "normalise": normalise}
+        wide = metrics.kernel_distance(*(each.astype("float64") for each in narrow), **settings)
+        assert metrics.kernel_distance(*narrow, **settings) == pytest.approx(wide, rel=1e-4)
+
+
 def test_polynomial_mmd_follows_its_formula(random):
     x, y = random.normal(size=(2, 4, 3))
 

@@ -11,6 +11,7 @@ own, the numbers of parameters are compared. The peers need an environment of th
 A row is stored when it is measured, and a later call measures what is missing.
 """
 
+import dataclasses
 import fnmatch
 import json
 import sys
@@ -57,6 +58,7 @@ def main(peer, only, listed, again, rounds, steps, threads, compare, out):
 def measure(row, settings, stored, out):
     """Measure a row and store it; whether that went well."""
     started = time.perf_counter()
+    settings = settings if row.most is None else dataclasses.replace(settings, rounds=min(settings.rounds, row.most))
     try:
         columns = row.measure(settings)
     except RuntimeError as error:
@@ -141,13 +143,15 @@ def told(table, stored):
 
 
 def machines(stored):
-    """What the rows were measured with, a sentence for each that differs."""
-    sentences = dict.fromkeys(
-        f"{row['cpu']}, {row['cores']} cores, {row['device']}; TensorFlow {row['tensorflow']}, Keras {row['keras']}; revision "
-        f"{row['revision']}; {row['rounds']} rounds in turns, medians and ranges{'; shortened' if row['steps'] else ''}."
-        for row in stored.values()
-    )
-    return "\n\n".join([*sentences, "Made by `python -m benchmarks.speed`."])
+    """What the rows were measured with: a sentence for each that differs, and which rows it is of."""
+    sentences = {}
+    for name, row in stored.items():
+        made = f"{row['cpu']}, {row['cores']} cores, {row['device']}; TensorFlow {row['tensorflow']}, Keras {row['keras']}"
+        rounds = f"{row['rounds']} rounds" if row["rounds"] > 1 else "1 round"
+        rounds += f" in turns, medians and ranges{'; shortened' if row['steps'] else ''}"
+        sentences.setdefault(f"{made}; revision {row['revision']}; {rounds}.", []).append(name)
+    paragraphs = [f"{sentence} Of {', '.join(f'`{name}`' for name in names)}." for sentence, names in sentences.items()]
+    return "\n\n".join([*paragraphs, "Made by `python -m benchmarks.speed`."])
 
 
 def _text(value):

@@ -132,13 +132,13 @@ def sampling(settings, recipe, images, overrides=None, how=None, peer=None, fitt
     return found | {f"peak MB of {title}": round(peak) for title, peak in peaks.items()}
 
 
-def score(settings, work, peer=None, rounds=3, **told):
+def score(settings, work, peer=None, **told):
     """Seconds and peaks of memory of what is computed of features or images."""
     if settings.steps:  # to see that the row runs
         told |= {"n": min(told["n"], settings.steps)} | ({"dim": 64} if "dim" in told else {})
     ours = {"work": work, **told, "threads": settings.threads, "arrays": str(settings.folder / "scored.npz")}
     peers = {"the peer": {"work": f"scored.{peer}"}} if peer else {}
-    times, peaks, _ = in_turns(ours, peers, min(settings.rounds, rounds), settings.python)
+    times, peaks, _ = in_turns(ours, peers, settings.rounds, settings.python)
     return {
         "s": round(statistics.median(times["ours"]), 2),
         **_ratios(times),
